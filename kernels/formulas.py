@@ -1,0 +1,219 @@
+"""The table of scalar formulas: activations, mathematical functions, loss terms, optimizer updates.
+
+Each is written once, for one element.  Its derivative is derived, unless the row brings its own where
+torch's differs at a point (`gradient=`).  The kernels over arrays are printed from it; the tests
+and the public functions walk the same table.
+
+Positional parameters are arrays, element by element; keyword-only ones are numbers, the same for all elements.
+"""
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import cached_property
+
+from .scalar import (Recording, Var, absolute, cos, cosh, differentiate, erf, exp, expm1, log, log1p, maximum, minimum,
+                     needed, record, relu, sigmoid, sin, sinh, sqrt, tanh, where)
+
+
+class Formula:
+    """One row of the table: a function of one element, recorded when it is first used.
+
+    `switches` are keyword-only parameters that the function branches on; each combination is a kernel of its own.
+    """
+
+    def __init__(self, function: Callable, gradient: Callable | None = None, **switches: bool):
+        self.function, self.gradient, self.switches = function, gradient, switches
+        self.name = "_".join([function.__name__, *(name for name, on in switches.items() if on)])
+
+    def __repr__(self) -> str:
+        return f"<formula {self.name}>"
+
+    @cached_property
+    def source(self) -> str:
+        """The formula as it was written."""
+        return inspect.getsource(self.function)
+
+    @cached_property
+    def recording(self) -> Recording:
+        return record(self.function, **self.switches)
+
+    @cached_property
+    def derivative(self) -> tuple[Var, list[Var]]:
+        """(the gradient of the result, the gradient of each input as an expression of it)."""
+        recording = self.recording
+        if self.gradient is None:
+            (seed,), gradients = differentiate(recording, tuple(recording.inputs.values()))
+            return seed, gradients
+        seed = Var(recording.outputs[0].tape, "input", name="d_out0")
+        results = self.gradient(*recording.inputs.values(), recording.outputs[0], seed, **recording.keywords)
+        return seed, list(results)
+
+    @cached_property
+    def saves(self) -> tuple[bool, ...]:
+        """Which of (inputs..., output) the derivative reads: what a forward has to keep for its backward."""
+        recording = self.recording
+        _, read = needed(self.derivative[1], given=recording.outputs)
+        return tuple(v in read for v in (*recording.inputs.values(), *recording.outputs))
+
+
+# --------------------------------------------------------------------------------- functions of one element
+SQRT_HALF = math.sqrt(0.5)
+SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
+
+
+def reciprocal(x): return 1.0 / x
+def rsqrt(x): return 1.0 / sqrt(x)
+def square(x): return x * x
+def tan(x): return sin(x) / cos(x)
+def silu(x): return x * sigmoid(x)
+
+
+def gelu(x):
+    """Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415."""
+    return 0.5 * x * (1.0 + erf(x * SQRT_HALF))
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))))
+
+
+def leaky_relu(x, *, negative_slope):
+    return where(x > 0.0, x, x * negative_slope)
+
+
+def elu(x, *, alpha):
+    """Clevert et al. 2015, https://arxiv.org/abs/1511.07289."""
+    return where(x > 0.0, x, alpha * expm1(where(x > 0.0, 0.0, x)))
+
+
+def softplus(x, *, beta, threshold):
+    """log(1 + exp(beta x)) / beta, and x itself where beta x is above the threshold."""
+    bounded = where(x * beta > threshold, 0.0, x * beta)
+    return where(x * beta > threshold, x, log1p(exp(bounded)) / beta)
+
+
+def logsigmoid(x):
+    return where(x < 0.0, x, 0.0 * x) - log1p(exp(-absolute(x)))
+
+
+def clamp(x, *, min, max):
+    above = where(x < min, min, x)
+    return where(above > max, max, above)
+
+
+UNARY = {f.__name__: Formula(f) for f in (
+    exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, sin, cos, tan, sinh, cosh, tanh, sigmoid, erf, relu,
+    silu, gelu, gelu_tanh, leaky_relu, elu, softplus, logsigmoid, clamp)}
+UNARY["abs"] = Formula(absolute)
+
+BINARY = {f.__name__: Formula(f) for f in (maximum, minimum)}
+
+
+# --------------------------------------------------------------------------------- loss terms: prediction x, target y
+def mse_loss(x, y):
+    return (x - y) * (x - y)
+
+
+def l1_loss(x, y):
+    return absolute(x - y)
+
+
+def smooth_l1_loss(x, y, *, beta):
+    d = absolute(x - y)
+    return where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
+
+
+def huber_loss(x, y, *, delta):
+    """Huber 1964: quadratic near zero, linear from `delta` on."""
+    d = absolute(x - y)
+    return where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+
+
+def binary_cross_entropy(x, y):
+    """-(y log x + (1 - y) log(1 - x)), each logarithm at least -100 as in torch."""
+    return -(y * maximum(log(x), -100.0) + (1.0 - y) * maximum(log1p(-x), -100.0))
+
+
+def binary_cross_entropy_gradient(x, y, out, g):
+    """As torch has it: finite at x = 0 and x = 1, where the derivative is not."""
+    return (g * (x - y) / maximum((1.0 - x) * x, 1e-12),
+            g * (maximum(log1p(-x), -100.0) - maximum(log(x), -100.0)))
+
+
+def binary_cross_entropy_with_logits(x, y, pos_weight):
+    """(1 - y) x + (1 + (pos_weight - 1) y) log(1 + exp(-x)), with no overflow for any x."""
+    softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
+    return (1.0 - y) * x + (1.0 + (pos_weight - 1.0) * y) * softplus_of_minus_x
+
+
+def binary_cross_entropy_with_logits_gradient(x, y, pos_weight, out, g):
+    softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
+    weight = 1.0 + (pos_weight - 1.0) * y
+    return (g * ((1.0 - y) - weight * (1.0 - sigmoid(x))), g * ((pos_weight - 1.0) * softplus_of_minus_x - x),
+            g * y * softplus_of_minus_x)
+
+
+def kl_div(x, y):
+    """y (log y - x) for x = log-probabilities; nothing where y = 0."""
+    return where(y > 0.0, y * log(where(y > 0.0, y, 1.0)), 0.0 * y) - y * x
+
+
+def kl_div_log_target(x, y):
+    return exp(y) * (y - x)
+
+
+LOSSES = {f.__name__: Formula(f) for f in (mse_loss, l1_loss, smooth_l1_loss, huber_loss, kl_div, kl_div_log_target)}
+LOSSES["binary_cross_entropy"] = Formula(binary_cross_entropy, binary_cross_entropy_gradient)
+LOSSES["binary_cross_entropy_with_logits"] = Formula(
+    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient)
+
+
+# --------------------------------------------------------------------------------- optimizer updates
+# Parameter p, its gradient g and the optimizer's state go in; the new p and the new state come out.
+def sgd(p, g, buffer, *, lr, weight_decay, momentum, one_minus_dampening, nesterov):
+    """torch.optim.SGD's step; `buffer` starts at zero, with one_minus_dampening = 1 in the first step."""
+    g = g + weight_decay * p
+    buffer = momentum * buffer + one_minus_dampening * g
+    g = g + momentum * buffer if nesterov else buffer
+    return p - lr * g, buffer
+
+
+def sgd_plain(p, g, *, lr, weight_decay):
+    """SGD without momentum keeps no state."""
+    return p - lr * (g + weight_decay * p)
+
+
+def adam(p, g, mean, square, *, step_size, one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay, shrink,
+         sqrt_bias_correction2):
+    """Kingma and Ba 2015, algorithm 1 (https://arxiv.org/abs/1412.6980), in torch's order of operations.
+
+    `weight_decay` adds to the gradient (Adam); `shrink` = 1 - lr * weight_decay scales the parameter (AdamW,
+    Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
+    """
+    p = shrink * p
+    g = g + weight_decay * p
+    mean = mean + one_minus_beta1 * (g - mean)
+    square = beta2 * square + one_minus_beta2 * g * g
+    return p - step_size * (mean / (sqrt(square) / sqrt_bias_correction2 + eps)), mean, square
+
+
+def adam_amsgrad(p, g, mean, square, largest, *, step_size, one_minus_beta1, beta2, one_minus_beta2, eps,
+                 weight_decay, shrink, sqrt_bias_correction2):
+    """Reddi et al. 2018 (https://openreview.net/forum?id=ryQu7f-RZ): the largest second moment so far divides."""
+    p = shrink * p
+    g = g + weight_decay * p
+    mean = mean + one_minus_beta1 * (g - mean)
+    square = beta2 * square + one_minus_beta2 * g * g
+    largest = maximum(largest, square)
+    return p - step_size * (mean / (sqrt(largest) / sqrt_bias_correction2 + eps)), mean, square, largest
+
+
+UPDATES = {
+    "sgd": Formula(sgd, nesterov=False),
+    "sgd_nesterov": Formula(sgd, nesterov=True),
+    "sgd_plain": Formula(sgd_plain),
+    "adam": Formula(adam),
+    "adam_amsgrad": Formula(adam_amsgrad),
+}

@@ -1,0 +1,5 @@
+from torch import nn
+
+from . import deep
+
+__all__ = ["deep", "nn"]

@@ -1,0 +1,4 @@
+def late():
+    import torch
+
+    return torch

@@ -1,0 +1,61 @@
+"""The command line: `python -m tinyrnn run [--seed N] program.py [args]`."""
+import argparse
+import sys
+from pathlib import Path
+
+from tinyrnn import run
+
+DESCRIPTION = """\
+Run a program that was written for torch, unchanged. In the program and in the modules beside it,
+`import torch` and all its submodules are answered by tinyrnn; other libraries are left alone.
+A name of torch that tinyrnn does not have stops the program with one line that says where it was asked for."""
+
+EXAMPLES = """\
+examples:
+  python -m tinyrnn run train.py --epochs 20         all that follows the program's name goes to the program
+  python -m tinyrnn run --seed 0 train.py            the same numbers every time, torch's numbers
+  python -m tinyrnn run --list-missing train.py      what would be missing, without running it
+
+Without a display, matplotlib's plt.show() writes its figures to <program>-figure-N.png."""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m tinyrnn", description="A small engine for sequence models that speaks torch's vocabulary."
+    )
+    command = top.add_subparsers(title="commands", metavar="command", required=True).add_parser(
+        "run", help="run a torch program, unchanged", description=DESCRIPTION, epilog=EXAMPLES, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="python -m tinyrnn run [-h] [--seed N] [--list-missing] program.py [args ...]",
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="seed tinyrnn, NumPy and Python's random first")
+    command.add_argument("--list-missing", action="store_true",
+                         help="list the names of torch that the program uses and tinyrnn lacks; status 1 if any")
+    command.add_argument("program", metavar="program.py", help="the program's file")
+    command.add_argument(
+        "args", nargs=argparse.REMAINDER, help="arguments for the program, passed on as they are"
+    ).required = False
+    return top
+
+
+def main() -> int:
+    top = parser()
+    if len(sys.argv) == 1:
+        top.print_help()
+        return 0
+    options = top.parse_args()
+    path = Path(options.program)
+    if not path.is_file():
+        what = "is a directory, not a program file" if path.is_dir() else "no such file"
+        print(f"tinyrnn run: {options.program}: {what}", file=sys.stderr)
+        return 2
+    if options.list_missing:
+        lines = run.list_missing(options.program)
+        print(*lines, sep="\n", end="\n" if lines else "")
+        return 1 if lines else 0
+    run.run(options.program, options.args, options.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Where a tensor's memory is."""
+from __future__ import annotations
+
+
+class device:
+    """A device as torch spells it: `device("cpu")`, `device("cpu", 0)`, `device("cpu:0")`.
+
+    A device can be named without being there; `check` refuses to put a tensor on one that is not.
+
+    Raises RuntimeError for a kind of device that tinyrnn does not know.
+    """
+
+    __slots__ = ("type", "index")
+
+    def __init__(self, type: str | int | device, index: int | None = None):
+        if isinstance(type, device):
+            type, index = type.type, type.index if index is None else index
+        if isinstance(type, int):
+            type, index = "cuda", type
+        name, colon, number = type.partition(":")
+        if colon:
+            if index is not None:
+                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
+            if not number.isdecimal():
+                raise RuntimeError(f"Invalid device string: '{type}'")
+            index = int(number)
+        if name not in ("cpu", "cuda"):
+            raise RuntimeError(f"Expected one of cpu, cuda device type at start of device string: {name}")
+        self.type, self.index = name, index
+
+    def __repr__(self) -> str:
+        number = "" if self.index is None else f", index={self.index}"
+        return f"device(type='{self.type}'{number})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+    def __reduce__(self):
+        return device, (self.type, self.index)
+
+
+CPU = device("cpu")
+
+
+def check(where: device | str | int | None) -> None:
+    """Raise unless tensors can be put on the device `where` (None: wherever they are made)."""
+    if where is None or where is CPU:
+        return
+    if device(where).type != "cpu":
+        raise RuntimeError(f"a tensor cannot be put on {str(device(where))!r}: tinyrnn runs on the CPU only "
+                           "(cuda.is_available() is False)")

@@ -1,0 +1,89 @@
+"""Functions on tensors that the layers are made of, under torch's names."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..ops.common import Op, expect_tensor, run
+from ..ops.elementwise import elu, gelu, leaky_relu, logsigmoid, silu, softplus
+from ..ops.elementwise import relu as _relu
+from ..ops.elementwise import sigmoid, tanh
+from ..ops.index import embedding, one_hot, pad
+from ..ops.linear import linear
+from ..ops.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
+from ..ops.rows import cross_entropy, layer_norm, nll_loss
+from ..ops.rows import log_softmax as _log_softmax
+from ..ops.rows import softmax as _softmax
+from ..tape import check_writable, write
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "elu", "embedding", "gelu", "huber_loss",
+    "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "mse_loss", "nll_loss", "normalize", "one_hot",
+    "pad", "relu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+]
+
+
+def relu(input: Any, inplace: bool = False) -> Any:
+    """max(input, 0)."""
+    return input.relu_() if inplace else _relu(input)
+
+
+def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """e ** input, divided by its sum along `dim`."""
+    return _softmax(input, dim, dtype)
+
+
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """The logarithm of softmax along `dim`, with no underflow."""
+    return _log_softmax(input, dim, dtype)
+
+
+class Dropout(Op):
+    """x times a mask of zeros and 1 / (1 - p)."""
+
+    @staticmethod
+    def forward(x, *, mask):
+        return x * mask, (mask,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return g * saved[0]
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Each element becomes zero with probability `p`, else it is divided by 1 - p; nothing changes unless `training`.
+
+    Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; the mask is the one that torch draws.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    x = expect_tensor(input, "dropout").array
+    if not training or p == 0.0 or x.size == 0:
+        return input
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype} (dropout())")
+    if p == 1.0:
+        mask = np.zeros_like(x)
+    else:
+        order = np.argsort([-stride for stride in x.strides], kind="stable")  # drawn in the order of x's memory, as torch does
+        drawn = random.default_generator.bernoulli(tuple(x.shape[i] for i in order), 1.0 - p)
+        mask = (drawn.astype(x.dtype) / x.dtype.type(1.0 - p)).transpose(np.argsort(order))
+    if inplace:
+        check_writable(input, False)
+    result = run(Dropout, (input,), (x,), mask=mask)
+    return write(input, result) if inplace else result
+
+
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Any:
+    """input, divided by its norm along `dim` (or by eps, if that is larger)."""
+    return input / input.norm(p, dim, True).clamp(min=eps).expand_as(input)

@@ -1,0 +1,87 @@
+"""Keeping gradients within bounds (Pascanu et al., 2013: recurrent networks need it)."""
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from types import GeneratorType
+
+import numpy as np
+
+from ... import tape
+from ...dtypes import get_default_dtype
+from ...ops.shape import stack
+from ...tensor import Tensor
+
+Tensors = Tensor | Iterable[Tensor]
+
+
+def _listed(tensors: Tensors) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _gradients(parameters: Tensors) -> list[Tensor]:
+    return [p.grad for p in _listed(parameters) if p.grad is not None]
+
+
+@tape.no_grad()
+def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+                   foreach: bool | None = None) -> Tensor:
+    """The norm of all tensors taken as one vector, as a 0-d tensor.
+
+    norm_type: 2, inf, or any other order.  error_if_nonfinite: raise RuntimeError if the norm is NaN or infinite.
+    foreach: accepted; there is one way of doing it.
+    """
+    norm_type = float(norm_type)
+    norms = [t.norm(norm_type) for t in _listed(tensors)]
+    if not norms:
+        return tape.wrap(np.zeros((), get_default_dtype().numpy))
+    total = stack(norms).norm(norm_type)
+    if error_if_nonfinite and not total.isfinite():
+        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
+                           "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "
+                           "anyway, set `error_if_nonfinite=False`")
+    return total
+
+
+@tape.no_grad()
+def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tensor,
+                          foreach: bool | None = None) -> None:
+    """Scale the gradients, whose norm is `total_norm`, down to the norm `max_norm`, in place; never up."""
+    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+    if factor == 1:
+        return
+    for grad in _gradients(parameters):
+        grad.mul_(factor)
+
+
+@tape.no_grad()
+def clip_grad_norm_(parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+                    foreach: bool | None = None) -> Tensor:
+    """Scale the gradients down, in place, so that their norm as one vector is at most `max_norm`.
+
+    Returns the norm that they had, a 0-d tensor.  Arguments: see get_total_norm.
+    """
+    if isinstance(parameters, GeneratorType):
+        parameters = list(parameters)
+        if not parameters:
+            warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
+    parameters = _listed(parameters)
+    total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite, foreach)
+    clip_grads_with_norm_(parameters, max_norm, total, foreach)
+    return total
+
+
+def clip_grad_norm(parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+                   foreach: bool | None = None) -> Tensor:
+    """The old name of clip_grad_norm_."""
+    warnings.warn("`torch.nn.utils.clip_grad_norm` is now deprecated in favor of `torch.nn.utils.clip_grad_norm_`.",
+                  FutureWarning, stacklevel=2)
+    return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
+
+
+@tape.no_grad()
+def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
+    """Move each element of the gradients into [-clip_value, clip_value], in place."""
+    clip_value = float(clip_value)
+    for grad in _gradients(parameters):
+        grad.clamp_(-clip_value, clip_value)

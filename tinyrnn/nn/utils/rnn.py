@@ -1,0 +1,166 @@
+"""Sequences of different lengths: padded into one tensor, or packed without the padding."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...ops.index import getitem
+from ...ops.shape import cat, stack
+from ...tape import wrap
+from ...tensor import Tensor
+
+
+class _Packed(NamedTuple):
+    data: Tensor
+    batch_sizes: Tensor
+    sorted_indices: Tensor | None
+    unsorted_indices: Tensor | None
+
+
+class PackedSequence(_Packed):
+    """Sequences without their padding, step by step: the first steps of all, longest sequence first, then the second ...
+
+    data              (sum of the lengths, *)
+    batch_sizes       (T,) int64: how many sequences have a step t
+    sorted_indices    the order of the sequences in which they are packed; None if it is the given one
+    unsorted_indices  the way back
+    """
+
+    def __new__(cls, data: Tensor, batch_sizes: Tensor | None = None, sorted_indices: Tensor | None = None,
+                unsorted_indices: Tensor | None = None) -> PackedSequence:
+        if batch_sizes is None:
+            raise ValueError("PackedSequence(): batch_sizes must be given")
+        if unsorted_indices is None:
+            unsorted_indices = invert_permutation(sorted_indices)
+        return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
+
+    def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """With `data` converted as by Tensor.to."""
+        return self._replace(data=self.data.to(*args, **kwargs))
+
+    def cpu(self) -> PackedSequence:
+        return self
+
+    def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        return self._replace(data=self.data.cuda(*args, **kwargs))
+
+    def float(self) -> PackedSequence:
+        return self._replace(data=self.data.float())
+
+    def double(self) -> PackedSequence:
+        return self._replace(data=self.data.double())
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.data.is_cuda
+
+
+def invert_permutation(permutation: Tensor | None) -> Tensor | None:
+    """The permutation that takes back another one."""
+    return None if permutation is None else wrap(np.argsort(permutation.array))
+
+
+def places(sizes: np.ndarray) -> np.ndarray:
+    """Where in a padded (T * B) the packed rows stand, for T batch sizes."""
+    return np.flatnonzero(np.arange(sizes[0]) < sizes[:, None])
+
+
+def unpack_steps(data: Tensor, sizes: np.ndarray) -> Tensor:
+    """Packed rows (N, *) as (T, B, *), zero where a sequence has ended."""
+    steps, batch = len(sizes), int(sizes[0])
+    at = places(sizes)
+    if len(at) == steps * batch:
+        return data.reshape(steps, batch, *data.array.shape[1:])
+    padded = wrap(np.zeros((steps * batch, *data.array.shape[1:]), data.array.dtype))
+    padded[wrap(at)] = data
+    return padded.reshape(steps, batch, *data.array.shape[1:])
+
+
+def pack_steps(padded: Tensor, sizes: np.ndarray) -> Tensor:
+    """The rows of (T, B, *) that are alive, as (N, *)."""
+    flat = padded.reshape(-1, *padded.array.shape[2:])
+    at = places(sizes)
+    return flat if len(at) == flat.array.shape[0] else getitem(flat, wrap(at))
+
+
+def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
+    """Pack (T, B, *), or (B, T, *) if batch_first, where sequence b has lengths[b] steps.
+
+    With enforce_sorted the lengths must not increase along the batch; without, the sequences are sorted first.
+    """
+    sizes = np.asarray(lengths.array if isinstance(lengths, Tensor) else lengths, np.int64).reshape(-1)
+    order = None
+    if not enforce_sorted:
+        order = wrap(np.argsort(-sizes, kind="stable"))
+        sizes = sizes[order.array]
+        input = input.index_select(0 if batch_first else 1, order)
+    x = input.transpose(0, 1) if batch_first else input
+    if x.array.size == 0:
+        raise RuntimeError("Cannot pack empty tensors.")
+    if len(sizes) != x.array.shape[1]:
+        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={x.array.shape[1]})")
+    if sizes.min() <= 0:
+        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+    if np.any(np.diff(sizes) > 0):
+        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need "
+                           "ONNX exportability.")
+    if sizes[0] > x.array.shape[0]:
+        raise RuntimeError(f"Expected len(lengths) to be at most the padded length: a length is {sizes[0]}, but there are {x.array.shape[0]} steps")
+    batch_sizes = (sizes > np.arange(sizes[0])[:, None]).sum(1)
+    return PackedSequence(pack_steps(x[: int(sizes[0])], batch_sizes), wrap(batch_sizes), order)
+
+
+def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0,
+                        total_length: int | None = None) -> tuple[Tensor, Tensor]:
+    """(the padded sequences (T, B, *), or (B, T, *) if batch_first; their lengths (B,) int64)."""
+    sizes = sequence.batch_sizes.array
+    steps, batch = len(sizes), int(sizes[0])
+    if total_length is not None and total_length < steps:
+        raise ValueError("Expected total_length to be at least the length of the longest sequence in input, but got "
+                         f"total_length={total_length} and max sequence length being {steps}")
+    rest = sequence.data.array.shape[1:]
+    padded = wrap(np.full(((total_length or steps) * batch, *rest), padding_value, sequence.data.array.dtype))
+    padded[wrap(places(sizes))] = sequence.data
+    padded = padded.reshape(total_length or steps, batch, *rest)
+    lengths = wrap((sizes[:, None] > np.arange(batch)).sum(0))
+    if sequence.unsorted_indices is not None:
+        padded, lengths = padded.index_select(1, sequence.unsorted_indices), lengths.index_select(0, sequence.unsorted_indices)
+    return padded.transpose(0, 1) if batch_first else padded, lengths
+
+
+def pad_sequence(sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> Tensor:
+    """Tensors (L, *) of different lengths as one (T, B, *), or (B, T, *) if batch_first, with T the longest length."""
+    if padding_side not in ("right", "left"):
+        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+    chosen = list(sequences)
+    if not chosen:
+        raise RuntimeError("received an empty list of sequences")
+    longest = max(s.array.shape[0] for s in chosen)
+    rows = []
+    for s in chosen:
+        missing = longest - s.array.shape[0]
+        if missing:
+            filler = wrap(np.full((missing, *s.array.shape[1:]), padding_value, s.array.dtype))
+            s = cat([s, filler] if padding_side == "right" else [filler, s])
+        rows.append(s)
+    return stack(rows, 0 if batch_first else 1)
+
+
+def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False) -> list[Tensor]:
+    """The sequences of a padded batch, each with its own length."""
+    x = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
+    return [row[: int(n)] for row, n in zip(x, lengths.array, strict=True)]
+
+
+def pack_sequence(sequences: list[Tensor], enforce_sorted: bool = True) -> PackedSequence:
+    """Pack a list of tensors (L, *)."""
+    lengths = [s.array.shape[0] for s in sequences]
+    return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """The sequences of a packed batch, as a list of tensors (L, *)."""
+    return unpad_sequence(*pad_packed_sequence(packed_sequences, batch_first=True), batch_first=True)

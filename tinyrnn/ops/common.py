@@ -1,0 +1,170 @@
+"""What all ops share: turning arguments into arrays, in-place forms, dimensions, error wording."""
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..tape import Cast, Op, TensorBase, apply, check_writable, run, wrap, write
+
+Number = (int, float, bool, np.number, np.bool_)
+
+
+def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
+    """`x`, if it is a tensor; torch's TypeError otherwise."""
+    if not isinstance(x, TensorBase):
+        raise TypeError(f"{call}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
+    return x
+
+
+def cast(t: Any, dtype: np.dtype) -> Any:
+    """A tensor with the elements of `t` as `dtype`: `t` itself if it has that type already."""
+    return t if t.array.dtype == dtype else run(Cast, (t,), (t.array,), dtype=dtype)
+
+
+def floating(t: Any) -> Any:
+    """`t`, or its elements in the default floating-point type if they are integers or booleans."""
+    return t if t.array.dtype.kind == "f" else cast(t, dtypes.get_default_dtype().numpy)
+
+
+def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
+    """The shape that `arrays` broadcast to; torch's RuntimeError if there is none."""
+    try:
+        return np.broadcast_shapes(*(a.shape for a in arrays))
+    except ValueError:
+        pass
+    a, b = arrays[0].shape, next(x.shape for x in arrays[1:] if not _compatible(arrays[0].shape, x.shape))
+    for axis in range(1, min(len(a), len(b)) + 1):
+        if a[-axis] != b[-axis] and 1 not in (a[-axis], b[-axis]):
+            raise RuntimeError(f"The size of tensor a ({a[-axis]}) must match the size of tensor b ({b[-axis]}) at non-singleton "
+                               f"dimension {max(len(a), len(b)) - axis}; the shapes are {list(a)} and {list(b)}") from None
+    raise AssertionError("unreachable")
+
+
+def _compatible(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False))
+
+
+def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, Any, Any]:
+    """Two tensors, or a tensor and a number, after torch's promotion: (tensor or None, tensor or None, array, array).
+
+    `kinds` are the kinds of NumPy types that the op works on; others become floating point, or int64.
+    """
+    if isinstance(a, TensorBase):
+        x: Any = a.array
+        if isinstance(b, TensorBase):
+            y: Any = b.array
+            if x.dtype == y.dtype and x.dtype.kind in kinds:
+                if x.shape != y.shape:
+                    check_broadcast(x, y)
+                return a, b, x, y
+        elif type(b) in (float, int) and x.dtype.kind == "f":
+            return a, None, x, x.dtype.type(b)
+        else:
+            y = number(b, call, "other")
+    else:
+        x = number(a, call, "input")
+        y = number(b, call, "other") if not isinstance(b, TensorBase) else b.array
+    dtype = dtypes.promote(x, y)
+    if dtype.kind not in kinds:
+        dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
+    x, y = (v.astype(dtype, copy=False) if isinstance(v, np.ndarray) else np.asarray(v, dtype) for v in (x, y))
+    check_broadcast(x, y)
+    return a if isinstance(a, TensorBase) else None, b if isinstance(b, TensorBase) else None, x, y
+
+
+def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
+    """`op` on two tensors, or a tensor and a number, after torch's promotion of their types."""
+    if not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
+        expect_tensor(a, call)
+    a, b, x, y = operands(a, b, call, kinds)
+    return run(op, (a, b), (x, y))
+
+
+def number(x: Any, call: str, argument: str) -> Any:
+    """`x` as a Python number; torch's TypeError if it is none."""
+    if isinstance(x, (np.number, np.bool_)):
+        return x.item()
+    if isinstance(x, (int, float, bool)):
+        return x
+    raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
+
+
+def inplace(function: Callable) -> Callable:
+    """The in-place form of `function`: its result overwrites the first argument, which is returned."""
+    name = f"{function.__name__}_"
+
+    @functools.wraps(function)
+    def overwrite(self, *args, **kwargs):
+        check_writable(self, any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values())))
+        result = function(self, *args, **kwargs)
+        here, there = self.array, result.array
+        if there.shape != here.shape:
+            raise RuntimeError(f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}")
+        if there.dtype != here.dtype and not dtypes.can_cast(result.dtype, self.dtype):
+            kinds = {"f": "Float", "b": "Bool"}
+            raise RuntimeError(f"result type {kinds.get(there.dtype.kind, 'Long')} can't be cast to the desired output type "
+                               f"{kinds.get(here.dtype.kind, 'Long')}")
+        return write(self, result)
+
+    overwrite.__name__ = overwrite.__qualname__ = name
+    overwrite.__doc__ = f"{function.__name__}, written into this tensor."
+    return overwrite
+
+
+def into(out: Any, result: Any, call: str) -> Any:
+    """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions)."""
+    if out is None:
+        return result
+    if out.requires_grad or result.requires_grad:
+        raise RuntimeError(f"{call}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+                           "arguments requires grad.")
+    if not dtypes.can_cast(result.dtype, out.dtype):
+        raise RuntimeError(f"{call}(): result type {result.dtype} can't be cast to the desired output type {out.dtype}")
+    if out.array.shape != result.array.shape:
+        if out.array.size:
+            raise RuntimeError(f"{call}(): out has shape {list(out.array.shape)}, but the result has {list(result.array.shape)}")
+        out.array = np.empty(result.array.shape, out.array.dtype)
+    return write(out, result)
+
+
+def axis(dim: Any, ndim: int) -> int:
+    """A dimension as a number from 0; torch's IndexError if it is out of range."""
+    try:
+        dim = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"a dimension must be an int, not {type(dim).__name__}") from None
+    size = max(ndim, 1)
+    if not -size <= dim < size:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
+    return dim % size
+
+
+def axes(dim: Any, ndim: int) -> tuple[int, ...]:
+    """Dimensions as sorted numbers from 0; all of them for None or ()."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(ndim))
+    chosen = [axis(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    for d in chosen:
+        if chosen.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return tuple(sorted(chosen)) if ndim else ()
+
+
+def sizes(args: Sequence[Any], call: str) -> tuple[int, ...]:
+    """The sizes in f(2, 3), f((2, 3)) or f([2, 3])."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    try:
+        return tuple(operator.index(n) for n in args)
+    except TypeError:
+        wrong = next(n for n in args if not hasattr(n, "__index__"))
+        raise TypeError(f"{call}(): sizes must be ints, but one is {type(wrong).__name__}") from None
+
+
+__all__ = ["Number", "Op", "TensorBase", "apply", "axes", "axis", "binary", "cast", "check_broadcast", "expect_tensor",
+           "floating", "inplace", "into", "number", "operands", "run", "sizes", "wrap"]

@@ -1,0 +1,265 @@
+"""What works on rows: softmax, cross-entropy, layer norm."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from .arithmetic import div, mul, neg
+from .common import Op, axis, cast, expect_tensor, run
+from .reduce import sum
+
+
+def as_rows(a: np.ndarray, over: int) -> np.ndarray:
+    """`a` with axis `over` last, as a contiguous matrix."""
+    moved = np.moveaxis(a, over, -1) if a.ndim else a
+    return np.ascontiguousarray(moved).reshape(-1, a.shape[over] if a.ndim else 1)
+
+
+def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
+    """The inverse of as_rows."""
+    if not shape:
+        return rows.reshape(())
+    moved = rows.reshape(*shape[:over], *shape[over + 1 :], shape[over])
+    return moved if over == len(shape) - 1 else np.ascontiguousarray(np.moveaxis(moved, -1, over))
+
+
+class Softmax(Op):
+    @staticmethod
+    def forward(a, *, axis):
+        from ..kernels.cpu import rows
+
+        out = from_rows(rows.softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        return out, (out, axis)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        from ..kernels.cpu import rows
+
+        y, axis = saved
+        return from_rows(rows.softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+
+
+class LogSoftmax(Op):
+    @staticmethod
+    def forward(a, *, axis):
+        from ..kernels.cpu import rows
+
+        out = from_rows(rows.log_softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        return out, (out, axis)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        from ..kernels.cpu import rows
+
+        y, axis = saved
+        return from_rows(rows.log_softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+
+
+def prepared(input: Any, dim: int | None, dtype: dtypes.dtype | None, call: str) -> tuple[Any, int]:
+    expect_tensor(input, call)
+    if dtype is not None:
+        input = cast(input, dtype.numpy)
+    if input.array.dtype.kind != "f":
+        raise RuntimeError(f"{call}(): expected floating-point numbers, got {input.dtype}")
+    if dim is None:  # torch's old implicit choice
+        dim = 0 if input.array.ndim in (0, 1, 3) else 1
+    return input, axis(dim, input.array.ndim)
+
+
+def softmax(input: Any, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Any:
+    """e ** input, divided by its sum along `dim`."""
+    input, over = prepared(input, dim, dtype, "softmax")
+    return run(Softmax, (input,), (input.array,), axis=over)
+
+
+def log_softmax(input: Any, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Any:
+    """The logarithm of softmax along `dim`, with no underflow."""
+    input, over = prepared(input, dim, dtype, "log_softmax")
+    return run(LogSoftmax, (input,), (input.array,), axis=over)
+
+
+# ------------------------------------------------------------------------------------------ classification losses
+class CrossEntropy(Op):
+    """The loss of each row of x (R, C) for the class numbers `target` (R,): -log softmax(x)[target], weighted and smoothed."""
+
+    @staticmethod
+    def forward(x, *, target, weight, ignored, smoothing):
+        from ..kernels.cpu import rows
+
+        x = np.ascontiguousarray(x)
+        losses, lse = rows.cross_entropy(x, target, weight, ignored, smoothing)
+        return losses, (x, target, weight, ignored, smoothing, lse)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        from ..kernels.cpu import rows
+
+        return rows.cross_entropy_backward(*saved, np.ascontiguousarray(g))
+
+
+class NegativeLogLikelihood(Op):
+    """The loss of each row of log-probabilities x (R, C): -weight[target] * x[target], 0 where the target is ignored."""
+
+    @staticmethod
+    def forward(x, *, target, weight, ignored):
+        kept = target != ignored
+        ids = np.where(kept, target, 0)
+        scale = np.where(kept, weight[ids] if weight.size else 1, 0).astype(x.dtype)
+        return np.where(kept, -scale * x[np.arange(len(ids)), ids], 0).astype(x.dtype), (x.shape, ids, scale)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        shape, ids, scale = saved
+        out = np.zeros(shape, g.dtype)
+        out[np.arange(len(ids)), ids] = -scale * g
+        return out
+
+
+def by_reduction(losses: Any, reduction: str, call: str, weights: float | None = None) -> Any:
+    """The losses as they are, their sum, or their mean (divided by `weights` where elements have weights)."""
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "mean":
+        return div(sum(losses), losses.array.size if weights is None else weights)
+    raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
+
+
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction that torch's deprecated pair of flags stands for, where one is given."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
+    """input (C), (N, C) or (N, C, d1, ...) as a tensor (rows, C), after a check against the targets' shape."""
+    shape = input.array.shape
+    if len(shape) == 0:
+        raise ValueError(f"{call}(): input must have at least one dimension, the classes")
+    batch = () if len(shape) == 1 else (shape[0], *shape[2:])
+    if target.shape != batch:
+        if len(shape) > 1 and target.ndim and target.shape[0] != shape[0]:
+            raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({target.shape[0]}).")
+        raise RuntimeError(f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}")
+    if len(shape) > 2:
+        input = input.permute(0, *range(2, len(shape)), 1)
+    return input.reshape(-1, shape[1] if len(shape) > 1 else shape[0])
+
+
+def class_numbers(target: Any, classes: int, ignored: int, weight: Any, input: Any, call: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """(targets, weights or an empty array, the sum of the targets' weights), checked."""
+    if target.array.dtype not in (np.int64, np.uint8):
+        kind = {"f4": "Float", "f8": "Double", "i4": "Int", "b1": "Bool"}.get(target.array.dtype.str[1:], target.array.dtype.name)
+        raise RuntimeError(f"expected scalar type Long but found {kind} ({call}(): target)")
+    ids = np.ascontiguousarray(target.array.reshape(-1), np.int64)
+    kept = ids != ignored
+    wrong = ids[kept & ((ids < 0) | (ids >= classes))]
+    if wrong.size:
+        raise IndexError(f"Target {wrong[0]} is out of bounds. ({call}(): there are {classes} classes)")
+    if weight is None:
+        return ids, np.empty(0, input.array.dtype), int(kept.sum())
+    if weight.array.shape != (classes,):
+        raise RuntimeError(f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight tensor "
+                           f"of shape: {list(weight.array.shape)}")
+    if weight.array.dtype != input.array.dtype:
+        raise RuntimeError(f"expected scalar type {input.dtype} but found {weight.dtype} ({call}(): weight)")
+    return ids, np.ascontiguousarray(weight.array), float(weight.array[ids[kept]].sum())
+
+
+def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
+                  reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+    """-log softmax(input)[target].
+
+    input (C), (N, C) or (N, C, d1, ...) of unnormalised scores; target: class numbers (int64) of shape (), (N) or
+    (N, d1, ...), or probabilities of the shape of `input`.  `weight` (C) weighs the classes; targets equal to
+    `ignore_index` count nothing.  'mean' divides by the sum of the weights of the targets.
+    """
+    expect_tensor(input, "cross_entropy")
+    expect_tensor(target, "cross_entropy", "target")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input.array.dtype.kind != "f":
+        raise RuntimeError(f"cross_entropy(): expected floating-point scores, got {input.dtype}")
+    if target.array.shape == input.array.shape and target.array.dtype.kind == "f":
+        return soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    rows = class_rows(input, target.array, "cross_entropy")
+    ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
+    losses = run(CrossEntropy, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index, smoothing=float(label_smoothing))
+    return by_reduction(losses.reshape(target.array.shape), reduction, "cross_entropy", total)
+
+
+def soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
+    """Cross-entropy with probabilities as targets; 'mean' divides by the number of rows."""
+    dim = 0 if input.array.ndim == 1 else 1
+    classes = input.array.shape[dim]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    terms = mul(log_softmax(input, dim), target)
+    if weight is not None:
+        terms = mul(terms, weight.reshape(*(classes if d == dim else 1 for d in range(input.array.ndim))))
+    return by_reduction(neg(sum(terms, dim)), reduction, "cross_entropy", input.array.size / classes if classes else math.nan)
+
+
+def nll_loss(input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
+             reduce: bool | None = None, reduction: str = "mean") -> Any:
+    """-input[target] for log-probabilities `input`; shapes, weights and reduction as in cross_entropy."""
+    expect_tensor(input, "nll_loss")
+    expect_tensor(target, "nll_loss", "target")
+    reduction = reduction_of(size_average, reduce, reduction)
+    rows = class_rows(input, target.array, "nll_loss")
+    ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "nll_loss")
+    losses = run(NegativeLogLikelihood, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index)
+    return by_reduction(losses.reshape(target.array.shape), reduction, "nll_loss", total)
+
+
+# ------------------------------------------------------------------------------------------ layer norm
+class LayerNorm(Op):
+    @staticmethod
+    def forward(x, weight, bias, *, columns, eps):
+        from ..kernels.cpu import rows
+
+        empty = np.empty(0, x.dtype)
+        flat = np.ascontiguousarray(x).reshape(-1, columns)
+        w, b = (empty if p is None else np.ascontiguousarray(p).reshape(-1) for p in (weight, bias))
+        out, mean, rstd = rows.layer_norm(flat, w, b, eps)
+        return out.reshape(x.shape), (x, weight, mean, rstd, columns)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        from ..kernels.cpu import rows
+
+        x, weight, mean, rstd, columns = saved
+        flat = np.ascontiguousarray(x).reshape(-1, columns)
+        w = np.empty(0, x.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
+        dx, dw, db = rows.layer_norm_backward(flat, w, mean, rstd, np.ascontiguousarray(g).reshape(-1, columns))
+        shape = weight.shape if weight is not None else (columns,)
+        return dx.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
+
+
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
+    """(input - mean) / sqrt(variance + eps) * weight + bias over the last dimensions (Ba et al. 2016)."""
+    x = expect_tensor(input, "layer_norm").array
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or x.shape[len(x.shape) - len(shape) :] != shape:
+        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of "
+                           f"size{list(x.shape)}")
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.array.shape != shape:
+            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(p.array.shape)} and "
+                               f"normalized_shape = {list(shape)}")
+        if p is not None and p.array.dtype != x.dtype:
+            raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
+    if x.dtype.kind != "f":
+        raise RuntimeError(f"layer_norm(): expected floating-point numbers, got {input.dtype}")
+    arrays = (x, *(None if p is None else p.array for p in (weight, bias)))
+    return run(LayerNorm, (input, weight, bias), arrays, columns=math.prod(shape), eps=float(eps))
+
+

@@ -1,0 +1,48 @@
+"""Stochastic gradient descent."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tape import wrap
+from .optimizer import Optimizer, as_number, check, closure_loss, update
+
+
+class SGD(Optimizer):
+    """p -= lr * v, with v = momentum * v + (1 - dampening) * (gradient + weight_decay * p).
+
+    With nesterov, p -= lr * (gradient + momentum * v) (Sutskever et al. 2013).  In the first step v is the gradient itself.
+    """
+
+    def __init__(self, params: Any, lr: Any = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+                 nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
+                 fused: bool | None = None):
+        check("learning rate", lr, as_number(lr) >= 0.0)
+        check("momentum value", momentum, momentum >= 0.0)
+        check("weight_decay value", weight_decay, weight_decay >= 0.0)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+                                  "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})
+
+    def step(self, closure: Callable | None = None) -> Any:
+        """Update the parameters that have a gradient."""
+        loss = closure_loss(closure)
+        for group in self.param_groups:
+            lr, decay, momentum = as_number(group["lr"]), group["weight_decay"], group["momentum"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if not momentum:
+                    update("sgd_plain", p, (), (lr, decay), group["maximize"])
+                    continue
+                state = self.state[p]
+                buffer = state.get("momentum_buffer")
+                first = buffer is None
+                if first:
+                    buffer = state["momentum_buffer"] = wrap(np.zeros(p.array.shape, p.array.dtype))
+                keep = 1.0 if first else 1.0 - group["dampening"]
+                update("sgd_nesterov" if group["nesterov"] else "sgd", p, (buffer,), (lr, decay, momentum, keep), group["maximize"])
+        return loss

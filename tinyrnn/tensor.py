@@ -1,0 +1,612 @@
+"""The tensor: an array, and every method that torch's programs call on it.
+
+What a method computes stands in tinyrnn.ops; the list of names stands here.
+"""
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import devices, dtypes, printing, random, tape
+from .ops import arithmetic, create, elementwise, linear, rows
+from .ops import index as indexing
+from .ops import reduce as reductions
+from .ops import shape as shapes
+from .ops.common import Number, cast, inplace
+from .tape import TensorBase, check_writable, run, wrap, write
+
+
+class Size(tuple):
+    """The shape of a tensor: a tuple, printed as torch prints it."""
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    __str__ = __repr__
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        return int(np.prod(self, dtype=np.int64))
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        return Size(found) if isinstance(key, slice) else found
+
+    def __add__(self, other):
+        return Size(tuple(self) + tuple(other))
+
+
+class HookHandle:
+    """What register_hook returns: `remove()` takes the hook away."""
+
+    def __init__(self, hooks: dict, key: int):
+        self.hooks, self.key = hooks, key
+
+    def remove(self) -> None:
+        self.hooks.pop(self.key, None)
+
+
+class Tensor(TensorBase):
+    """An n-dimensional array of one type, and the record of how it was computed.
+
+    `Tensor(2, 3)` is an uninitialised float32 tensor of that shape, `Tensor([1, 2])` holds these numbers, as in torch; `tensor` is the
+    constructor to prefer.
+    """
+
+    def __init__(self, *args: Any, device: Any = None):
+        devices.check(device)
+        self.array = create.FloatTensor(*args).array
+
+    # -------------------------------------------------------------------------------- what it is
+    @property
+    def shape(self) -> Size:
+        return Size(self.array.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its element number `dim`."""
+        if dim is None:
+            return Size(self.array.shape)
+        ndim = self.array.ndim
+        if not -ndim <= dim < ndim:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions" if ndim == 0 else
+                             f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})")
+        return self.array.shape[dim]
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.of(self.array.dtype)
+
+    @property
+    def device(self) -> devices.device:
+        return devices.CPU
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    nelement = numel
+
+    @property
+    def itemsize(self) -> int:
+        return self.array.itemsize
+
+    element_size = lambda self: self.array.itemsize
+    nbytes = property(lambda self: self.array.nbytes)
+    is_cuda = property(lambda self: False)
+    is_sparse = property(lambda self: False)
+    is_quantized = property(lambda self: False)
+    layout = property(lambda self: "torch.strided")
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How many elements apart neighbours are in memory, along each dimension or along `dim`."""
+        strides = tuple(s // self.array.itemsize for s in self.array.strides)
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in order in memory, without gaps."""
+        return self.array.flags.c_contiguous
+
+    def is_floating_point(self) -> bool:
+        return self.array.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        return False
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self.array.ctypes.data
+
+    def get_device(self) -> int:
+        return -1
+
+    # -------------------------------------------------------------------------------- its part in the tape
+    @property
+    def grad_fn(self) -> tape.Node | None:
+        return self._node if self.requires_grad else None
+
+    @property
+    def is_leaf(self) -> bool:
+        return not self.requires_grad or self._node is None
+
+    @property
+    def retains_grad(self) -> bool:
+        return self._retains
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Collect a gradient in .grad from now on, or no more; for leaves of a floating-point type."""
+        self.requires_grad = requires_grad
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is not a leaf, too."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        tape.retain(self)
+
+    def register_hook(self, hook: Callable) -> HookHandle:
+        """Call `hook` with the gradient of this tensor when it is known; what it returns, if not None, takes its place."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is None:
+            if self._hooks is None:
+                self._hooks = {}
+            hooks = self._hooks
+        else:
+            if self._node.hooks is None:
+                self._node.hooks = {}
+            hooks = self._node.hooks.setdefault(self._slot, {})
+        key = max(hooks, default=-1) + 1
+        hooks[key] = hook
+        return HookHandle(hooks, key)
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+        """Add the gradient of this tensor (a scalar, unless `gradient` is given) to the .grad of all leaves it was computed from."""
+        from . import autograd
+
+        autograd.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """A tensor that shares the memory, and that nothing was recorded of."""
+        other = wrap(self.array)
+        other._version = self.version
+        return other
+
+    def detach_(self) -> Tensor:
+        """Forget how this tensor was computed."""
+        if self._view is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        self._node, self._requires = None, False
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        return wrap(self.array)
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        self.array = other.array
+
+    # -------------------------------------------------------------------------------- to Python and NumPy
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; a number for a 0-d tensor."""
+        return self.array.tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The array itself: tensor and array share memory."""
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
+
+    __array_priority__ = 1000  # array * tensor is the tensor's business
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        arrays = [x.numpy() if isinstance(x, Tensor) else x for x in inputs]
+        if method == "__call__" and not kwargs and len(arrays) == 2 and not isinstance(inputs[0], Tensor):
+            reflected = {np.add: arithmetic.add, np.multiply: arithmetic.mul}.get(ufunc)
+            if isinstance(inputs[0], np.ndarray) and ufunc in REFLECTED:
+                return REFLECTED[ufunc](create.as_tensor(inputs[0]), self)
+            if reflected:
+                return reflected(self, inputs[0].item() if isinstance(inputs[0], np.generic) else inputs[0])
+        result = getattr(ufunc, method)(*arrays, **kwargs)
+        return wrap(result) if isinstance(result, np.ndarray) else result
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous" if self.array.size == 0 else
+                               "Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.array.dtype.kind not in "iub" or self.array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.array.item())
+
+    def __len__(self) -> int:
+        if self.array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.array.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(shapes.unbind(self))
+
+    def __contains__(self, element: Any) -> bool:
+        if isinstance(element, (Tensor, *Number)):
+            return bool(np.any(self.array == getattr(element, "array", element)))
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+
+    def __repr__(self, *, tensor_contents: str | None = None) -> str:
+        return printing.tensor_repr(self, tensor_contents=tensor_contents)
+
+    def __format__(self, spec: str) -> str:
+        if self.array.ndim == 0 and type(self) is Tensor:
+            return self.array.item().__format__(spec)
+        return object.__format__(self, spec)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __reduce_ex__(self, protocol):
+        if not self.is_leaf:
+            raise RuntimeError("a tensor that is not a leaf cannot be pickled: detach() it first")
+        return rebuild, (type(self), self.array, self._requires, {k: v for k, v in self.__dict__.items() if k not in STATE})
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If "
+                               "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage")
+        if id(self) not in memo:
+            other = memo[id(self)] = rebuild(type(self), self.array.copy(order="K"), self._requires, {})
+            if self.grad is not None:
+                other.grad = wrap(self.grad.array.copy())
+        return memo[id(self)]
+
+    # -------------------------------------------------------------------------------- types and devices
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The tensor with another dtype or on another device: to(dtype), to(device, dtype), to(other); itself if nothing changes."""
+        dtype, device, copy = kwargs.pop("dtype", None), kwargs.pop("device", None), kwargs.pop("copy", False)
+        kwargs.pop("non_blocking", None), kwargs.pop("memory_format", None)
+        if kwargs:
+            raise TypeError(f"to() received an invalid keyword argument {next(iter(kwargs))!r}")
+        for x in args:
+            if isinstance(x, dtypes.dtype):
+                dtype = x
+            elif isinstance(x, TensorBase):
+                dtype = dtypes.of(x.array.dtype)
+            elif isinstance(x, (str, devices.device)) or type(x) is int:
+                device = x
+            elif x is not None and not isinstance(x, bool):
+                raise TypeError(f"to() received an invalid combination of arguments - got ({type(x).__name__}): expected a dtype, a device or "
+                                "a tensor")
+        devices.check(device)
+        if dtype is None or dtype.numpy == self.array.dtype:
+            return self.clone() if copy else self
+        return cast(self, dtype.numpy)
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The name of the type ('torch.FloatTensor'), or the tensor with another type."""
+        if dtype is None:
+            return f"torch.{create.TYPED[self.dtype]}"
+        if not isinstance(dtype, dtypes.dtype):
+            name = dtype if isinstance(dtype, str) else f"torch.{dtype.__name__}"
+            found = {f"torch.{n}": d for d, n in create.TYPED.items()}
+            if name not in found:
+                raise ValueError(f"invalid type: '{dtype}'")
+            dtype = found[name]
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """The tensor with the type of another."""
+        return self.to(other.dtype)
+
+    float = lambda self: self.to(dtypes.float32)
+    double = lambda self: self.to(dtypes.float64)
+    long = lambda self: self.to(dtypes.int64)
+    int = lambda self: self.to(dtypes.int32)
+    short = lambda self: self.to(dtypes.int16)
+    char = lambda self: self.to(dtypes.int8)
+    byte = lambda self: self.to(dtypes.uint8)
+    bool = lambda self: self.to(dtypes.bool)
+
+    def cpu(self) -> Tensor:
+        return self
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+        return self.to("cuda" if device is None else device)
+
+    def pin_memory(self) -> Tensor:
+        return self
+
+    # -------------------------------------------------------------------------------- arithmetic and comparisons
+    add = __add__ = __radd__ = arithmetic.add
+    sub = subtract = __sub__ = arithmetic.sub
+    mul = multiply = __mul__ = __rmul__ = arithmetic.mul
+    div = divide = true_divide = __truediv__ = arithmetic.div
+    pow = __pow__ = arithmetic.pow
+    floor_divide = __floordiv__ = arithmetic.floor_divide
+    remainder = __mod__ = arithmetic.remainder
+    neg = negative = __neg__ = arithmetic.neg
+    __rsub__ = arithmetic.rsub
+    __rtruediv__ = arithmetic.rdiv
+    __rpow__ = arithmetic.rpow
+    eq = __eq__ = arithmetic.eq  # type: ignore[assignment]
+    ne = __ne__ = arithmetic.ne  # type: ignore[assignment]
+    lt = less = __lt__ = arithmetic.lt
+    le = less_equal = __le__ = arithmetic.le
+    gt = greater = __gt__ = arithmetic.gt
+    ge = greater_equal = __ge__ = arithmetic.ge
+    logical_and, logical_or, logical_xor = arithmetic.logical_and, arithmetic.logical_or, arithmetic.logical_xor
+    logical_not = arithmetic.logical_not
+    bitwise_and = __and__ = __rand__ = arithmetic.bitwise_and
+    bitwise_or = __or__ = __ror__ = arithmetic.bitwise_or
+    bitwise_xor = __xor__ = __rxor__ = arithmetic.bitwise_xor
+    bitwise_not = __invert__ = arithmetic.bitwise_not
+    isnan, isinf, isfinite = arithmetic.isnan, arithmetic.isinf, arithmetic.isfinite
+    equal, isclose, allclose = arithmetic.equal, arithmetic.isclose, arithmetic.allclose
+    floor, ceil, round, trunc, sign = arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc, arithmetic.sign
+    addcmul, addcdiv, lerp = arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp
+    addmm, baddbmm = linear.addmm, linear.baddbmm
+    matmul = __matmul__ = linear.matmul
+    mm, bmm, mv, dot, outer = linear.mm, linear.bmm, linear.mv, linear.dot, linear.outer
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return arithmetic.binary(arithmetic.FloorDivide, other, self, "floor_divide")
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return arithmetic.binary(arithmetic.Remainder, other, self, "remainder")
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    # -------------------------------------------------------------------------------- functions of each element
+    exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    sqrt, rsqrt, reciprocal, square = elementwise.sqrt, elementwise.rsqrt, elementwise.reciprocal, elementwise.square
+    sin, cos, tan = elementwise.sin, elementwise.cos, elementwise.tan
+    sinh, cosh, tanh = elementwise.sinh, elementwise.cosh, elementwise.tanh
+    sigmoid, erf, relu = elementwise.sigmoid, elementwise.erf, elementwise.relu
+    abs = absolute = __abs__ = elementwise.abs
+    maximum, minimum = elementwise.maximum, elementwise.minimum
+    clamp = clip = elementwise.clamp
+    masked_fill = elementwise.masked_fill
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """self where the condition holds, other elsewhere."""
+        return elementwise.where(condition, self, other)
+
+    # -------------------------------------------------------------------------------- reductions
+    sum, mean, var, std, norm, logsumexp = reductions.sum, reductions.mean, reductions.var, reductions.std, reductions.norm, reductions.logsumexp
+    max, min, amax, amin = reductions.max, reductions.min, reductions.amax, reductions.amin
+    argmax, argmin, all, any, cumsum = reductions.argmax, reductions.argmin, reductions.all, reductions.any, reductions.cumsum
+    softmax, log_softmax = rows.softmax, rows.log_softmax
+
+    # -------------------------------------------------------------------------------- shape
+    view, reshape, flatten, unflatten = shapes.view, shapes.reshape, shapes.flatten, shapes.unflatten
+    permute, transpose, t, movedim = shapes.permute, shapes.transpose, shapes.t, shapes.movedim
+    swapaxes = shapes.transpose
+    unsqueeze, squeeze, expand, expand_as, repeat = shapes.unsqueeze, shapes.squeeze, shapes.expand, shapes.expand_as, shapes.repeat
+    split, chunk, unbind, clone, contiguous = shapes.split, shapes.chunk, shapes.unbind, shapes.clone, shapes.contiguous
+    flip, roll, tril, triu, repeat_interleave = shapes.flip, shapes.roll, shapes.tril, shapes.triu, shapes.repeat_interleave
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """The same memory in the shape of another tensor."""
+        return self.view(other.array.shape)
+
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """The same elements in the shape of another tensor."""
+        return self.reshape(other.array.shape)
+
+    @property
+    def T(self) -> Tensor:
+        return self.permute(*reversed(range(self.array.ndim)))
+
+    @property
+    def mT(self) -> Tensor:
+        return self.transpose(-2, -1)
+
+    # -------------------------------------------------------------------------------- indexing
+    __getitem__, __setitem__ = indexing.getitem, indexing.setitem
+    narrow, select, index_select, masked_select = indexing.narrow, indexing.select, indexing.index_select, indexing.masked_select
+    gather, scatter, scatter_add, nonzero = indexing.gather, indexing.scatter, indexing.scatter_add, indexing.nonzero
+    sort, argsort, topk, unique = indexing.sort, indexing.argsort, indexing.topk, indexing.unique
+
+    # -------------------------------------------------------------------------------- written into this tensor
+    add_ = __iadd__ = inplace(arithmetic.add)
+    sub_ = __isub__ = inplace(arithmetic.sub)
+    mul_ = __imul__ = inplace(arithmetic.mul)
+    div_ = __itruediv__ = inplace(arithmetic.div)
+    pow_ = __ipow__ = inplace(arithmetic.pow)
+    remainder_ = __imod__ = inplace(arithmetic.remainder)
+    floor_divide_ = __ifloordiv__ = inplace(arithmetic.floor_divide)
+    __iand__, __ior__, __ixor__ = map(inplace, (arithmetic.bitwise_and, arithmetic.bitwise_or, arithmetic.bitwise_xor))
+    neg_, sign_, floor_, ceil_, round_, trunc_ = map(inplace, (
+        arithmetic.neg, arithmetic.sign, arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc))
+    addcmul_, addcdiv_, lerp_, addmm_ = map(inplace, (arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp, linear.addmm))
+    exp_, log_, sqrt_, rsqrt_, sin_, cos_, tanh_, sigmoid_, abs_, square_, reciprocal_ = map(inplace, (
+        elementwise.exp, elementwise.log, elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos, elementwise.tanh,
+        elementwise.sigmoid, elementwise.abs, elementwise.square, elementwise.reciprocal))
+    relu_, clamp_, masked_fill_ = map(inplace, (elementwise.relu, elementwise.clamp, elementwise.masked_fill))
+    clip_ = clamp_
+    scatter_, scatter_add_ = map(inplace, (indexing.scatter, indexing.scatter_add))
+    tril_, triu_ = map(inplace, (shapes.tril, shapes.triu))
+
+    def fill_(self, value: Any) -> Tensor:
+        """Every element becomes `value`, a number or a 0-d tensor."""
+        if isinstance(value, TensorBase) and value.array.ndim:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions.")
+        return self.copy_(value if isinstance(value, TensorBase) else wrap(np.asarray(value)))
+
+    def zero_(self) -> Tensor:
+        """Every element becomes zero."""
+        return self.fill_(0)
+
+    def copy_(self, src: Any, non_blocking: bool = False) -> Tensor:
+        """Every element becomes that of `src`, which is broadcast and cast."""
+        check_writable(self, src.requires_grad)
+        try:
+            expanded = src if src.array.shape == self.array.shape else src.expand(self.array.shape)
+        except RuntimeError:
+            raise RuntimeError(f"copy_(): a tensor of shape {list(src.array.shape)} cannot be broadcast to {list(self.array.shape)}") from None
+        if self.requires_grad and not src.requires_grad and tape.is_grad_enabled():
+            expanded = run(Replaced, (self,), (self.array,), value=expanded.array)
+        return write(self, expanded)
+
+    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
+        """A copy with the first elements of `source` where `mask` holds, in order."""
+        out = self.clone()
+        where = np.broadcast_to(mask.array, self.array.shape)
+        out[wrap(where)] = source.reshape(-1)[: int(where.sum())]
+        return out
+
+    def index_fill_(self, dim: int, index: Tensor, value: Any) -> Tensor:
+        """The slices along `dim` that `index` names become `value`."""
+        self[(*(slice(None),) * (dim % self.array.ndim), index)] = value
+        return self
+
+    def index_add_(self, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+        """The slices of `source` are added to those along `dim` that `index` names."""
+        places = indexing.reshape(*(-1 if d == dim % self.array.ndim else 1 for d in range(self.array.ndim))).expand(source.array.shape)
+        return self.scatter_add_(dim, places.contiguous(), source * alpha if alpha != 1 else source)
+
+    def uniform_(self, low: float = 0.0, high: float = 1.0, *, generator: random.Generator | None = None, **bounds: float) -> Tensor:
+        """Uniform numbers in [low, high); torch calls the bounds `from` and `to`."""
+        low, high = bounds.pop("from", low), bounds.pop("to", high)
+        return self._drawn(lambda g: g.uniform(self.array.shape, low, high, self.array.dtype.type), generator)
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+        """Normal numbers."""
+        return self._drawn(lambda g: g.normal(self.array.shape, mean, std, self.array.dtype.type), generator)
+
+    def exponential_(self, lambd: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+        """Exponentially distributed numbers with rate `lambd`."""
+        return self._drawn(lambda g: g.exponential(self.array.shape, lambd, self.array.dtype.type), generator)
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: random.Generator | None = None) -> Tensor:
+        """1 with probability `p` (a number, or a tensor of probabilities), else 0."""
+        if isinstance(p, TensorBase):
+            return self._drawn(lambda g: g.bernoulli_from(np.broadcast_to(p.array, self.array.shape)), generator)
+        return self._drawn(lambda g: g.bernoulli(self.array.shape, p), generator)
+
+    def random_(self, *bounds: int, generator: random.Generator | None = None) -> Tensor:
+        """Integers: random_(), random_(to) or random_(from, to)."""
+        return self._drawn(lambda g: g.random_(self.array.shape, self.array.dtype.type, *bounds), generator)
+
+    def _drawn(self, draw: Callable, generator: random.Generator | None) -> Tensor:
+        check_writable(self, False)
+        return self.copy_(wrap(np.asarray(draw(generator or random.default_generator)).astype(self.array.dtype, copy=False)))
+
+    def unsqueeze_(self, dim: int) -> Tensor:
+        """A dimension of size one more, in this tensor itself."""
+        return self._reshaped(shapes.unsqueeze(self, dim))
+
+    def squeeze_(self, dim: Any = None) -> Tensor:
+        """Without its dimensions of size one, in this tensor itself."""
+        return self._reshaped(shapes.squeeze(self, dim))
+
+    def t_(self) -> Tensor:
+        """Transposed, in this tensor itself."""
+        return self._reshaped(shapes.t(self))
+
+    def _reshaped(self, view: Tensor) -> Tensor:
+        if self.requires_grad and self.is_leaf:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        base = wrap(self.array)  # stands for this tensor as it was
+        base._node, base._slot, base._version, base._view = self._node, self._slot, self._version, self._view
+        self.array, self._node, self._slot = view.array, view._node, view._slot
+        return self
+
+    # -------------------------------------------------------------------------------- new tensors like this one
+    def new_tensor(self, data: Any, *, dtype: dtypes.dtype | None = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+        """A tensor from data, of this tensor's type."""
+        return create.finish(create.from_data(data, dtype or self.dtype), requires_grad, device)
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """Zeros of another shape, of this tensor's type."""
+        return create.zeros(*size, **{"dtype": self.dtype, **options})
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """Ones of another shape, of this tensor's type."""
+        return create.ones(*size, **{"dtype": self.dtype, **options})
+
+    def new_empty(self, *size: Any, **options: Any) -> Tensor:
+        """An uninitialised tensor of another shape, of this tensor's type."""
+        return create.empty(*size, **{"dtype": self.dtype, **options})
+
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+        """`fill_value` in another shape, of this tensor's type."""
+        return create.full(size, fill_value, **{"dtype": self.dtype, **options})
+
+    def new(self, *args: Any) -> Tensor:
+        """A tensor of this tensor's type, from sizes or data."""
+        return getattr(create, create.TYPED[self.dtype])(*args)
+
+
+class Replaced(tape.Op):
+    """Other content for a recorded tensor: the gradient of what was there is zero."""
+
+    @staticmethod
+    def forward(a, *, value):
+        return value.astype(a.dtype), ()
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return np.zeros_like(g)
+
+
+REFLECTED = {np.add: arithmetic.add, np.subtract: arithmetic.sub, np.multiply: arithmetic.mul, np.true_divide: arithmetic.div,
+             np.matmul: linear.matmul}
+STATE = {"array", "grad", "_requires", "_node", "_slot", "_view", "_version", "_history", "_hooks", "_retains"}
+
+
+def is_tensor(obj: Any) -> builtins.bool:
+    """Whether `obj` is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> builtins.bool:
+    """Whether the elements are floating-point numbers."""
+    return input.is_floating_point()
+
+
+def numel(input: Tensor) -> builtins.int:
+    """The number of elements."""
+    return input.array.size
+
+
+def rebuild(cls: type, array: np.ndarray, requires_grad: bool, attributes: dict) -> Any:
+    """A tensor from its pickled parts."""
+    tensor = object.__new__(cls)
+    tensor.array = array
+    tensor._requires = requires_grad
+    tensor.__dict__.update(attributes)
+    return tensor
+
+
+tape.results_are(Tensor)
