@@ -2,6 +2,7 @@
 
 This folder is installed as `tinyrnn.kernels`; another project owns the name `kernels`.
 """
+
 if __name__ != "tinyrnn.kernels":
     raise ImportError(
         f"this folder is the package 'tinyrnn.kernels', but it was imported as '{__name__}': "

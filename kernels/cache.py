@@ -11,6 +11,7 @@ its tracebacks have lines.
 The base directory is NUMBA_CACHE_DIR if set, else the user's cache directory.  Where neither can be
 written, a temporary directory serves this process alone.
 """
+
 import hashlib
 import importlib.util
 import os
@@ -79,6 +80,7 @@ def write_source(name: str, text: str) -> Path:
             return path
     except OSError:
         pass
+    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleared the cache meanwhile
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-", suffix=".py")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ The parameters of a step function tell what the cell needs; H is the hidden size
   parameters, in the same order.  A parameter `h` is the hidden state of the step before.
 * A keyword-only parameter is a learned vector with one element for each hidden unit (a peephole weight, say).
 """
+
 from __future__ import annotations
 
 import inspect
@@ -36,7 +37,9 @@ class Cell:
         names = list(self.recording.inputs)
         split = len(names) - (count - 1)
         if split < 0 or any(n == "h" for n in names[split:]):
-            raise self._error(f"it returns {count} states; the {count - 1} after the hidden state must be its last parameters")
+            raise self._error(
+                f"it returns {count} states; the {count - 1} after the hidden state must be its last parameters"
+            )
         self.states: list[str | None] = ["h" if "h" in names[:split] else None, *names[split:]]
         self.vectors = list(self.recording.keywords)
         self.gates: list[str] = []
@@ -46,15 +49,19 @@ class Cell:
             gate, part = (name[2:], name[0]) if name[:2] in ("x_", "h_") else (name, "both")
             other = {"x": "h_", "h": "x_"}.get(part)
             if other and other + gate not in given:
-                raise self._error(f"parameter {name} has no counterpart {other}{gate}; a gate is either {gate}, or the pair "
-                                  f"x_{gate} and h_{gate}")
+                raise self._error(
+                    f"parameter {name} has no counterpart {other}{gate}; a gate is either {gate}, or the pair "
+                    f"x_{gate} and h_{gate}"
+                )
             if gate not in self.gates:
                 self.gates.append(gate)
             elif part == "both" or (gate in given):
                 raise self._error(f"gate {gate} appears twice")
             self.inputs.append((name, self.gates.index(gate), part))
         if not self.gates:
-            raise self._error("it has no gate: a step needs at least one parameter that is neither a state nor keyword-only")
+            raise self._error(
+                "it has no gate: a step needs at least one parameter that is neither a state nor keyword-only"
+            )
         self.split = [g for g in range(len(self.gates)) if any(k == g and part == "h" for _, k, part in self.inputs)]
 
     def _error(self, why: str) -> TypeError:
@@ -62,7 +69,9 @@ class Cell:
         return TypeError(f"{self.name} ({code.co_filename}:{code.co_firstlineno}) is not a cell: {why}")
 
     def __repr__(self) -> str:
-        return f"<cell {self.name}: gates {', '.join(self.gates)}; {len(self.states)} state{'s'[:len(self.states) > 1]}>"
+        return (
+            f"<cell {self.name}: gates {', '.join(self.gates)}; {len(self.states)} state{'s'[: len(self.states) > 1]}>"
+        )
 
     @cached_property
     def source(self) -> str:

@@ -6,6 +6,7 @@ and the public functions walk the same table.
 
 Positional parameters are arrays, element by element; keyword-only ones are numbers, the same for all elements.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -13,8 +14,30 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 
-from .scalar import (Recording, Var, absolute, cos, cosh, differentiate, erf, exp, expm1, log, log1p, maximum, minimum,
-                     needed, record, relu, sigmoid, sin, sinh, sqrt, tanh, where)
+from .scalar import (
+    Recording,
+    Var,
+    absolute,
+    cos,
+    cosh,
+    differentiate,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    needed,
+    record,
+    relu,
+    sigmoid,
+    sin,
+    sinh,
+    sqrt,
+    tanh,
+    where,
+)
 
 
 class Formula:
@@ -63,11 +86,24 @@ SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 
 
-def reciprocal(x): return 1.0 / x
-def rsqrt(x): return 1.0 / sqrt(x)
-def square(x): return x * x
-def tan(x): return sin(x) / cos(x)
-def silu(x): return x * sigmoid(x)
+def reciprocal(x):
+    return 1.0 / x
+
+
+def rsqrt(x):
+    return 1.0 / sqrt(x)
+
+
+def square(x):
+    return x * x
+
+
+def tan(x):
+    return sin(x) / cos(x)
+
+
+def silu(x):
+    return x * sigmoid(x)
 
 
 def gelu(x):
@@ -103,9 +139,36 @@ def clamp(x, *, min, max):
     return where(above > max, max, above)
 
 
-UNARY = {f.__name__: Formula(f) for f in (
-    exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, sin, cos, tan, sinh, cosh, tanh, sigmoid, erf, relu,
-    silu, gelu, gelu_tanh, leaky_relu, elu, softplus, logsigmoid, clamp)}
+UNARY = {
+    f.__name__: Formula(f)
+    for f in (
+        exp,
+        expm1,
+        log,
+        log1p,
+        sqrt,
+        rsqrt,
+        reciprocal,
+        square,
+        sin,
+        cos,
+        tan,
+        sinh,
+        cosh,
+        tanh,
+        sigmoid,
+        erf,
+        relu,
+        silu,
+        gelu,
+        gelu_tanh,
+        leaky_relu,
+        elu,
+        softplus,
+        logsigmoid,
+        clamp,
+    )
+}
 UNARY["abs"] = Formula(absolute)
 
 BINARY = {f.__name__: Formula(f) for f in (maximum, minimum)}
@@ -138,8 +201,7 @@ def binary_cross_entropy(x, y):
 
 def binary_cross_entropy_gradient(x, y, out, g):
     """As torch has it: finite at x = 0 and x = 1, where the derivative is not."""
-    return (g * (x - y) / maximum((1.0 - x) * x, 1e-12),
-            g * (maximum(log1p(-x), -100.0) - maximum(log(x), -100.0)))
+    return (g * (x - y) / maximum((1.0 - x) * x, 1e-12), g * (maximum(log1p(-x), -100.0) - maximum(log(x), -100.0)))
 
 
 def binary_cross_entropy_with_logits(x, y, pos_weight):
@@ -151,8 +213,11 @@ def binary_cross_entropy_with_logits(x, y, pos_weight):
 def binary_cross_entropy_with_logits_gradient(x, y, pos_weight, out, g):
     softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
     weight = 1.0 + (pos_weight - 1.0) * y
-    return (g * ((1.0 - y) - weight * (1.0 - sigmoid(x))), g * ((pos_weight - 1.0) * softplus_of_minus_x - x),
-            g * y * softplus_of_minus_x)
+    return (
+        g * ((1.0 - y) - weight * (1.0 - sigmoid(x))),
+        g * ((pos_weight - 1.0) * softplus_of_minus_x - x),
+        g * y * softplus_of_minus_x,
+    )
 
 
 def kl_div(x, y):
@@ -167,7 +232,8 @@ def kl_div_log_target(x, y):
 LOSSES = {f.__name__: Formula(f) for f in (mse_loss, l1_loss, smooth_l1_loss, huber_loss, kl_div, kl_div_log_target)}
 LOSSES["binary_cross_entropy"] = Formula(binary_cross_entropy, binary_cross_entropy_gradient)
 LOSSES["binary_cross_entropy_with_logits"] = Formula(
-    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient)
+    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient
+)
 
 
 # --------------------------------------------------------------------------------- optimizer updates
@@ -185,8 +251,21 @@ def sgd_plain(p, g, *, lr, weight_decay):
     return p - lr * (g + weight_decay * p)
 
 
-def adam(p, g, mean, square, *, step_size, one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay, shrink,
-         sqrt_bias_correction2):
+def adam(
+    p,
+    g,
+    mean,
+    square,
+    *,
+    step_size,
+    one_minus_beta1,
+    beta2,
+    one_minus_beta2,
+    eps,
+    weight_decay,
+    shrink,
+    sqrt_bias_correction2,
+):
     """Kingma and Ba 2015, algorithm 1 (https://arxiv.org/abs/1412.6980), in torch's order of operations.
 
     `weight_decay` adds to the gradient (Adam); `shrink` = 1 - lr * weight_decay scales the parameter (AdamW,
@@ -199,8 +278,22 @@ def adam(p, g, mean, square, *, step_size, one_minus_beta1, beta2, one_minus_bet
     return p - step_size * (mean / (sqrt(square) / sqrt_bias_correction2 + eps)), mean, square
 
 
-def adam_amsgrad(p, g, mean, square, largest, *, step_size, one_minus_beta1, beta2, one_minus_beta2, eps,
-                 weight_decay, shrink, sqrt_bias_correction2):
+def adam_amsgrad(
+    p,
+    g,
+    mean,
+    square,
+    largest,
+    *,
+    step_size,
+    one_minus_beta1,
+    beta2,
+    one_minus_beta2,
+    eps,
+    weight_decay,
+    shrink,
+    sqrt_bias_correction2,
+):
     """Reddi et al. 2018 (https://openreview.net/forum?id=ryQu7f-RZ): the largest second moment so far divides."""
     p = shrink * p
     g = g + weight_decay * p

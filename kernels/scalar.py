@@ -10,6 +10,7 @@ A formula is a Python function of numbers, such as one step of an LSTM:
 appends the instructions of the gradient; `lines` prints the instructions that given results need, as
 Python statements that Numba compiles for the CPU and for CUDA threads alike.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -28,6 +29,7 @@ class Var:
     def __init__(self, tape: Tape, op: str, args: tuple[Var, ...] = (), name: str = "", value: float = 0.0):
         self.tape, self.op, self.args, self.name, self.value = tape, op, args, name, value
 
+    # fmt: off
     def __add__(self, other): return emit("add", self, other)
     def __radd__(self, other): return emit("add", other, self)
     def __sub__(self, other): return emit("sub", self, other)
@@ -45,6 +47,7 @@ class Var:
     def __le__(self, other): return emit("le", self, other)
     def __gt__(self, other): return emit("gt", self, other)
     def __ge__(self, other): return emit("ge", self, other)
+    # fmt: on
 
     def __bool__(self):
         raise self.refused("a branch or loop on a value: it is not known yet; use where(condition, a, b)")
@@ -67,9 +70,11 @@ class Var:
 
 
 # Names that the printed kernels use for something else.
-RESERVED = (r"v\d+|d_out\d*|out\d+|in_\w+|[TBHbjkt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|states|"
-            r"product|sizes|reverse|d_states|d_gates|d_hidden|d_vectors|kernel|forward|backward|accumulate|njit|range|float|"
-            r"cosh?|erf|exp|expm1|log|log1p|sinh?|sqrt|tanh")
+RESERVED = (
+    r"v\d+|d_out\d*|out\d+|in_\w+|[TBHbjkt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|states|"
+    r"product|sizes|reverse|d_states|d_gates|d_hidden|d_vectors|kernel|forward|backward|accumulate|njit|range|float|"
+    r"cosh?|erf|exp|expm1|log|log1p|sinh?|sqrt|tanh"
+)
 
 
 class Tape:
@@ -100,6 +105,7 @@ class Primitive(NamedTuple):
     derivative: Callable
 
 
+# fmt: off
 ONE = 1.0
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 
@@ -131,6 +137,7 @@ PRIMITIVES = {
     "where": Primitive(lambda c, a, b: a if c else b, "{1} if {0} else {2}",
                        lambda c, a, b, y, g: (None, where(c, g, 0.0), where(c, 0.0, g))),
 }
+# fmt: on
 
 
 def emit(op: str, *args):
@@ -149,14 +156,16 @@ def emit(op: str, *args):
     if all(v.op == "constant" for v in values):
         return tape.constant(PRIMITIVES[op].compute(*(v.value for v in values)))
     is_zero, is_one = ([v.op == "constant" and v.value == k for v in values] for k in (0.0, 1.0))
+    # fmt: off
     match op:
-        case "add" if is_zero[0]: return values[1]
-        case "add" | "sub" if is_zero[1]: return values[0]
-        case "sub" if is_zero[0]: return emit("neg", values[1])
-        case "mul" if any(is_zero): return tape.constant(0.0)
-        case "mul" if is_one[0]: return values[1]
-        case "mul" | "div" | "pow" if is_one[1]: return values[0]
-        case "neg" if values[0].op == "neg": return values[0].args[0]
+        case "add" if is_zero[0]: return values[1]  # noqa: E701
+        case "add" | "sub" if is_zero[1]: return values[0]  # noqa: E701
+        case "sub" if is_zero[0]: return emit("neg", values[1])  # noqa: E701
+        case "mul" if any(is_zero): return tape.constant(0.0)  # noqa: E701
+        case "mul" if is_one[0]: return values[1]  # noqa: E701
+        case "mul" | "div" | "pow" if is_one[1]: return values[0]  # noqa: E701
+        case "neg" if values[0].op == "neg": return values[0].args[0]  # noqa: E701
+    # fmt: on
     key = (op, *map(id, values))
     if key not in tape.known:
         tape.known[key] = Var(tape, op, values, name=f"v{len(tape.instructions)}")
@@ -164,6 +173,7 @@ def emit(op: str, *args):
     return tape.known[key]
 
 
+# fmt: off
 def exp(x): return emit("exp", x)
 def expm1(x): return emit("expm1", x)
 def log(x): return emit("log", x)
@@ -185,6 +195,7 @@ def relu(x): return where(x <= 0.0, 0.0, x)
 def absolute(x): return where(x < 0.0, -x, where(x > 0.0, x, x * x))
 def maximum(a, b): return where(a > b, a, where(b > a, b, 0.5 * a + 0.5 * b))
 def minimum(a, b): return where(a < b, a, where(b < a, b, 0.5 * a + 0.5 * b))
+# fmt: on
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -223,8 +234,10 @@ def record(function: Callable, **static: bool) -> Recording:
     for value in outputs:
         if not isinstance(value, Var) or value.tape is not tape:
             where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-            raise TypeError(f"{function.__name__} ({where}) cannot be derived: it returns a {type(value).__name__}, "
-                            "not a value computed from its parameters")
+            raise TypeError(
+                f"{function.__name__} ({where}) cannot be derived: it returns a {type(value).__name__}, "
+                "not a value computed from its parameters"
+            )
     return Recording(function.__name__, inputs, keywords, outputs)
 
 
@@ -259,7 +272,7 @@ def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple
 
 
 def needed(results: Sequence[Var], given: Sequence[Var] = ()) -> tuple[list[Var], set[Var]]:
-    """The instructions that `results` need, in tape order, and the inputs they read; `given` values are known already."""
+    """The instructions that `results` need, in tape order, and the inputs they read; `given` values are known."""
     instructions: set[Var] = set()
     read: set[Var] = set()
     stack = list(results)

@@ -1,4 +1,5 @@
 """The oracle: torch live where it is installed, recorded values of torch elsewhere."""
+
 import sys
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def pytest_sessionfinish(session):
 def oracle(request):
     """oracle(f) -> f(torch), a dict of name -> array, number or text; live, or as it was recorded."""
     module = request.module.__name__
-    recorder = request.config.recorders.setdefault(module, Recorder(module))
+    recorders = request.config.recorders
+    if module not in recorders:
+        recorders[module] = Recorder(module)
+    recorder = recorders[module]
     calls = 0
 
     def ask(question):
@@ -61,7 +65,7 @@ def oracle(request):
             answer = {name: np.asarray(value) for name, value in question(torch).items()}
             recorder.fresh.update({prefix + name: value for name, value in answer.items()})
             return answer
-        answer = {key[len(prefix):]: value for key, value in recorder.stored.items() if key.startswith(prefix)}
+        answer = {key[len(prefix) :]: value for key, value in recorder.stored.items() if key.startswith(prefix)}
         if not answer:
             pytest.fail(f"no recorded answer for {request.node.nodeid}: run `pytest --record` where torch is installed")
         return answer

@@ -7,7 +7,7 @@ import pytest
 
 import tinyrnn
 
-SHAPES = [(3, 4), (7, 5), (20, 30), (2, 3, 4), (3,), (0, 2)]
+SHAPES = [(3, 4), (8, 4), (7, 5), (2, 3, 4), (3,), (0, 2)]  # around 16, from where the stream of normals differs
 FILLS = {
     "uniform_": [{}, {"a": -2.0, "b": 3.0}],
     "normal_": [{}, {"mean": 1.0, "std": 0.02}],
@@ -25,7 +25,7 @@ FILLS = {
 
 
 def filled(torch, function, shape, options, dtype="float32"):
-    """What a function puts into a tensor, and the number that the stream gives afterwards; or the error."""
+    """What a function puts into a tensor, and what the stream gives afterwards; or the error."""
     torch.manual_seed(5)
     t = torch.zeros(shape, dtype=getattr(torch, dtype))
     with warnings.catch_warnings():
@@ -41,8 +41,12 @@ def filled(torch, function, shape, options, dtype="float32"):
 @pytest.mark.parametrize("function", FILLS)
 def test_the_same_bits_as_torch(oracle, function, dtype):
     def body(torch):
-        return {f"{shape} {options}": filled(torch, function, shape, options, dtype)
-                for shape in SHAPES for options in FILLS[function]}
+        story = {}
+        for options in FILLS[function]:
+            results = [filled(torch, function, shape, options, dtype) for shape in SHAPES]
+            story[f"values {options}"] = np.concatenate([r for r in results if not isinstance(r, str)])
+            story[f"errors {options}"] = "; ".join(r for r in results if isinstance(r, str))
+        return story
 
     expected = oracle(body)
     for name, value in body(tinyrnn).items():

@@ -13,15 +13,11 @@ import tinyrnn
 
 
 def same(oracle, body):
-    """body(torch) and body(tinyrnn) return the same dict of text, numbers and arrays."""
-    expected = oracle(body)
-    got = {name: np.asarray(value) for name, value in body(tinyrnn).items()}
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        if value.dtype.kind == "f":
-            np.testing.assert_allclose(got[name], value, rtol=1e-6, err_msg=name)
-        else:
-            np.testing.assert_array_equal(got[name], value, err_msg=name)
+    """body(torch) and body(tinyrnn) return dicts that print the same."""
+    def story(torch):
+        return "\n".join(f"{name}: {value}" for name, value in body(torch).items())
+
+    assert story(tinyrnn) == str(oracle(lambda torch: {"story": story(torch)})["story"])
 
 
 def told(call):
@@ -747,11 +743,11 @@ def test_parameter_dict(oracle):
         c.update([('z',1,2)])  c.update(3)  c.update(OrderedDict(z=A(1).bias,y=A(2).bias))  c.update('ab')
         c.update(nn.ParameterDict({'z':A(1).bias}))  c.pop('a')  c.pop('z')  c.popitem()  c.clear()
         nn.ParameterDict().popitem()
-        c.__setitem__('z',torch.ones(2))  c.__delitem__('a')  c.__delitem__('z')  c.get('a')  c.get('z')  c.get('z',2)  c.setdefault('a')
-        c.setdefault('z',A(9).bias)  c.setdefault('z')  c(1)  nn.ParameterDict(3)  c.copy()  c.copy()['a'] is c['a']
-        c|{'z':A(9).bias}  {'z':3}|c  c|nn.ParameterDict({'a':A(9).bias})  c.__ior__({'z':A(9).bias})
-        c.fromkeys(['x','y'])  c.fromkeys(['x'],torch.ones(2))  nn.ParameterDict({'x':A(1)})
-        nn.ParameterDict([['b',1],['a',2]])
+        c.__setitem__('z',torch.ones(2))  c.__delitem__('a')  c.__delitem__('z')  c.get('a')  c.get('z')
+        c.get('z',2)  c.setdefault('a')  c.setdefault('z',A(9).bias)  c.setdefault('z')  c(1)  nn.ParameterDict(3)
+        c.copy()  c.copy()['a'] is c['a']  c|{'z':A(9).bias}  {'z':3}|c  c|nn.ParameterDict({'a':A(9).bias})
+        c.__ior__({'z':A(9).bias})  c.fromkeys(['x','y'])  c.fromkeys(['x'],torch.ones(2))
+        nn.ParameterDict({'x':A(1)})  nn.ParameterDict([['b',1],['a',2]])
     """))
 
 

@@ -6,8 +6,6 @@ import pytest
 
 import tinyrnn
 
-NORMS = [2, 2.0, 1, 3, 0.5, 0, -1, math.inf, -math.inf, "inf"]
-
 
 def parameters(torch, *gradients, dtype="float32"):
     """Parameters with given gradients; None for one that has none."""
@@ -45,13 +43,16 @@ def told(call):
 
 # ------------------------------------------------------------------------------------------------------------- clipping
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("max_norm", [1.0, 1e3, 0, "2", math.inf])
-@pytest.mark.parametrize("norm_type", NORMS)
-def test_clip_grad_norm(oracle, norm_type, max_norm, dtype):
+@pytest.mark.parametrize("norm_type", [2, 2.0, 1, 3, 0.5, 0, -1, math.inf, -math.inf, "inf"])
+def test_clip_grad_norm(oracle, norm_type, dtype):
     def body(torch):
-        params = parameters(torch, [3.0, -4.0], None, [[12.0, 0.1], [0.2, 0.3]], dtype=dtype)
-        total = torch.nn.utils.clip_grad_norm_(params, max_norm, norm_type)
-        return {"total": total.numpy(), **gradients(params)}
+        def clipped(max_norm):
+            a, b, c = parameters(torch, [3.0, -4.0], None, [[12.0, 0.1], [0.2, 0.3]], dtype=dtype)
+            total = torch.nn.utils.clip_grad_norm_([a, b, c], max_norm, norm_type)
+            assert b.grad is None
+            return np.concatenate([[total.numpy()], a.grad.numpy(), c.grad.numpy().ravel()])
+
+        return {"total and gradients": np.stack([clipped(max_norm) for max_norm in (1.0, 1e3, 0, "2", math.inf)])}
 
     same(oracle, body, 1e-6 if dtype == "float32" else 1e-12)
 

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from conftest import needs_torch
 
-import tinyrnn.autograd
 from tinyrnn import dtypes, printing
 from tinyrnn.printing import get_printoptions, printoptions, set_printoptions, tensor_repr
 from tinyrnn.tape import wrap
@@ -93,7 +92,7 @@ def test_suffixes(oracle):
         x = tensor([0.5, 1.0]).requires_grad_()
         long = tensor([[0.5] * 8]).requires_grad_()
         texts = {
-            "leaf": repr(x), "result": repr(x * 2), "number": repr((x * 2).sum()), "view": repr((x * 2)[0]),
+            "leaf": repr(x), "result": repr(x * 2), "number": repr((x * 2).sum()),
             "detached": repr((x * 2).detach()), "long": repr(long), "long result": repr(long * 2),
             "double": repr(double(x).detach().requires_grad_()), "empty": repr(x[:0]), "text": f"{x} {x[0]} {x[0]:.2f}",
         }
@@ -118,20 +117,10 @@ def test_the_type_that_goes_without_saying_is_the_default(oracle):
         assert repr(wrap(np.ones(2, kind))) == str(text)
 
 
-def test_a_users_function_and_a_subclass_print_under_their_names():
-    class Double(tinyrnn.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * 2
-
+def test_a_subclass_prints_under_its_name():
     class Named(Tensor):
         pass
 
-    assert repr(Double.apply(wrap(np.ones(1, "f4")).requires_grad_())) == "tensor([2.], grad_fn=<DoubleBackward>)"
     named = object.__new__(Named)
     named.array = np.ones((2, 1), "f4")
     assert repr(named) == "Named([[1.],\n       [1.]])"

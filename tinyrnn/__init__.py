@@ -1,3 +1,5 @@
+# ruff: noqa: E402, F401, I001  (the vocabulary: imports are the content, and the path must be set before them)
+# fmt: off
 """A minimal reverse-mode autodiff engine for sequence models that speaks torch's vocabulary.
 
     import tinyrnn as torch
@@ -14,7 +16,7 @@ if (_root := _Path(__file__).parent.parent) and (_root / "kernels" / "formulas.p
 # NumPy warns of overflow and NaN in plain arithmetic; torch, and our own kernels, do not.
 _warnings.filterwarnings("ignore", r"(overflow|invalid value|divide by zero) encountered", RuntimeWarning, r"tinyrnn\.")
 
-from . import (  # noqa: E402
+from . import (
     autograd,
     backends,
     cuda,
@@ -23,8 +25,8 @@ from . import (  # noqa: E402
     random,
     utils,
 )
-from .devices import device  # noqa: E402
-from .dtypes import (  # noqa: E402
+from .devices import device
+from .dtypes import (
     bool,
     double,
     dtype,
@@ -42,42 +44,48 @@ from .dtypes import (  # noqa: E402
     short,
     uint8,
 )
-from .ops.arithmetic import (  # noqa: E402
-    add, addcdiv, addcmul, allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, div, eq, equal, floor, floor_divide, ge, gt,
-    isclose, isfinite, isinf, isnan, le, lerp, logical_and, logical_not, logical_or, logical_xor, lt, mul, ne, neg, pow, remainder, round,
+from .ops.arithmetic import (
+    add, addcdiv, addcmul, allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, div, eq, equal, floor,
+    floor_divide, ge, gt,
+    isclose, isfinite, isinf, isnan, le, lerp, logical_and, logical_not, logical_or, logical_xor, lt, mul, ne, neg,
+    pow, remainder, round,
     sign, sub, trunc,
 )
-from .ops.create import (  # noqa: E402
-    BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, ShortTensor, arange, as_tensor, asarray, bernoulli,
-    empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid, multinomial, normal, ones, ones_like, rand, rand_like, randint,
+from .ops.create import (
+    BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, ShortTensor, arange,
+    as_tensor, asarray, bernoulli,
+    empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid, multinomial, normal, ones, ones_like,
+    rand, rand_like, randint,
     randn, randn_like, randperm, tensor, zeros, zeros_like,
 )
-from .ops.elementwise import (  # noqa: E402
-    abs, clamp, cos, cosh, erf, exp, expm1, log, log1p, masked_fill, maximum, minimum, reciprocal, relu, rsqrt, sigmoid, sin, sinh, sqrt,
+from .ops.elementwise import (
+    abs, clamp, cos, cosh, erf, exp, expm1, log, log1p, masked_fill, maximum, minimum, reciprocal, relu, rsqrt,
+    sigmoid, sin, sinh, sqrt,
     square, tan, tanh, where,
 )
-from .ops.index import (  # noqa: E402
+from .ops.index import (
     argsort, gather, index_select, masked_select, narrow, nonzero, scatter, scatter_add, select, sort, topk, unique,
 )
-from .ops.linear import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer  # noqa: E402
-from .ops.reduce import (  # noqa: E402
+from .ops.linear import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer
+from .ops.reduce import (
     all, amax, amin, any, argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var,
 )
-from .ops.rows import log_softmax, softmax  # noqa: E402
-from .ops.shape import (  # noqa: E402
-    cat, chunk, clone, flatten, flip, movedim, permute, repeat_interleave, reshape, roll, split, squeeze, stack, t, transpose, tril, triu,
+from .ops.rows import log_softmax, softmax
+from .ops.shape import (
+    cat, chunk, clone, flatten, flip, movedim, permute, repeat_interleave, reshape, roll, split, squeeze, stack, t,
+    transpose, tril, triu,
     unbind, unflatten, unsqueeze,
 )
-from .printing import get_printoptions, set_printoptions  # noqa: E402
-from .random import (  # noqa: E402
+from .printing import get_printoptions, set_printoptions
+from .random import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )
-from .serialization import load, save  # noqa: E402
-from .tape import (  # noqa: E402
+from .serialization import load, save
+from .tape import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )
-from .switches import compile, get_num_threads, set_num_threads, use_deterministic_algorithms  # noqa: E402
-from .tensor import Size, Tensor, is_floating_point, is_tensor, numel  # noqa: E402
+from .switches import compile, get_num_threads, set_num_threads, use_deterministic_algorithms
+from .tensor import Size, Tensor, is_floating_point, is_tensor, numel
 
 __version__ = "0.1.0"
 

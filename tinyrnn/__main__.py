@@ -1,4 +1,5 @@
 """The command line: `python -m tinyrnn run [--seed N] program.py [args]`."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -24,13 +25,20 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tinyrnn", description="A small engine for sequence models that speaks torch's vocabulary."
     )
     command = top.add_subparsers(title="commands", metavar="command", required=True).add_parser(
-        "run", help="run a torch program, unchanged", description=DESCRIPTION, epilog=EXAMPLES, allow_abbrev=False,
+        "run",
+        help="run a torch program, unchanged",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="python -m tinyrnn run [-h] [--seed N] [--list-missing] program.py [args ...]",
     )
     command.add_argument("--seed", type=int, metavar="N", help="seed tinyrnn, NumPy and Python's random first")
-    command.add_argument("--list-missing", action="store_true",
-                         help="list the names of torch that the program uses and tinyrnn lacks; status 1 if any")
+    command.add_argument(
+        "--list-missing",
+        action="store_true",
+        help="list the names of torch that the program uses and tinyrnn lacks; status 1 if any",
+    )
     command.add_argument("program", metavar="program.py", help="the program's file")
     command.add_argument(
         "args", nargs=argparse.REMAINDER, help="arguments for the program, passed on as they are"

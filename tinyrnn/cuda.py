@@ -1,4 +1,5 @@
 """torch.cuda on a machine without a GPU: questions are answered, seeds are accepted, the rest refuses."""
+
 from typing import Any
 
 

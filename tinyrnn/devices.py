@@ -1,4 +1,5 @@
 """Where a tensor's memory is."""
+
 from __future__ import annotations
 
 
@@ -11,16 +12,22 @@ class device:
     """
 
     __slots__ = ("type", "index")
+    type: str
+    index: int | None
 
     def __init__(self, type: str | int | device, index: int | None = None):
         if isinstance(type, device):
-            type, index = type.type, type.index if index is None else index
-        if isinstance(type, int):
-            type, index = "cuda", type
-        name, colon, number = type.partition(":")
+            self.type, self.index = type.type, type.index if index is None else index
+            return
+        if isinstance(type, int):  # a number alone names a GPU
+            self.type, self.index = "cuda", type
+            return
+        name, colon, number = str(type).partition(":")
         if colon:
             if index is not None:
-                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
+                raise RuntimeError(
+                    f"type (string) must not include an index because index was passed explicitly: {type}"
+                )
             if not number.isdecimal():
                 raise RuntimeError(f"Invalid device string: '{type}'")
             index = int(number)
@@ -53,5 +60,7 @@ def check(where: device | str | int | None) -> None:
     if where is None or where is CPU:
         return
     if device(where).type != "cpu":
-        raise RuntimeError(f"a tensor cannot be put on {str(device(where))!r}: tinyrnn runs on the CPU only "
-                           "(cuda.is_available() is False)")
+        raise RuntimeError(
+            f"a tensor cannot be put on {str(device(where))!r}: tinyrnn runs on the CPU only "
+            "(cuda.is_available() is False)"
+        )

@@ -1,4 +1,5 @@
 """The types of tensor elements, and torch's rules for which type a mixture of them becomes."""
+
 from __future__ import annotations
 
 import builtins
@@ -52,7 +53,9 @@ def of(numpy: np.dtype) -> dtype:
         return _of_numpy[numpy]
     except KeyError:
         supported = ", ".join(d.name for d in ALL)
-        raise TypeError(f"no tensor can hold elements of NumPy's type {numpy}; the supported types are: {supported}") from None
+        raise TypeError(
+            f"no tensor can hold elements of NumPy's type {numpy}; the supported types are: {supported}"
+        ) from None
 
 
 def get_default_dtype() -> dtype:

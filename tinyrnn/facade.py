@@ -6,6 +6,7 @@ torch's; everywhere else the import goes on to Python. `torch` never enters `sys
 for torch (by an import, by `find_spec`, in `sys.modules`) finds what it would have found without us. The sources are
 not rewritten, so lines, tracebacks and cached bytecode are what they are under plain Python.
 """
+
 import builtins
 import functools
 import importlib
@@ -33,12 +34,16 @@ MODULES = frozenset("torch." + name for name in _SHARED.split())
 COMPANIONS = frozenset(["functorch", "torch_geometric", "torchaudio", "torchdata", "torchtext", "torchvision"])
 
 REASONS = [
-    (r"(?i)conv|pool|upsample|interpolate|pad[123]d|fold|pixel|grid_sample|(batch|instance)norm[23]d|vision",
-     "convolutions and images are out of scope"),
+    (
+        r"(?i)conv|pool|upsample|interpolate|pad[123]d|fold|pixel|grid_sample|(batch|instance)norm[23]d|vision",
+        "convolutions and images are out of scope",
+    ),
     (r"(?i)distributed|dataparallel|\.rpc|\.elastic", "training on several machines is out of scope"),
     (r"\.(jit|fx|onnx|export|_dynamo|_inductor|_C)\b", "torch's compilers are out of scope"),
-    (r"(?i)sparse|quantiz|complex|fft|half\b|bfloat16|float16",
-     "tensors are dense, of the types float32, float64, bool and integers"),
+    (
+        r"(?i)sparse|quantiz|complex|fft|half\b|bfloat16|float16",
+        "tensors are dense, of the types float32, float64, bool and integers",
+    ),
     (r"tensorboard|profiler", "the tools around torch are out of scope"),
     (r"^(torch\w+|functorch)$", "it works on torch's own tensors"),
 ]
@@ -94,7 +99,9 @@ def namespace(name: str, module: ModuleType) -> ModuleType:
 
     submodules = [each.rpartition(".")[2] for each in MODULES if each.rpartition(".")[0] == name]
     vars(face).update(
-        __getattr__=lookup, __all__=public, __file__=module.__file__,
+        __getattr__=lookup,
+        __all__=public,
+        __file__=module.__file__,
         __dir__=lambda: sorted({*public, *filter(functools.partial(hasattr, face), submodules)}),
     )
     if name == "torch":

@@ -6,6 +6,7 @@ closes them, as a user who looks at the windows would. Figures that never block 
 
 matplotlib imports this module when the first figure is made, so a program without figures pays nothing for it.
 """
+
 import atexit
 import functools
 import itertools

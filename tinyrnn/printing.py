@@ -1,4 +1,5 @@
 """How a tensor prints: torch's rules for widths, notation, line breaks, summaries and suffixes."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ def printoptions(**kwargs) -> Iterator[None]:
 
 # ---- one element -----------------------------------------------------------------------------------------------------
 
+
 def element_format(array: np.ndarray) -> tuple[Callable[[Any], str], int]:
     """How every element of `array` prints, and the width that all of them are padded to."""
     if array.dtype.kind != "f":
@@ -88,6 +90,7 @@ def float_format(scientific: bool, whole: bool) -> Callable[[float], str]:
 
 # ---- all elements ----------------------------------------------------------------------------------------------------
 
+
 def contents(array: np.ndarray, indent: int) -> str:
     """The nested brackets; `indent` is the column where the first bracket stands."""
     summarise = array.size > options.threshold
@@ -110,7 +113,7 @@ def contents(array: np.ndarray, indent: int) -> str:
         gap = " ..." if options.edgeitems else "..."
         items = parts(block, lambda values: [item(value) for value in values.tolist()], gap)
         per_line = max(1, (options.linewidth - indent) // (width + 2))
-        lines = [", ".join(items[i:i + per_line]) for i in range(0, len(items), per_line)]
+        lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
         return "[" + ("," + newline).join(lines) + "]"
 
     return brackets(array, indent) if array.ndim else item(array.item())
@@ -126,6 +129,7 @@ def ends(array: np.ndarray) -> np.ndarray:
 
 
 # ---- a tensor --------------------------------------------------------------------------------------------------------
+
 
 def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     """The printed form of a tensor: `tensor([0., 1.], requires_grad=True)`.

@@ -6,6 +6,7 @@ at the same place in the stream afterwards.  Its methods take shapes and NumPy d
 C-ordered arrays; functions that return tensors are built on them elsewhere.  A generator may be used
 by several threads: each call takes its words in one piece.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -189,9 +190,7 @@ class Generator:
 
     # ------------------------------------------------------------------------- uniform, normal
 
-    def uniform(
-        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
-    ) -> np.ndarray:
+    def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Uniform on [low, high): Tensor.uniform_.  Takes one word for a float32, two for a float64."""
         dtype = _floating(dtype, "check_uniform_bounds")
         name, title = _NAMES[dtype]
@@ -260,9 +259,7 @@ class Generator:
         """Whole numbers from `low` to `high` - 1: torch.randint."""
         return self.random_(shape, dtype, low, high)
 
-    def random_(
-        self, shape: Shape, dtype: DTypeLike, low: int | None = None, high: int | None = None
-    ) -> np.ndarray:
+    def random_(self, shape: Shape, dtype: DTypeLike, low: int | None = None, high: int | None = None) -> np.ndarray:
         """Whole numbers: Tensor.random_.
 
         With neither bound, from 0 to the type's largest value, and to 2**24 or 2**53 for float32 and

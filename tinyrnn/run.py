@@ -3,6 +3,7 @@
 The program runs as `__main__`, as under plain Python. Its errors are Python's own tracebacks without the runner's
 frames; only a name of torch that tinyrnn lacks is told in one line: the program's line, and the name.
 """
+
 import ast
 import builtins
 import importlib
@@ -61,10 +62,14 @@ def start(name: str) -> ModuleType:
         sys.meta_path.insert(0, Windows())
     module = ModuleType(name)
     vars(module).update(
-        __file__=file, __builtins__=builtins, __cached__=None, __loader__=SourceFileLoader(name, file),
+        __file__=file,
+        __builtins__=builtins,
+        __cached__=None,
+        __loader__=SourceFileLoader(name, file),
         # A child that multiprocessing spawns imports the module of this name where its parent's main module was: the
         # end of this file. The empty package keeps the program's relative imports as hopeless as they always were.
-        __spec__=ModuleSpec("tinyrnn.run", None), __package__="",
+        __spec__=ModuleSpec("tinyrnn.run", None),
+        __package__="",
     )
     sys.modules[name] = module
     with io.open_code(file) as source:
@@ -172,7 +177,10 @@ def called(entry: TracebackType) -> Any:
     position = list(frame.f_code.co_positions())[entry.tb_lasti // 2]
     for node in ast.walk(ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))):
         if isinstance(node, ast.Call) and position == (
-            node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+            node.lineno,
+            node.end_lineno,
+            node.col_offset,
+            node.end_col_offset,
         ):
             plain = all(isinstance(part, ast.Name | ast.Attribute | ast.Load) for part in ast.walk(node.func))
             expression = compile(ast.Expression(node.func), "<called>", "eval")

@@ -11,6 +11,7 @@ A file is a zip archive of uncompressed records:
 
 No torch is needed for either direction: `torch_names` pairs torch's names in the pickle with what stands for them here.
 """
+
 from __future__ import annotations
 
 import collections
@@ -45,6 +46,7 @@ TRUST = "weights_only=False loads it, and lets the file run any code it likes: d
 
 
 # ---- storages --------------------------------------------------------------------------------------------------------
+
 
 class StorageType:
     """What stands for torch.FloatStorage and its like in a pickle."""
@@ -90,6 +92,7 @@ storage_type_of = {kind.dtype: kind for kind in STORAGE_TYPES.values()}
 
 # ---- what torch's names in a pickle stand for ------------------------------------------------------------------------
 
+
 def rebuild_tensor(storage, offset, size, stride, requires_grad, backward_hooks, metadata=None):
     """A view of `storage`; offset and strides count elements. Refuses what would reach outside it."""
     counts = all(type(number) is int and number >= 0 for number in (offset, *size, *stride))
@@ -101,7 +104,8 @@ def rebuild_tensor(storage, offset, size, stride, requires_grad, backward_hooks,
     if end > storage.array.size:
         raise pickle.UnpicklingError(
             f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} reaches outside its storage "
-            f"{storage.key!r} of {storage.array.size} elements")
+            f"{storage.key!r} of {storage.array.size} elements"
+        )
     item = storage.array.itemsize
     array = np.ndarray(size, storage.array.dtype, storage.array, offset * item, [step * item for step in stride])
     return wrap(array).requires_grad_(requires_grad)
@@ -165,16 +169,26 @@ def resolve(name: str) -> Any:
         pass
     if re.fullmatch(r"torch\.(\w+Storage|storage\.\w+)|torch\._utils\._rebuild_tensor_v3", name):
         known = ", ".join(dtype.name for dtype in dtypes.ALL)
-        raise pickle.UnpicklingError(f"{name}: tinyrnn has no tensors of this type (it has {known}); "
-                                     "convert them in torch before saving, for instance with .float()")
-    raise pickle.UnpicklingError(f"{name}: tinyrnn has nothing that stands for this object of torch's; "
-                                 "in torch, save the tensors and numbers it holds (of a model: its state_dict())")
+        raise pickle.UnpicklingError(
+            f"{name}: tinyrnn has no tensors of this type (it has {known}); "
+            "convert them in torch before saving, for instance with .float()"
+        )
+    raise pickle.UnpicklingError(
+        f"{name}: tinyrnn has nothing that stands for this object of torch's; "
+        "in torch, save the tensors and numbers it holds (of a model: its state_dict())"
+    )
 
 
 # ---- saving ----------------------------------------------------------------------------------------------------------
 
-def save(obj: Any, f: str | os.PathLike[str] | IO[bytes], pickle_module: Any = pickle, pickle_protocol: int = 2,
-         _use_new_zipfile_serialization: bool = True) -> None:
+
+def save(
+    obj: Any,
+    f: str | os.PathLike[str] | IO[bytes],
+    pickle_module: Any = pickle,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+) -> None:
     """Write `obj` to a file that load, and torch.load, read.
 
     obj: tensors, parameters, containers of them, and whatever can be pickled. Tensors that share memory share it again
@@ -195,8 +209,10 @@ def save(obj: Any, f: str | os.PathLike[str] | IO[bytes], pickle_module: Any = p
     elif hasattr(f, "write"):
         destination = nullcontext(f)
     else:
-        raise AttributeError("save(): expected 'f' to be string, path, or a file-like object with a 'write' attribute, "
-                             f"got {type(f).__name__}")
+        raise AttributeError(
+            "save(): expected 'f' to be string, path, or a file-like object with a 'write' attribute, "
+            f"got {type(f).__name__}"
+        )
     pickled = io.BytesIO()
     pickler = Pickler(pickled, pickle_protocol)
     pickler.dump(obj)
@@ -271,12 +287,14 @@ class Pickler(pickle._Pickler):
         key = (start, end - start)
         if key not in self.storages:
             flat = np.lib.stride_tricks.as_strided(owner, ((end - start) // owner.itemsize,), (owner.itemsize,))
-            flat = flat.view(np.uint8)[:flat.nbytes // item * item].view(array.dtype)
+            flat = flat.view(np.uint8)[: flat.nbytes // item * item].view(array.dtype)
             self.storages[key] = Storage(flat, str(len(self.storages)))
         storage = self.storages[key]
         if storage.array.dtype != array.dtype:
-            raise RuntimeError("save(): cannot save multiple tensors that view the same data as different types: "
-                               f"{storage.array.dtype} and {array.dtype}")
+            raise RuntimeError(
+                "save(): cannot save multiple tensors that view the same data as different types: "
+                f"{storage.array.dtype} and {array.dtype}"
+            )
         stride = tuple(step // item for step in array.strides)
         return storage, offset // item, array.shape, stride
 
@@ -331,8 +349,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
 
-def load(f: str | os.PathLike[str] | IO[bytes], map_location: Any = None, pickle_module: Any = None, *,
-         weights_only: bool | None = None, mmap: bool | None = None, **pickle_load_args: Any) -> Any:
+
+def load(
+    f: str | os.PathLike[str] | IO[bytes],
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:
     """Read what save, or torch.save, wrote.
 
     f: a path, or an object with `read`, `seek` and `tell`.
@@ -359,8 +385,10 @@ def load(f: str | os.PathLike[str] | IO[bytes], map_location: Any = None, pickle
         with open(f, "rb") as file:
             return unpickle(Archive(file, repr(os.fspath(f))), map_location, weights_only, options)
     if not all(hasattr(f, method) for method in ("read", "seek", "tell")):
-        raise AttributeError("load(): expected a path or a file-like object with 'read', 'seek' and 'tell', "
-                             f"got {type(f).__name__}. What cannot seek can be read into an io.BytesIO first.")
+        raise AttributeError(
+            "load(): expected a path or a file-like object with 'read', 'seek' and 'tell', "
+            f"got {type(f).__name__}. What cannot seek can be read into an io.BytesIO first."
+        )
     return unpickle(Archive(f, repr(getattr(f, "name", type(f)))), map_location, weights_only, options)
 
 
@@ -429,7 +457,7 @@ class Archive:
             with self.zip.open(f"{self.root}/{record}") as source:
                 filled = 0
                 while chunk := source.read(1 << 24):
-                    target[filled:filled + len(chunk)] = chunk
+                    target[filled : filled + len(chunk)] = chunk
                     filled += len(chunk)
         except ZIP_ERRORS as error:
             raise self.damaged(f"record {record!r}: {error}") from None
@@ -466,8 +494,10 @@ class Storages:
             record = f"data/{key}"
             size = self.archive.size(record)
             if size != count * dtype.itemsize:
-                raise self.archive.damaged(f"record {record!r} has {size} bytes, and a storage of {count} elements of "
-                                           f"type {dtype.name} needs {count * dtype.itemsize}")
+                raise self.archive.damaged(
+                    f"record {record!r} has {size} bytes, and a storage of {count} elements of "
+                    f"type {dtype.name} needs {count * dtype.itemsize}"
+                )
             array = np.empty(count, dtype.numpy)
             self.archive.read_into(record, array.view(np.uint8).data)
             if self.archive.byteorder != sys.byteorder:
@@ -487,8 +517,10 @@ class Storages:
             location = str(wish)
         elif wish is not None:
             if not callable(wish):
-                raise TypeError("load(): expected None, a device, its name, a dict or a function as map_location, "
-                                f"got {type(wish).__name__}")
+                raise TypeError(
+                    "load(): expected None, a device, its name, a dict or a function as map_location, "
+                    f"got {type(wish).__name__}"
+                )
             placed = wish(storage, location)
             if placed is not None and not isinstance(placed, Storage):
                 raise TypeError(f"load(): map_location must return the storage it was given, or None, got {placed!r}")
@@ -497,15 +529,19 @@ class Storages:
         if location.startswith("cuda"):
             raise RuntimeError(no_cuda(f"load({self.archive.name}): a storage belongs on {location!r}"))
         if location.partition(":")[0] != "cpu":
-            raise RuntimeError(f"load({self.archive.name}): don't know how to restore data location of a storage "
-                               f"tagged with {location!r}; map_location='cpu' loads it into this machine's memory")
+            raise RuntimeError(
+                f"load({self.archive.name}): don't know how to restore data location of a storage "
+                f"tagged with {location!r}; map_location='cpu' loads it into this machine's memory"
+            )
         storage.location = "cpu"
         return storage
 
 
 def no_cuda(what: str) -> str:
-    return (f"{what}: Attempting to deserialize object on a CUDA device, and tinyrnn runs on the CPU only "
-            "(cuda.is_available() is False). map_location='cpu' puts all storages into this machine's memory.")
+    return (
+        f"{what}: Attempting to deserialize object on a CUDA device, and tinyrnn runs on the CPU only "
+        "(cuda.is_available() is False). map_location='cpu' puts all storages into this machine's memory."
+    )
 
 
 class Unpickler(pickle.Unpickler):
@@ -523,6 +559,7 @@ class Unpickler(pickle.Unpickler):
 
 
 # ---- loading what cannot be trusted ----------------------------------------------------------------------------------
+
 
 def encode(text, encoding):
     """How protocol 2 writes bytes: as the text that has them as its latin1 encoding."""
@@ -545,17 +582,55 @@ HARMLESS = {
     **{f"{module}.bytearray": as_bytearray for module in ("builtins", "__builtin__")},
 }
 
-HARMLESS_OPCODES = b"".join([
-    pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK,
-    pickle.BINGET, pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE,
-    pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
-    pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.LONG4, pickle.BINFLOAT,
-    pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8, pickle.BINSTRING, pickle.SHORT_BINSTRING,
-    pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8,
-    pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
-    pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS,
-    pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.BINPERSID,
-])
+HARMLESS_OPCODES = b"".join(
+    [
+        pickle.PROTO,
+        pickle.FRAME,
+        pickle.STOP,
+        pickle.MARK,
+        pickle.POP,
+        pickle.POP_MARK,
+        pickle.BINGET,
+        pickle.LONG_BINGET,
+        pickle.BINPUT,
+        pickle.LONG_BINPUT,
+        pickle.MEMOIZE,
+        pickle.NONE,
+        pickle.NEWTRUE,
+        pickle.NEWFALSE,
+        pickle.BININT,
+        pickle.BININT1,
+        pickle.BININT2,
+        pickle.LONG1,
+        pickle.LONG4,
+        pickle.BINFLOAT,
+        pickle.BINUNICODE,
+        pickle.SHORT_BINUNICODE,
+        pickle.BINUNICODE8,
+        pickle.BINSTRING,
+        pickle.SHORT_BINSTRING,
+        pickle.BINBYTES,
+        pickle.SHORT_BINBYTES,
+        pickle.BINBYTES8,
+        pickle.EMPTY_TUPLE,
+        pickle.TUPLE,
+        pickle.TUPLE1,
+        pickle.TUPLE2,
+        pickle.TUPLE3,
+        pickle.EMPTY_LIST,
+        pickle.APPEND,
+        pickle.APPENDS,
+        pickle.EMPTY_DICT,
+        pickle.SETITEM,
+        pickle.SETITEMS,
+        pickle.EMPTY_SET,
+        pickle.ADDITEMS,
+        pickle.FROZENSET,
+        pickle.GLOBAL,
+        pickle.STACK_GLOBAL,
+        pickle.BINPERSID,
+    ]
+)
 
 
 class Instructions(dict):
@@ -577,15 +652,30 @@ class WeightsUnpickler(pickle._Unpickler):
         super().__init__(file, **options)
         self.storages = storages
         self.failure: Exception | None = None  # an error that is not of the pickle's making
-        functions = (rebuild_tensor, rebuild_parameter, rebuild_parameter_with_state, rebuild_from_type, device,
-                     Size, *HARMLESS.values())
+        functions = (
+            rebuild_tensor,
+            rebuild_parameter,
+            rebuild_parameter_with_state,
+            rebuild_from_type,
+            device,
+            Size,
+            *HARMLESS.values(),
+        )
         self.functions = {id(function) for function in functions}
 
     def load(self):
         try:
             return super().load()
-        except (AttributeError, EOFError, LookupError, MemoryError, OverflowError, TypeError, ValueError,
-                struct.error) as error:
+        except (
+            AttributeError,
+            EOFError,
+            LookupError,
+            MemoryError,
+            OverflowError,
+            TypeError,
+            ValueError,
+            struct.error,
+        ) as error:
             if error is self.failure:
                 raise
             raise pickle.UnpicklingError(f"data.pkl is damaged, or not one of weights: {error!r}") from error

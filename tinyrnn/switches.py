@@ -1,4 +1,5 @@
 """torch's switches that mean nothing here: accepted, so that programs run, and without effect."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -20,6 +20,7 @@ The contract of an op, without exception:
 * A gradient is the incoming one, a view of it, or a fresh array that nobody else holds.
 * A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -141,7 +142,8 @@ class inference_mode(contextlib.ContextDecorator):
         _mode.enabled, _mode.inference = self.before
 
 
-# ------------------------------------------------------------------------------------------ tensors, as the tape sees them
+# ------------------------------------------------------------------------------------------ tensors, as the tape
+# sees them
 class View:
     """How a tensor came from the one whose memory it shares: the view ops, one after the other."""
 
@@ -176,8 +178,10 @@ class TensorBase:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if not value and self.requires_grad and self._node is not None:
-            raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed "
-                               "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed "
+                "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
         if value and self.array.dtype.kind != "f":
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if self._node is None:
@@ -253,7 +257,9 @@ class Node:
 
     @property
     def next_functions(self) -> tuple:
-        return tuple((e[0] if isinstance(e[0], Node) else AccumulateGrad(e[0]), e[1]) if e else (None, 0) for e in self.inputs)
+        return tuple(
+            (e[0] if isinstance(e[0], Node) else AccumulateGrad(e[0]), e[1]) if e else (None, 0) for e in self.inputs
+        )
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
@@ -269,7 +275,8 @@ class Node:
         return RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"[torch.{kind}Tensor {list(array.shape)}]{origin} is at version {version[0]}; expected version {expected} "
-            "instead. Hint: save a copy, clone(), before the write, or write into a new tensor.")
+            "instead. Hint: save a copy, clone(), before the write, or write into a new tensor."
+        )
 
 
 class AccumulateGrad:
@@ -381,8 +388,10 @@ def check_writable(target: TensorBase, recorded: bool) -> None:
     """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself."""
     array, view = target.array, target._view
     if any(stride == 0 and size > 1 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
-                           "memory location. Please clone() the tensor before performing the operation.")
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single "
+            "memory location. Please clone() the tensor before performing the operation."
+        )
     if not array.flags.writeable:
         raise RuntimeError("this tensor's memory is read-only (it came from a read-only NumPy array): clone() it first")
     if not _mode.enabled or not (recorded or target.requires_grad):
@@ -393,12 +402,16 @@ def check_writable(target: TensorBase, recorded: bool) -> None:
     elif view.base._requires and view.base._node is None:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     elif view.forbidden == "no_grad":
-        raise RuntimeError("A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the "
-                           "view and write to it both inside no_grad, or both outside.")
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the "
+            "view and write to it both inside no_grad, or both outside."
+        )
     elif view.forbidden:
-        raise RuntimeError(f"{view.forbidden} is a view and is being modified inplace. This view is the output of a function "
-                           "that returns multiple views. Such functions do not allow the output views to be modified inplace. "
-                           "You should replace the inplace operation by an out-of-place one.")
+        raise RuntimeError(
+            f"{view.forbidden} is a view and is being modified inplace. This view is the output of a function "
+            "that returns multiple views. Such functions do not allow the output views to be modified inplace. "
+            "You should replace the inplace operation by an out-of-place one."
+        )
 
 
 def write(target: Any, value: TensorBase) -> Any:
@@ -519,10 +532,14 @@ def backward(
             saved = node.saved
             if saved is FREED:
                 raise RuntimeError(
-                    "Trying to backward through the graph a second time (or directly access saved tensors after they have "
-                    "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
-                    "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
-                    "if you need to access saved tensors after calling backward.")
+                    "Trying to backward through the graph a second time (or directly access saved "
+                    "tensors after they have "
+                    "already been freed). Saved intermediate values of the graph are freed when you "
+                    "call .backward() or "
+                    "autograd.grad(). Specify retain_graph=True if you need to backward through the "
+                    "graph a second time or "
+                    "if you need to access saved tensors after calling backward."
+                )
             if node.watched:
                 for entry in node.watched:
                     if entry[1][0] != entry[2]:
@@ -545,11 +562,17 @@ def backward(
                 if g.dtype != dtype:
                     g, ours = g.astype(dtype), True
                 send(target, slot, g, ours)
-            saved = results = g = None  # an array must not outlive its use until the next round
+            del saved, results  # an array must not outlive its use until the next round
 
         if wanted is not None:
-            return [catch.get((id(t._node), t._slot)) if t._node is not None
-                    else _call_hooks(t._hooks, leaves[id(t)][1]) if id(t) in leaves else None for t in wanted]
+            return [
+                catch.get((id(t._node), t._slot))
+                if t._node is not None
+                else _call_hooks(t._hooks, leaves[id(t)][1])
+                if id(t) in leaves
+                else None
+                for t in wanted
+            ]
         for leaf, g, ours in leaves.values():
             hooked = _call_hooks(leaf._hooks, g)
             _accumulate(leaf, hooked, ours and hooked is g)
@@ -592,6 +615,8 @@ def _call_hooks(hooks: dict | None, g: np.ndarray | None) -> Any:
             if new is not None:
                 if not isinstance(new, TensorBase) or new.array.shape != g.shape:
                     what = f"shape {new.array.shape}" if isinstance(new, TensorBase) else type(new).__name__
-                    raise RuntimeError(f"a hook must return None or a tensor of the gradient's shape {g.shape}, got {what}")
+                    raise RuntimeError(
+                        f"a hook must return None or a tensor of the gradient's shape {g.shape}, got {what}"
+                    )
                 g = new.array
     return g

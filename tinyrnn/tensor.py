@@ -2,6 +2,7 @@
 
 What a method computes stands in tinyrnn.ops; the list of names stands here.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -52,7 +53,8 @@ class HookHandle:
 class Tensor(TensorBase):
     """An n-dimensional array of one type, and the record of how it was computed.
 
-    `Tensor(2, 3)` is an uninitialised float32 tensor of that shape, `Tensor([1, 2])` holds these numbers, as in torch; `tensor` is the
+    `Tensor(2, 3)` is an uninitialised float32 tensor of that shape, `Tensor([1, 2])` holds these numbers, as in
+    torch; `tensor` is the
     constructor to prefer.
     """
 
@@ -65,14 +67,17 @@ class Tensor(TensorBase):
     def shape(self) -> Size:
         return Size(self.array.shape)
 
-    def size(self, dim: int | None = None) -> Any:
+    def size(self, dim: builtins.int | None = None) -> Any:
         """The shape, or its element number `dim`."""
         if dim is None:
             return Size(self.array.shape)
         ndim = self.array.ndim
         if not -ndim <= dim < ndim:
-            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions" if ndim == 0 else
-                             f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})")
+            raise IndexError(
+                f"Dimension specified as {dim} but tensor has no dimensions"
+                if ndim == 0
+                else f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})"
+            )
         return self.array.shape[dim]
 
     @property
@@ -84,21 +89,21 @@ class Tensor(TensorBase):
         return devices.CPU
 
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> builtins.int:
         return self.array.ndim
 
-    def dim(self) -> int:
+    def dim(self) -> builtins.int:
         """The number of dimensions."""
         return self.array.ndim
 
-    def numel(self) -> int:
+    def numel(self) -> builtins.int:
         """The number of elements."""
         return self.array.size
 
     nelement = numel
 
     @property
-    def itemsize(self) -> int:
+    def itemsize(self) -> builtins.int:
         return self.array.itemsize
 
     element_size = lambda self: self.array.itemsize
@@ -108,26 +113,26 @@ class Tensor(TensorBase):
     is_quantized = property(lambda self: False)
     layout = property(lambda self: "torch.strided")
 
-    def stride(self, dim: int | None = None) -> Any:
+    def stride(self, dim: builtins.int | None = None) -> Any:
         """How many elements apart neighbours are in memory, along each dimension or along `dim`."""
         strides = tuple(s // self.array.itemsize for s in self.array.strides)
         return strides if dim is None else strides[dim]
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: Any = None) -> builtins.bool:
         """Whether the elements lie in order in memory, without gaps."""
         return self.array.flags.c_contiguous
 
-    def is_floating_point(self) -> bool:
+    def is_floating_point(self) -> builtins.bool:
         return self.array.dtype.kind == "f"
 
-    def is_complex(self) -> bool:
+    def is_complex(self) -> builtins.bool:
         return False
 
-    def data_ptr(self) -> int:
+    def data_ptr(self) -> builtins.int:
         """The address of the first element."""
         return self.array.ctypes.data
 
-    def get_device(self) -> int:
+    def get_device(self) -> builtins.int:
         return -1
 
     # -------------------------------------------------------------------------------- its part in the tape
@@ -136,14 +141,14 @@ class Tensor(TensorBase):
         return self._node if self.requires_grad else None
 
     @property
-    def is_leaf(self) -> bool:
+    def is_leaf(self) -> builtins.bool:
         return not self.requires_grad or self._node is None
 
     @property
-    def retains_grad(self) -> bool:
+    def retains_grad(self) -> builtins.bool:
         return self._retains
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Collect a gradient in .grad from now on, or no more; for leaves of a floating-point type."""
         self.requires_grad = requires_grad
         return self
@@ -155,7 +160,9 @@ class Tensor(TensorBase):
         tape.retain(self)
 
     def register_hook(self, hook: Callable) -> HookHandle:
-        """Call `hook` with the gradient of this tensor when it is known; what it returns, if not None, takes its place."""
+        """Call `hook` with the gradient of this tensor when it is known; what it returns, if not None, takes its
+        place.
+        """
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is None:
@@ -170,8 +177,16 @@ class Tensor(TensorBase):
         hooks[key] = hook
         return HookHandle(hooks, key)
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
-        """Add the gradient of this tensor (a scalar, unless `gradient` is given) to the .grad of all leaves it was computed from."""
+    def backward(
+        self,
+        gradient: Any = None,
+        retain_graph: builtins.bool | None = None,
+        create_graph: builtins.bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add the gradient of this tensor (a scalar, unless `gradient` is given) to the .grad of all leaves it was
+        computed from.
+        """
         from . import autograd
 
         autograd.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)
@@ -208,13 +223,13 @@ class Tensor(TensorBase):
         """Nested lists of Python numbers; a number for a 0-d tensor."""
         return self.array.tolist()
 
-    def numpy(self, *, force: bool = False) -> np.ndarray:
+    def numpy(self, *, force: builtins.bool = False) -> np.ndarray:
         """The array itself: tensor and array share memory."""
         if self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.array
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray:
         array = self.numpy()
         return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
 
@@ -231,24 +246,27 @@ class Tensor(TensorBase):
         result = getattr(ufunc, method)(*arrays, **kwargs)
         return wrap(result) if isinstance(result, np.ndarray) else result
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> builtins.bool:
         if self.array.size != 1:
-            raise RuntimeError("Boolean value of Tensor with no values is ambiguous" if self.array.size == 0 else
-                               "Boolean value of Tensor with more than one value is ambiguous")
+            raise RuntimeError(
+                "Boolean value of Tensor with no values is ambiguous"
+                if self.array.size == 0
+                else "Boolean value of Tensor with more than one value is ambiguous"
+            )
         return bool(self.array.item())
 
-    def __float__(self) -> float:
+    def __float__(self) -> builtins.float:
         return float(self.item())
 
-    def __int__(self) -> int:
+    def __int__(self) -> builtins.int:
         return int(self.item())
 
-    def __index__(self) -> int:
+    def __index__(self) -> builtins.int:
         if self.array.dtype.kind not in "iub" or self.array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.array.item())
 
-    def __len__(self) -> int:
+    def __len__(self) -> builtins.int:
         if self.array.ndim == 0:
             raise TypeError("len() of a 0-d tensor")
         return self.array.shape[0]
@@ -258,7 +276,7 @@ class Tensor(TensorBase):
             raise TypeError("iteration over a 0-d tensor")
         return iter(shapes.unbind(self))
 
-    def __contains__(self, element: Any) -> bool:
+    def __contains__(self, element: Any) -> builtins.bool:
         if isinstance(element, (Tensor, *Number)):
             return bool(np.any(self.array == getattr(element, "array", element)))
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
@@ -271,18 +289,26 @@ class Tensor(TensorBase):
             return self.array.item().__format__(spec)
         return object.__format__(self, spec)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> builtins.int:
         return id(self)
 
     def __reduce_ex__(self, protocol):
         if not self.is_leaf:
             raise RuntimeError("a tensor that is not a leaf cannot be pickled: detach() it first")
-        return rebuild, (type(self), self.array, self._requires, {k: v for k, v in self.__dict__.items() if k not in STATE})
+        return rebuild, (
+            type(self),
+            self.array,
+            self._requires,
+            {k: v for k, v in self.__dict__.items() if k not in STATE},
+        )
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         if not self.is_leaf:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If "
-                               "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage")
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment.  If "
+                "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
+            )
         if id(self) not in memo:
             other = memo[id(self)] = rebuild(type(self), self.array.copy(order="K"), self._requires, {})
             if self.grad is not None:
@@ -291,7 +317,9 @@ class Tensor(TensorBase):
 
     # -------------------------------------------------------------------------------- types and devices
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The tensor with another dtype or on another device: to(dtype), to(device, dtype), to(other); itself if nothing changes."""
+        """The tensor with another dtype or on another device: to(dtype), to(device, dtype), to(other); itself if
+        nothing changes.
+        """
         dtype, device, copy = kwargs.pop("dtype", None), kwargs.pop("device", None), kwargs.pop("copy", False)
         kwargs.pop("non_blocking", None), kwargs.pop("memory_format", None)
         if kwargs:
@@ -304,14 +332,17 @@ class Tensor(TensorBase):
             elif isinstance(x, (str, devices.device)) or type(x) is int:
                 device = x
             elif x is not None and not isinstance(x, bool):
-                raise TypeError(f"to() received an invalid combination of arguments - got ({type(x).__name__}): expected a dtype, a device or "
-                                "a tensor")
+                raise TypeError(
+                    f"to() received an invalid combination of arguments - got ({type(x).__name__}): "
+                    "expected a dtype, a device or "
+                    "a tensor"
+                )
         devices.check(device)
         if dtype is None or dtype.numpy == self.array.dtype:
             return self.clone() if copy else self
         return cast(self, dtype.numpy)
 
-    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+    def type(self, dtype: Any = None, non_blocking: builtins.bool = False) -> Any:
         """The name of the type ('torch.FloatTensor'), or the tensor with another type."""
         if dtype is None:
             return f"torch.{create.TYPED[self.dtype]}"
@@ -339,7 +370,7 @@ class Tensor(TensorBase):
     def cpu(self) -> Tensor:
         return self
 
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+    def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         return self.to("cuda" if device is None else device)
 
     def pin_memory(self) -> Tensor:
@@ -371,7 +402,13 @@ class Tensor(TensorBase):
     bitwise_not = __invert__ = arithmetic.bitwise_not
     isnan, isinf, isfinite = arithmetic.isnan, arithmetic.isinf, arithmetic.isfinite
     equal, isclose, allclose = arithmetic.equal, arithmetic.isclose, arithmetic.allclose
-    floor, ceil, round, trunc, sign = arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc, arithmetic.sign
+    floor, ceil, round, trunc, sign = (
+        arithmetic.floor,
+        arithmetic.ceil,
+        arithmetic.round,
+        arithmetic.trunc,
+        arithmetic.sign,
+    )
     addcmul, addcdiv, lerp = arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp
     addmm, baddbmm = linear.addmm, linear.baddbmm
     matmul = __matmul__ = linear.matmul
@@ -402,18 +439,43 @@ class Tensor(TensorBase):
         return elementwise.where(condition, self, other)
 
     # -------------------------------------------------------------------------------- reductions
-    sum, mean, var, std, norm, logsumexp = reductions.sum, reductions.mean, reductions.var, reductions.std, reductions.norm, reductions.logsumexp
+    sum, mean, var, std, norm, logsumexp = (
+        reductions.sum,
+        reductions.mean,
+        reductions.var,
+        reductions.std,
+        reductions.norm,
+        reductions.logsumexp,
+    )
     max, min, amax, amin = reductions.max, reductions.min, reductions.amax, reductions.amin
-    argmax, argmin, all, any, cumsum = reductions.argmax, reductions.argmin, reductions.all, reductions.any, reductions.cumsum
+    argmax, argmin, all, any, cumsum = (
+        reductions.argmax,
+        reductions.argmin,
+        reductions.all,
+        reductions.any,
+        reductions.cumsum,
+    )
     softmax, log_softmax = rows.softmax, rows.log_softmax
 
     # -------------------------------------------------------------------------------- shape
     view, reshape, flatten, unflatten = shapes.view, shapes.reshape, shapes.flatten, shapes.unflatten
     permute, transpose, t, movedim = shapes.permute, shapes.transpose, shapes.t, shapes.movedim
     swapaxes = shapes.transpose
-    unsqueeze, squeeze, expand, expand_as, repeat = shapes.unsqueeze, shapes.squeeze, shapes.expand, shapes.expand_as, shapes.repeat
+    unsqueeze, squeeze, expand, expand_as, repeat = (
+        shapes.unsqueeze,
+        shapes.squeeze,
+        shapes.expand,
+        shapes.expand_as,
+        shapes.repeat,
+    )
     split, chunk, unbind, clone, contiguous = shapes.split, shapes.chunk, shapes.unbind, shapes.clone, shapes.contiguous
-    flip, roll, tril, triu, repeat_interleave = shapes.flip, shapes.roll, shapes.tril, shapes.triu, shapes.repeat_interleave
+    flip, roll, tril, triu, repeat_interleave = (
+        shapes.flip,
+        shapes.roll,
+        shapes.tril,
+        shapes.triu,
+        shapes.repeat_interleave,
+    )
 
     def view_as(self, other: Tensor) -> Tensor:
         """The same memory in the shape of another tensor."""
@@ -433,7 +495,12 @@ class Tensor(TensorBase):
 
     # -------------------------------------------------------------------------------- indexing
     __getitem__, __setitem__ = indexing.getitem, indexing.setitem
-    narrow, select, index_select, masked_select = indexing.narrow, indexing.select, indexing.index_select, indexing.masked_select
+    narrow, select, index_select, masked_select = (
+        indexing.narrow,
+        indexing.select,
+        indexing.index_select,
+        indexing.masked_select,
+    )
     gather, scatter, scatter_add, nonzero = indexing.gather, indexing.scatter, indexing.scatter_add, indexing.nonzero
     sort, argsort, topk, unique = indexing.sort, indexing.argsort, indexing.topk, indexing.unique
 
@@ -446,12 +513,29 @@ class Tensor(TensorBase):
     remainder_ = __imod__ = inplace(arithmetic.remainder)
     floor_divide_ = __ifloordiv__ = inplace(arithmetic.floor_divide)
     __iand__, __ior__, __ixor__ = map(inplace, (arithmetic.bitwise_and, arithmetic.bitwise_or, arithmetic.bitwise_xor))
-    neg_, sign_, floor_, ceil_, round_, trunc_ = map(inplace, (
-        arithmetic.neg, arithmetic.sign, arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc))
-    addcmul_, addcdiv_, lerp_, addmm_ = map(inplace, (arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp, linear.addmm))
-    exp_, log_, sqrt_, rsqrt_, sin_, cos_, tanh_, sigmoid_, abs_, square_, reciprocal_ = map(inplace, (
-        elementwise.exp, elementwise.log, elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos, elementwise.tanh,
-        elementwise.sigmoid, elementwise.abs, elementwise.square, elementwise.reciprocal))
+    neg_, sign_, floor_, ceil_, round_, trunc_ = map(
+        inplace,
+        (arithmetic.neg, arithmetic.sign, arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc),
+    )
+    addcmul_, addcdiv_, lerp_, addmm_ = map(
+        inplace, (arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp, linear.addmm)
+    )
+    exp_, log_, sqrt_, rsqrt_, sin_, cos_, tanh_, sigmoid_, abs_, square_, reciprocal_ = map(
+        inplace,
+        (
+            elementwise.exp,
+            elementwise.log,
+            elementwise.sqrt,
+            elementwise.rsqrt,
+            elementwise.sin,
+            elementwise.cos,
+            elementwise.tanh,
+            elementwise.sigmoid,
+            elementwise.abs,
+            elementwise.square,
+            elementwise.reciprocal,
+        ),
+    )
     relu_, clamp_, masked_fill_ = map(inplace, (elementwise.relu, elementwise.clamp, elementwise.masked_fill))
     clip_ = clamp_
     scatter_, scatter_add_ = map(inplace, (indexing.scatter, indexing.scatter_add))
@@ -460,20 +544,24 @@ class Tensor(TensorBase):
     def fill_(self, value: Any) -> Tensor:
         """Every element becomes `value`, a number or a 0-d tensor."""
         if isinstance(value, TensorBase) and value.array.ndim:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions.")
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions."
+            )
         return self.copy_(value if isinstance(value, TensorBase) else wrap(np.asarray(value)))
 
     def zero_(self) -> Tensor:
         """Every element becomes zero."""
         return self.fill_(0)
 
-    def copy_(self, src: Any, non_blocking: bool = False) -> Tensor:
+    def copy_(self, src: Any, non_blocking: builtins.bool = False) -> Tensor:
         """Every element becomes that of `src`, which is broadcast and cast."""
         check_writable(self, src.requires_grad)
         try:
             expanded = src if src.array.shape == self.array.shape else src.expand(self.array.shape)
         except RuntimeError:
-            raise RuntimeError(f"copy_(): a tensor of shape {list(src.array.shape)} cannot be broadcast to {list(self.array.shape)}") from None
+            raise RuntimeError(
+                f"copy_(): a tensor of shape {list(src.array.shape)} cannot be broadcast to {list(self.array.shape)}"
+            ) from None
         if self.requires_grad and not src.requires_grad and tape.is_grad_enabled():
             expanded = run(Replaced, (self,), (self.array,), value=expanded.array)
         return write(self, expanded)
@@ -485,26 +573,37 @@ class Tensor(TensorBase):
         out[wrap(where)] = source.reshape(-1)[: int(where.sum())]
         return out
 
-    def index_fill_(self, dim: int, index: Tensor, value: Any) -> Tensor:
+    def index_fill_(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
         """The slices along `dim` that `index` names become `value`."""
         self[(*(slice(None),) * (dim % self.array.ndim), index)] = value
         return self
 
-    def index_add_(self, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    def index_add_(self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: builtins.float = 1) -> Tensor:
         """The slices of `source` are added to those along `dim` that `index` names."""
-        places = indexing.reshape(*(-1 if d == dim % self.array.ndim else 1 for d in range(self.array.ndim))).expand(source.array.shape)
+        places = indexing.reshape(*(-1 if d == dim % self.array.ndim else 1 for d in range(self.array.ndim))).expand(
+            source.array.shape
+        )
         return self.scatter_add_(dim, places.contiguous(), source * alpha if alpha != 1 else source)
 
-    def uniform_(self, low: float = 0.0, high: float = 1.0, *, generator: random.Generator | None = None, **bounds: float) -> Tensor:
+    def uniform_(
+        self,
+        low: builtins.float = 0.0,
+        high: builtins.float = 1.0,
+        *,
+        generator: random.Generator | None = None,
+        **bounds: builtins.float,
+    ) -> Tensor:
         """Uniform numbers in [low, high); torch calls the bounds `from` and `to`."""
         low, high = bounds.pop("from", low), bounds.pop("to", high)
         return self._drawn(lambda g: g.uniform(self.array.shape, low, high, self.array.dtype.type), generator)
 
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    def normal_(
+        self, mean: builtins.float = 0.0, std: builtins.float = 1.0, *, generator: random.Generator | None = None
+    ) -> Tensor:
         """Normal numbers."""
         return self._drawn(lambda g: g.normal(self.array.shape, mean, std, self.array.dtype.type), generator)
 
-    def exponential_(self, lambd: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    def exponential_(self, lambd: builtins.float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
         """Exponentially distributed numbers with rate `lambd`."""
         return self._drawn(lambda g: g.exponential(self.array.shape, lambd, self.array.dtype.type), generator)
 
@@ -514,15 +613,17 @@ class Tensor(TensorBase):
             return self._drawn(lambda g: g.bernoulli_from(np.broadcast_to(p.array, self.array.shape)), generator)
         return self._drawn(lambda g: g.bernoulli(self.array.shape, p), generator)
 
-    def random_(self, *bounds: int, generator: random.Generator | None = None) -> Tensor:
+    def random_(self, *bounds: builtins.int, generator: random.Generator | None = None) -> Tensor:
         """Integers: random_(), random_(to) or random_(from, to)."""
         return self._drawn(lambda g: g.random_(self.array.shape, self.array.dtype.type, *bounds), generator)
 
     def _drawn(self, draw: Callable, generator: random.Generator | None) -> Tensor:
         check_writable(self, False)
-        return self.copy_(wrap(np.asarray(draw(generator or random.default_generator)).astype(self.array.dtype, copy=False)))
+        return self.copy_(
+            wrap(np.asarray(draw(generator or random.default_generator)).astype(self.array.dtype, copy=False))
+        )
 
-    def unsqueeze_(self, dim: int) -> Tensor:
+    def unsqueeze_(self, dim: builtins.int) -> Tensor:
         """A dimension of size one more, in this tensor itself."""
         return self._reshaped(shapes.unsqueeze(self, dim))
 
@@ -543,7 +644,9 @@ class Tensor(TensorBase):
         return self
 
     # -------------------------------------------------------------------------------- new tensors like this one
-    def new_tensor(self, data: Any, *, dtype: dtypes.dtype | None = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    def new_tensor(
+        self, data: Any, *, dtype: dtypes.dtype | None = None, requires_grad: builtins.bool = False, device: Any = None
+    ) -> Tensor:
         """A tensor from data, of this tensor's type."""
         return create.finish(create.from_data(data, dtype or self.dtype), requires_grad, device)
 
@@ -580,8 +683,13 @@ class Replaced(tape.Op):
         return np.zeros_like(g)
 
 
-REFLECTED = {np.add: arithmetic.add, np.subtract: arithmetic.sub, np.multiply: arithmetic.mul, np.true_divide: arithmetic.div,
-             np.matmul: linear.matmul}
+REFLECTED = {
+    np.add: arithmetic.add,
+    np.subtract: arithmetic.sub,
+    np.multiply: arithmetic.mul,
+    np.true_divide: arithmetic.div,
+    np.matmul: linear.matmul,
+}
 STATE = {"array", "grad", "_requires", "_node", "_slot", "_view", "_version", "_history", "_hooks", "_retains"}
 
 
@@ -602,7 +710,7 @@ def numel(input: Tensor) -> builtins.int:
 
 def rebuild(cls: type, array: np.ndarray, requires_grad: bool, attributes: dict) -> Any:
     """A tensor from its pickled parts."""
-    tensor = object.__new__(cls)
+    tensor: Any = object.__new__(cls)
     tensor.array = array
     tensor._requires = requires_grad
     tensor.__dict__.update(attributes)

@@ -7,6 +7,7 @@
 Arrays of one floating-point type, of any strides.  The inner loop runs along contiguous rows of b and of the result;
 a block of ROWS x DEPTH elements of a is held in registers, so that each load of b serves ROWS products.
 """
+
 from __future__ import annotations
 
 import math

@@ -6,6 +6,7 @@
 
 Indices are checked by the caller.
 """
+
 from __future__ import annotations
 
 import numpy as np

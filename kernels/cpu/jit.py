@@ -1,4 +1,5 @@
 """`njit` for kernels: Numba's, with machine code cached in the directory that `cache` chooses."""
+
 import threading
 
 import numba

@@ -7,6 +7,7 @@
 All arrays of a call have one floating-point type.  The kernels run over flat contiguous arrays; what is
 not contiguous, or smaller than the result, is copied first.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -63,8 +64,9 @@ def _backward_kernel(formula: Formula, dtype: np.dtype, wanted: tuple[bool, ...]
     if key not in _kernels:
         r = formula.recording
         seed, gradients = formula.derivative
-        values = zip([*(f"in_{n}" for n in r.inputs), "in_result"], [*r.inputs.values(), *r.outputs], formula.saves,
-                     strict=True)
+        values = zip(
+            [*(f"in_{n}" for n in r.inputs), "in_result"], [*r.inputs.values(), *r.outputs], formula.saves, strict=True
+        )
         given = {name: v for name, v, saved in values if saved} | {"in_gradient": seed}
         results = [g for g, want in zip(gradients, wanted, strict=True) if want]
         which = "".join("01"[w] for w in wanted)
@@ -79,7 +81,9 @@ def _flat(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(a).reshape(-1)
 
 
-def forward(formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()) -> tuple[np.ndarray, ...]:
+def forward(
+    formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
+) -> tuple[np.ndarray, ...]:
     shape = inputs[0].shape if len(inputs) == 1 else np.broadcast_shapes(*(a.shape for a in inputs))
     dtype = inputs[0].dtype
     outs = tuple(np.empty(shape, dtype) for _ in formula.recording.outputs)
@@ -97,8 +101,9 @@ def update(formula: Formula, arrays: tuple[np.ndarray, ...], numbers: tuple[floa
     _forward_kernel(formula, p.dtype)(flat[0], _flat(g, p.shape), *flat[1:], *numbers, *flat)
 
 
-def backward(formula: Formula, saved: tuple[np.ndarray, ...], numbers: tuple[float, ...], g: np.ndarray,
-             wanted: tuple[bool, ...]) -> tuple[np.ndarray | None, ...]:
+def backward(
+    formula: Formula, saved: tuple[np.ndarray, ...], numbers: tuple[float, ...], g: np.ndarray, wanted: tuple[bool, ...]
+) -> tuple[np.ndarray | None, ...]:
     """`saved` holds what `formula.saves` marks, in that order."""
     kernel = _backward_kernel(formula, g.dtype, wanted)
     outs = tuple(np.empty(g.shape, g.dtype) for _ in range(sum(wanted)))

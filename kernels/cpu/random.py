@@ -5,6 +5,7 @@ Equal bits need equal roundings: these kernels are compiled without liberties (`
 and a sum become one `fma` exactly where torch's AVX2 and AVX-512 builds fuse them, and log1p, sin and
 their kind are the C library's.
 """
+
 import math
 
 import numpy as np

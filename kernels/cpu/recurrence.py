@@ -19,6 +19,7 @@ and the weights' gradients are one product each after it.
 
 The loop of each cell is printed from its recording, like every derived kernel, and kept on disk.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -101,13 +102,14 @@ def print_kernel(cell: Cell, dtype: str) -> str:
     for name, gate, part in cell.inputs:
         v = parameters[name].name
         if part == "both":
-            forward += [f"{v} = gates[t, b, {_column(gate)}] + product[b, {_column(gate)}]",
-                        f"gates[t, b, {_column(gate)}] = {v}"]
+            forward += [
+                f"{v} = gates[t, b, {_column(gate)}] + product[b, {_column(gate)}]",
+                f"gates[t, b, {_column(gate)}] = {v}",
+            ]
         elif part == "x":
             forward += [f"{v} = gates[t, b, {_column(gate)}]"]
         else:
-            forward += [f"{v} = product[b, {_column(gate)}]",
-                        f"hidden[t, b, {_column(cell.split.index(gate))}] = {v}"]
+            forward += [f"{v} = product[b, {_column(gate)}]", f"hidden[t, b, {_column(cell.split.index(gate))}] = {v}"]
     forward += [load(name) for name in (*cell.states, *cell.vectors) if name]
     forward += lines(recording.outputs)
     forward += [f"states[{s}, after, b, j] = {spell(v)}" for s, v in enumerate(recording.outputs)]
@@ -156,7 +158,9 @@ def forward(cell: Cell, x, initial, weights, vectors, sizes, reverse: bool):
     states[:, -1 if reverse else 0] = initial
     bias = np.zeros(w_hh.shape[0], x.dtype) if b_hh is None else b_hh
     product = np.empty((B, w_hh.shape[0]), x.dtype)
-    kernel(cell, x.dtype).forward(gates, hidden, np.ascontiguousarray(w_hh.T), bias, vectors, states, product, sizes, reverse)
+    kernel(cell, x.dtype).forward(
+        gates, hidden, np.ascontiguousarray(w_hh.T), bias, vectors, states, product, sizes, reverse
+    )
     return states, (gates, hidden)
 
 
@@ -171,8 +175,21 @@ def backward(cell: Cell, x, saved, states, weights, vectors, sizes, reverse: boo
     d_gates, d_hidden = np.empty_like(gates), np.empty_like(hidden)
     d_vectors, d_states = np.zeros_like(vectors), np.array(d_last, order="C")
     d_out = np.zeros((T, B, H), x.dtype) if d_out is None else np.ascontiguousarray(d_out)
-    kernel(cell, x.dtype).backward(gates, hidden, np.ascontiguousarray(w_hh), vectors, states, np.empty((B, G), x.dtype), sizes,
-                                   reverse, d_out, d_states, d_gates, d_hidden, d_vectors)
+    kernel(cell, x.dtype).backward(
+        gates,
+        hidden,
+        np.ascontiguousarray(w_hh),
+        vectors,
+        states,
+        np.empty((B, G), x.dtype),
+        sizes,
+        reverse,
+        d_out,
+        d_states,
+        d_gates,
+        d_hidden,
+        d_vectors,
+    )
     # The product h @ w_hh.T has the gradient of the gates, but for split gates that of their own half.
     d_product = d_gates
     if cell.split:

@@ -7,6 +7,7 @@
 Each kernel sees the array as (outer, reduced, inner), contiguous.  Sums of floating-point numbers are kept in
 float64 and rounded once.
 """
+
 from __future__ import annotations
 
 import math
@@ -81,7 +82,7 @@ def _extreme(a, values, indices, largest):
 
 
 def extreme(a: np.ndarray, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The largest or smallest elements along `axis`, and where they are (the first of equals); the axis is not empty."""
+    """The largest or smallest elements along `axis`, and where they are (the first of equals)."""
     folded, shape = _fold(a, (axis,))
     values = np.empty((folded.shape[0], folded.shape[2]), a.dtype)
     indices = np.empty(values.shape, np.int64)

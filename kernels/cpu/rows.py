@@ -6,6 +6,7 @@
 
 Absent weights are arrays of size zero.
 """
+
 from __future__ import annotations
 
 import math
@@ -102,8 +103,9 @@ def _cross_entropy(x, target, weight, ignored, smoothing, losses, lse):
         losses[r] = loss
 
 
-def cross_entropy(x: np.ndarray, target: np.ndarray, weight: np.ndarray, ignored: int,
-                  smoothing: float) -> tuple[np.ndarray, np.ndarray]:
+def cross_entropy(
+    x: np.ndarray, target: np.ndarray, weight: np.ndarray, ignored: int, smoothing: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The loss of each row, and the logsumexp of each row."""
     losses, lse = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0], x.dtype)
     _cross_entropy(x, target, weight, ignored, smoothing, losses, lse)
@@ -164,8 +166,9 @@ def _layer_norm(x, weight, bias, eps, out, mean, rstd):
             out[r, c] = v
 
 
-def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-               eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def layer_norm(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
     out = np.empty_like(x)
     mean, rstd = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0], x.dtype)

@@ -1,4 +1,5 @@
 """Differentiation: backward, grad, Function, gradcheck."""
+
 from __future__ import annotations
 
 import warnings
@@ -14,8 +15,19 @@ from . import function, graph
 from .function import Function
 from .gradcheck import gradcheck
 
-__all__ = ["Function", "Variable", "backward", "enable_grad", "function", "grad", "gradcheck", "graph", "inference_mode", "no_grad",
-           "set_grad_enabled"]
+__all__ = [
+    "Function",
+    "Variable",
+    "backward",
+    "enable_grad",
+    "function",
+    "grad",
+    "gradcheck",
+    "graph",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+]
 
 
 class Variable(Tensor):
@@ -47,7 +59,10 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         if g.array.shape != t.array.shape:
-            raise RuntimeError(f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of {t.shape}.")
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a "
+                f"shape of {t.shape}."
+            )
         roots.append((t, g.array.astype(t.array.dtype, copy=False)))
     return roots
 
@@ -58,11 +73,19 @@ def _as_tuple(x: Any) -> tuple:
 
 def _no_second_order(create_graph: bool, call: str) -> None:
     if create_graph:
-        raise NotImplementedError(f"{call}(create_graph=True): tinyrnn does not record its backward, so there are no gradients of gradients")
+        raise NotImplementedError(
+            f"{call}(create_graph=True): tinyrnn does not record its backward, so there are no gradients of gradients"
+        )
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-             grad_variables: Any = None, inputs: Any = None) -> None:
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    grad_variables: Any = None,
+    inputs: Any = None,
+) -> None:
     """Add the gradients of `tensors` to the .grad of the leaves they were computed from, or of `inputs` only.
 
     Raises RuntimeError for a tensor that nothing was recorded of, for one that is not a scalar and has no gradient in
@@ -84,9 +107,17 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             tape._accumulate(t, g, False)
 
 
-def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-         only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
-         materialize_grads: bool = False) -> tuple:
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple:
     """The gradients of `outputs` with respect to `inputs`, as a tuple; no .grad is touched."""
     _no_second_order(create_graph, "grad")
     wanted = _as_tuple(inputs)
@@ -98,7 +129,14 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     results = []
     for t, g in zip(wanted, found, strict=True):
         if g is None and not (allow_unused or materialize_grads):
-            raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this "
-                               "is the desired behavior.")
-        results.append(tape.wrap(np.zeros_like(t.array) if g is None else np.array(g)) if g is not None or materialize_grads else None)
+            raise RuntimeError(
+                "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                "allow_unused=True if this "
+                "is the desired behavior."
+            )
+        results.append(
+            tape.wrap(np.zeros_like(t.array) if g is None else np.array(g))
+            if g is not None or materialize_grads
+            else None
+        )
     return tuple(results)

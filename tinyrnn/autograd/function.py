@@ -1,4 +1,5 @@
 """autograd.Function: an op of the user's own, with its forward and backward on tensors."""
+
 from __future__ import annotations
 
 import functools
@@ -32,8 +33,11 @@ class Context:
     def saved_tensors(self) -> tuple:
         for t, version in zip(self.kept, self.versions, strict=True):
             if t is not None and t.version[0] != version:
-                raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace operation: "
-                                   f"[{t.type()} {list(t.array.shape)}] is at version {t.version[0]}; expected version {version} instead.")
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"[{t.type()} {list(t.array.shape)}] is at version {t.version[0]}; expected "
+                    f"version {version} instead."
+                )
         return self.kept
 
     def mark_dirty(self, *tensors: Tensor) -> None:
@@ -59,24 +63,31 @@ class _Call:
 
     def backward(self, saved: tuple, needs: list[bool], *gradients: Any) -> tuple:
         context = self.context
-        tensors = [tape.wrap(np.array(g)) if g is not None else tape.wrap(np.zeros(*shape)) if context.materialize else None
-                   for g, shape in zip(gradients, self.shapes, strict=True)]
+        tensors = [
+            tape.wrap(np.array(g)) if g is not None else tape.wrap(np.zeros(*shape)) if context.materialize else None
+            for g, shape in zip(gradients, self.shapes, strict=True)
+        ]
         with tape.no_grad():
             found = context.function.backward(context, *tensors)
         found = found if isinstance(found, tuple) else (found,)
-        if len(found) < self.inputs or any(g is not None for g in found[self.inputs:]):
-            raise RuntimeError(f"function {self.__name__}Backward returned an incorrect number of gradients (expected {self.inputs}, got "
-                               f"{len(found)})")
+        if len(found) < self.inputs or any(g is not None for g in found[self.inputs :]):
+            raise RuntimeError(
+                f"function {self.__name__}Backward returned an incorrect number of gradients "
+                f"(expected {self.inputs}, got "
+                f"{len(found)})"
+            )
         results = []
         for k, g in enumerate(found[: self.inputs]):
             if g is not None and not isinstance(g, Tensor):
-                raise TypeError(f"expected Variable or None (got {type(g).__name__}) as gradient {k} of {self.__name__}")
+                raise TypeError(
+                    f"expected Variable or None (got {type(g).__name__}) as gradient {k} of {self.__name__}"
+                )
             results.append(None if g is None else np.array(g.array))
         return tuple(results)
 
 
 class Function:
-    """Base of a user's own ops: static methods forward(ctx, *args) and backward(ctx, *grad_outputs), called through apply.
+    """Base of a user's own ops: static methods forward(ctx, *args) and backward(ctx, *grad_outputs), called by apply.
 
     In the older of torch's two styles forward takes the context; in the newer one a static method
     setup_context(ctx, inputs, output) follows a forward without it.
@@ -92,7 +103,9 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        raise NotImplementedError("You must implement the backward for your custom autograd.Function to use it with backward().")
+        raise NotImplementedError(
+            "You must implement the backward for your custom autograd.Function to use it with backward()."
+        )
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:

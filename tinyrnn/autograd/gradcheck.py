@@ -1,4 +1,5 @@
 """gradcheck: analytic gradients against central differences."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,18 +15,33 @@ class GradcheckError(RuntimeError):
     """Analytic and numerical gradients differ."""
 
 
-def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
-              nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False, fast_mode: bool = False,
-              **unused: Any) -> bool:
-    """Compare the gradients of func(*inputs) with (f(x + eps) - f(x - eps)) / 2 eps, for every input that requires a gradient.
+def gradcheck(
+    func: Callable,
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    fast_mode: bool = False,
+    **unused: Any,
+) -> bool:
+    """Compare the gradients of func(*inputs) with (f(x + eps) - f(x - eps)) / 2 eps, for inputs that require one.
 
-    Inputs should be float64.  Returns True, or raises GradcheckError (RuntimeError) naming the output, the input and both
+    Inputs should be float64.  Returns True, or raises GradcheckError (RuntimeError) naming the output, the input
+    and both
     Jacobians; with raise_exception=False it returns False.
     """
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     wanted = [(k, x) for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them "
+            "have requires_grad=True."
+        )
 
     def outputs() -> list[Tensor]:
         result = func(*inputs)
@@ -37,11 +53,15 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
             for k, x in wanted:
                 numerical, analytic = _numerical(outputs, number, x, eps), _analytic(out, x)
                 if not np.allclose(analytic, numerical, rtol=rtol, atol=atol):
-                    raise GradcheckError(f"Jacobian mismatch for output {number} with respect to input {k},\nnumerical:{numerical}\n"
-                                         f"analytical:{analytic}\n")
+                    raise GradcheckError(
+                        f"Jacobian mismatch for output {number} with respect to input {k},\nnumerical:{numerical}\n"
+                        f"analytical:{analytic}\n"
+                    )
                 again = _analytic(out, x)
                 if np.abs(again - analytic).max(initial=0.0) > nondet_tol:
-                    raise GradcheckError(f"Backward is not reentrant: two runs differ for output {number} and input {k}")
+                    raise GradcheckError(
+                        f"Backward is not reentrant: two runs differ for output {number} and input {k}"
+                    )
     except GradcheckError:
         if raise_exception:
             raise

@@ -102,7 +102,7 @@ class Sequential(_ModuleSequence):
             self.add_module(str(name), module)
 
     def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
+        for module in self:
             input = module(input)
         return input
 

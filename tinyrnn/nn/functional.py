@@ -1,4 +1,5 @@
 """Functions on tensors that the layers are made of, under torch's names."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,9 +8,8 @@ import numpy as np
 
 from .. import random
 from ..ops.common import Op, expect_tensor, run
-from ..ops.elementwise import elu, gelu, leaky_relu, logsigmoid, silu, softplus
+from ..ops.elementwise import elu, gelu, leaky_relu, logsigmoid, sigmoid, silu, softplus, tanh
 from ..ops.elementwise import relu as _relu
-from ..ops.elementwise import sigmoid, tanh
 from ..ops.index import embedding, one_hot, pad
 from ..ops.linear import linear
 from ..ops.losses import (
@@ -27,9 +27,33 @@ from ..ops.rows import softmax as _softmax
 from ..tape import check_writable, write
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "elu", "embedding", "gelu", "huber_loss",
-    "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "mse_loss", "nll_loss", "normalize", "one_hot",
-    "pad", "relu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "relu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "tanh",
 ]
 
 
@@ -75,7 +99,9 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     if p == 1.0:
         mask = np.zeros_like(x)
     else:
-        order = np.argsort([-stride for stride in x.strides], kind="stable")  # drawn in the order of x's memory, as torch does
+        order = np.argsort(
+            [-stride for stride in x.strides], kind="stable"
+        )  # drawn in the order of x's memory, as torch does
         drawn = random.default_generator.bernoulli(tuple(x.shape[i] for i in order), 1.0 - p)
         mask = (drawn.astype(x.dtype) / x.dtype.type(1.0 - p)).transpose(np.argsort(order))
     if inplace:

@@ -34,8 +34,6 @@ class _IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self.missing_keys!r}, unexpected_keys={self.unexpected_keys!r})"
 
-    __str__ = __repr__
-
 
 def typename(value: Any) -> str:
     """The name of a value's type in messages: `torch.FloatTensor`, `int`, `collections.OrderedDict`."""

@@ -37,8 +37,8 @@ class Parameter(Tensor):
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
         pass  # __new__ has done it, and Tensor's __init__ would make new memory
 
-    def __repr__(self, *, tensor_contents: str | None = None) -> str:
-        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)
+    def __repr__(self) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__()
 
     def __deepcopy__(self, memo: dict) -> Parameter:
         """A parameter on a copy of the memory, without the gradient."""
@@ -60,6 +60,8 @@ class Buffer(Tensor, metaclass=_IsBuffer):
     It shares the memory of `data` (an empty tensor if None).  persistent: whether it goes into the state_dict.
     Raises TypeError if `data` is no tensor.
     """
+
+    persistent: bool
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
         buffer: Any = _memory_of(data, cls).requires_grad_(data is not None and data.requires_grad)

@@ -1,11 +1,12 @@
 """Plain arithmetic and comparisons: NumPy's ufuncs, with torch's promotion and broadcasting."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from .common import Op, binary, expect_tensor, floating, into, number, run, wrap
+from .common import Op, binary, expect_tensor, into, number, run, wrap
 
 
 class Add(Op):
@@ -117,9 +118,13 @@ def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
 
 def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input - alpha * other, with broadcasting and type promotion."""
-    if any(getattr(x, "dtype", None) is not None and x.array.dtype.kind == "b" for x in (input, other)) or isinstance(other, bool):
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
-                           "mask, use the `~` or `logical_not()` operator instead.")
+    if any(getattr(x, "dtype", None) is not None and x.array.dtype.kind == "b" for x in (input, other)) or isinstance(
+        other, bool
+    ):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+            "mask, use the `~` or `logical_not()` operator instead."
+        )
     if alpha != 1:
         other = mul(other, alpha) if not isinstance(other, (int, float)) else other * alpha
     return into(out, binary(Sub, input, other, "sub"), "sub")
@@ -166,8 +171,10 @@ def remainder(input: Any, other: Any, *, out: Any = None) -> Any:
 def neg(input: Any, *, out: Any = None) -> Any:
     """-input."""
     if expect_tensor(input, "neg").array.dtype.kind == "b":
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
-                           "use the `~` or `logical_not()` operator instead.")
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
     return into(out, run(Neg, (input,), (input.array,)), "neg")
 
 
@@ -223,7 +230,9 @@ def bitwise(name: str, ufunc: np.ufunc, doc: str) -> Any:
         @staticmethod
         def forward(a, b):
             if a.dtype.kind == "f":
-                raise RuntimeError(f'"{name}_cpu" not implemented for \'{"Float" if a.dtype.itemsize == 4 else "Double"}\'')
+                raise RuntimeError(
+                    f"\"{name}_cpu\" not implemented for '{'Float' if a.dtype.itemsize == 4 else 'Double'}'"
+                )
             return ufunc(a, b), ()
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -334,4 +343,3 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
 def lerp(input: Any, end: Any, weight: Any) -> Any:
     """input + weight * (end - input)."""
     return add(input, mul(sub(end, input), weight))
-

@@ -1,9 +1,10 @@
 """What all ops share: turning arguments into arrays, in-place forms, dimensions, error wording."""
+
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,10 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
     a, b = arrays[0].shape, next(x.shape for x in arrays[1:] if not _compatible(arrays[0].shape, x.shape))
     for axis in range(1, min(len(a), len(b)) + 1):
         if a[-axis] != b[-axis] and 1 not in (a[-axis], b[-axis]):
-            raise RuntimeError(f"The size of tensor a ({a[-axis]}) must match the size of tensor b ({b[-axis]}) at non-singleton "
-                               f"dimension {max(len(a), len(b)) - axis}; the shapes are {list(a)} and {list(b)}") from None
+            raise RuntimeError(
+                f"The size of tensor a ({a[-axis]}) must match the size of tensor b ({b[-axis]}) at non-singleton "
+                f"dimension {max(len(a), len(b)) - axis}; the shapes are {list(a)} and {list(b)}"
+            ) from None
     raise AssertionError("unreachable")
 
 
@@ -94,7 +97,7 @@ def number(x: Any, call: str, argument: str) -> Any:
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
 
 
-def inplace(function: Callable) -> Callable:
+def inplace(function: Any) -> Any:
     """The in-place form of `function`: its result overwrites the first argument, which is returned."""
     name = f"{function.__name__}_"
 
@@ -104,11 +107,15 @@ def inplace(function: Callable) -> Callable:
         result = function(self, *args, **kwargs)
         here, there = self.array, result.array
         if there.shape != here.shape:
-            raise RuntimeError(f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}")
+            raise RuntimeError(
+                f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}"
+            )
         if there.dtype != here.dtype and not dtypes.can_cast(result.dtype, self.dtype):
             kinds = {"f": "Float", "b": "Bool"}
-            raise RuntimeError(f"result type {kinds.get(there.dtype.kind, 'Long')} can't be cast to the desired output type "
-                               f"{kinds.get(here.dtype.kind, 'Long')}")
+            raise RuntimeError(
+                f"result type {kinds.get(there.dtype.kind, 'Long')} can't be cast to the desired output type "
+                f"{kinds.get(here.dtype.kind, 'Long')}"
+            )
         return write(self, result)
 
     overwrite.__name__ = overwrite.__qualname__ = name
@@ -121,13 +128,17 @@ def into(out: Any, result: Any, call: str) -> Any:
     if out is None:
         return result
     if out.requires_grad or result.requires_grad:
-        raise RuntimeError(f"{call}(): functions with out=... arguments don't support automatic differentiation, but one of the "
-                           "arguments requires grad.")
+        raise RuntimeError(
+            f"{call}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
     if not dtypes.can_cast(result.dtype, out.dtype):
         raise RuntimeError(f"{call}(): result type {result.dtype} can't be cast to the desired output type {out.dtype}")
     if out.array.shape != result.array.shape:
         if out.array.size:
-            raise RuntimeError(f"{call}(): out has shape {list(out.array.shape)}, but the result has {list(result.array.shape)}")
+            raise RuntimeError(
+                f"{call}(): out has shape {list(out.array.shape)}, but the result has {list(result.array.shape)}"
+            )
         out.array = np.empty(result.array.shape, out.array.dtype)
     return write(out, result)
 
@@ -166,5 +177,23 @@ def sizes(args: Sequence[Any], call: str) -> tuple[int, ...]:
         raise TypeError(f"{call}(): sizes must be ints, but one is {type(wrong).__name__}") from None
 
 
-__all__ = ["Number", "Op", "TensorBase", "apply", "axes", "axis", "binary", "cast", "check_broadcast", "expect_tensor",
-           "floating", "inplace", "into", "number", "operands", "run", "sizes", "wrap"]
+__all__ = [
+    "Number",
+    "Op",
+    "TensorBase",
+    "apply",
+    "axes",
+    "axis",
+    "binary",
+    "cast",
+    "check_broadcast",
+    "expect_tensor",
+    "floating",
+    "inplace",
+    "into",
+    "number",
+    "operands",
+    "run",
+    "sizes",
+    "wrap",
+]

@@ -1,4 +1,5 @@
 """Constructors: tensors from data, of one value, of a sequence, of random numbers."""
+
 from __future__ import annotations
 
 import math
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices, dtypes, random
-from .common import TensorBase, expect_tensor, number, sizes, wrap
+from .common import TensorBase, cast, expect_tensor, number, sizes, wrap
 
 
 def finish(array: np.ndarray, requires_grad: bool, device: Any) -> Any:
@@ -46,7 +47,9 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         if array.dtype.kind == "O" and array.size and all(isinstance(v, int) for v in array.flat):
             raise RuntimeError("Overflow when unpacking long")
         kind = type(next((v for v in np.ravel(array) if not isinstance(v, (int, float, bool))), data)).__name__
-        raise TypeError(f"new(): invalid data type '{kind}'" if isinstance(data, str) else f"must be real number, not {kind}")
+        raise TypeError(
+            f"new(): invalid data type '{kind}'" if isinstance(data, str) else f"must be real number, not {kind}"
+        )
     if array.dtype.kind == "f" and not arrays or array.size == 0:
         default = dtypes.get_default_dtype().numpy
     elif array.dtype.kind in "iu" and not arrays:
@@ -68,12 +71,21 @@ def plain_data(data: Any) -> tuple[Any, bool]:
     return data, False
 
 
-def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False,
-           pin_memory: bool = False) -> Any:
+def tensor(
+    data: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """A new tensor with a copy of `data`: a number, nested sequences of numbers, an array or a tensor."""
     if isinstance(data, TensorBase):
-        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", stacklevel=2)
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+            "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            stacklevel=2,
+        )
     return finish(from_data(data, dtype), requires_grad, device)
 
 
@@ -81,7 +93,7 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     """`data` as a tensor: itself or sharing its memory where possible, else a copy."""
     devices.check(device)
     if isinstance(data, TensorBase):
-        return data if dtype is None or data.array.dtype == dtype.numpy else data.to(dtype)
+        return data if dtype is None or data.array.dtype == dtype.numpy else cast(data, dtype.numpy)
     if isinstance(data, np.ndarray) and data.flags.writeable and (dtype is None or data.dtype == dtype.numpy):
         return from_numpy(data)
     return wrap(from_data(data, dtype))
@@ -96,8 +108,11 @@ def from_numpy(ndarray: np.ndarray) -> Any:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     dtypes.of(ndarray.dtype)
     if any(stride < 0 for stride in ndarray.strides):
-        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
-                         "supported. (You can probably work around this by making a copy of your array with array.copy().)")
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently "
+            "supported. (You can probably work around this by making a copy of your array with array.copy().)"
+        )
     return wrap(ndarray.view(np.ndarray))
 
 
@@ -110,8 +125,18 @@ def shaped(size: tuple, kwargs: dict, call: str) -> tuple[int, ...]:
     return shape
 
 
-def full_of(array: np.ndarray, call: str, *, dtype: Any = None, out: Any = None, layout: Any = None, device: Any = None,
-            requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None) -> Any:
+def full_of(
+    array: np.ndarray,
+    call: str,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """The common end of all constructors."""
     if out is not None:
         if out.array.shape != array.shape:
@@ -125,25 +150,35 @@ def full_of(array: np.ndarray, call: str, *, dtype: Any = None, out: Any = None,
 def zeros(*size: Any, **options: Any) -> Any:
     """Zeros of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "zeros")
-    return full_of(np.zeros(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "zeros", **options)
+    return full_of(
+        np.zeros(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "zeros", **options
+    )
 
 
 def ones(*size: Any, **options: Any) -> Any:
     """Ones of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "ones")
-    return full_of(np.ones(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "ones", **options)
+    return full_of(
+        np.ones(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "ones", **options
+    )
 
 
 def empty(*size: Any, **options: Any) -> Any:
     """A tensor of the given shape with whatever is in memory."""
     shape = shaped(size, options, "empty")
-    return full_of(np.empty(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "empty", **options)
+    return full_of(
+        np.empty(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "empty", **options
+    )
 
 
 def full(size: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the given shape; its type is the value's unless `dtype` says otherwise."""
-    value = fill_value.item() if isinstance(fill_value, TensorBase) else number(fill_value, "full", "fill_value")
-    return full_of(np.full(shaped((size,), {}, "full"), value, numpy_type(options.get("dtype"), dtypes.promote(value))), "full", **options)
+    value = fill_value.array.item() if isinstance(fill_value, TensorBase) else number(fill_value, "full", "fill_value")
+    return full_of(
+        np.full(shaped((size,), {}, "full"), value, numpy_type(options.get("dtype"), dtypes.promote(value))),
+        "full",
+        **options,
+    )
 
 
 def zeros_like(input: Any, **options: Any) -> Any:
@@ -172,7 +207,9 @@ def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
 
 def eye(n: int, m: int | None = None, **options: Any) -> Any:
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
-    return full_of(np.eye(n, m, dtype=numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "eye", **options)
+    return full_of(
+        np.eye(n, m, dtype=numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "eye", **options
+    )
 
 
 # ------------------------------------------------------------------------------------------ sequences
@@ -180,8 +217,10 @@ def arange(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Any:
     """start, start + step, ... below end; int64 if all are integers."""
     if end is None:
         start, end = 0, start
-    start, end, step = (v.item() if isinstance(v, TensorBase) else number(v, "arange", n) for v, n in
-                        ((start, "start"), (end, "end"), (step, "step")))
+    start, end, step = (
+        v.array.item() if isinstance(v, TensorBase) else number(v, "arange", n)
+        for v, n in ((start, "start"), (end, "end"), (step, "step"))
+    )
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
@@ -203,7 +242,9 @@ def linspace(start: Any, end: Any, steps: int, **options: Any) -> Any:
     real = dtype if dtype.kind == "f" else np.dtype(np.float64)
     step = real.type(width)
     # torch counts from both ends, so that the last element is exact
-    values = np.where(k < steps // 2, real.type(start) + step * k.astype(real), real.type(end) - step * (steps - 1 - k).astype(real))
+    values = np.where(
+        k < steps // 2, real.type(start) + step * k.astype(real), real.type(end) - step * (steps - 1 - k).astype(real)
+    )
     return full_of((values if steps != 1 else np.array([start])).astype(dtype), "linspace", **options)
 
 
@@ -265,21 +306,30 @@ def randint(low: Any, high: Any = None, size: Any = None, **options: Any) -> Any
 def randperm(n: int, **options: Any) -> Any:
     """The integers 0 to n - 1 in random order."""
     generator = generator_of(options)
-    return full_of(generator.permutation(n).astype(numpy_type(options.get("dtype"), np.dtype(np.int64))), "randperm", **options)
+    return full_of(
+        generator.permutation(n).astype(numpy_type(options.get("dtype"), np.dtype(np.int64))), "randperm", **options
+    )
 
 
 def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
     """Normal numbers: of tensors of means and standard deviations, or of numbers and a size."""
     generator = generator_of(options)
     if isinstance(mean, TensorBase) or isinstance(std, TensorBase):
-        arrays = [v.array if isinstance(v, TensorBase) else np.asarray(v, dtypes.get_default_dtype().numpy) for v in (mean, std)]
+        arrays = [
+            v.array if isinstance(v, TensorBase) else np.asarray(v, dtypes.get_default_dtype().numpy)
+            for v in (mean, std)
+        ]
         if np.any(arrays[1] < 0):
             raise RuntimeError("normal expects all elements of std >= 0.0")
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
         dtype = dtypes.promote(*arrays)
-        return full_of((generator.normal(shape, 0.0, 1.0, dtype.type) * arrays[1] + arrays[0]).astype(dtype), "normal", **options)
+        return full_of(
+            (generator.normal(shape, 0.0, 1.0, dtype.type) * arrays[1] + arrays[0]).astype(dtype), "normal", **options
+        )
     dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
-    return full_of(generator.normal(shaped((size,), {}, "normal"), float(mean), float(std), dtype.type), "normal", **options)
+    return full_of(
+        generator.normal(shaped((size,), {}, "normal"), float(mean), float(std), dtype.type), "normal", **options
+    )
 
 
 def bernoulli(input: Any, *, generator: random.Generator | None = None) -> Any:
@@ -290,13 +340,23 @@ def bernoulli(input: Any, *, generator: random.Generator | None = None) -> Any:
     return wrap((generator or random.default_generator).bernoulli_from(p).astype(p.dtype))
 
 
-def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: random.Generator | None = None) -> Any:
-    """Indices drawn with the probabilities (not necessarily normalised) in each row of `input`: (..., num_samples) int64."""
-    return wrap((generator or random.default_generator).multinomial(expect_tensor(input, "multinomial").array, num_samples, replacement))
+def multinomial(
+    input: Any, num_samples: int, replacement: bool = False, *, generator: random.Generator | None = None
+) -> Any:
+    """Indices drawn with the probabilities (not necessarily normalised) in each row of `input`: (..., num_samples)
+    int64.
+    """
+    return wrap(
+        (generator or random.default_generator).multinomial(
+            expect_tensor(input, "multinomial").array, num_samples, replacement
+        )
+    )
 
 
 def typed(name: str, dtype: dtypes.dtype) -> Any:
-    """torch.FloatTensor, LongTensor ...: a constructor of tensors of one type, from data or sizes; isinstance tells the type."""
+    """torch.FloatTensor, LongTensor ...: a constructor of tensors of one type, from data or sizes; isinstance tells
+    the type.
+    """
 
     class Meta(type):
         def __instancecheck__(cls, instance):
@@ -310,7 +370,7 @@ def typed(name: str, dtype: dtypes.dtype) -> Any:
             if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
                 data = args[0]
                 if isinstance(data, TensorBase) and data.array.dtype != dtype.numpy:
-                    raise TypeError(f"expected torch.{name} (got {data.type()})")
+                    raise TypeError(f"expected torch.{name} (got a tensor of dtype {dtypes.of(data.array.dtype)})")
                 return wrap(from_data(list(data) if isinstance(data, (set, frozenset)) else data, dtype))
             return wrap(np.empty(sizes(args, name), dtype.numpy) if args else np.empty(0, dtype.numpy))
 
@@ -326,7 +386,16 @@ ShortTensor = typed("ShortTensor", dtypes.int16)
 CharTensor = typed("CharTensor", dtypes.int8)
 ByteTensor = typed("ByteTensor", dtypes.uint8)
 BoolTensor = typed("BoolTensor", dtypes.bool)
-TYPED = {d: name for name, d in (("FloatTensor", dtypes.float32), ("DoubleTensor", dtypes.float64), ("LongTensor", dtypes.int64),
-                                 ("IntTensor", dtypes.int32), ("ShortTensor", dtypes.int16), ("CharTensor", dtypes.int8),
-                                 ("ByteTensor", dtypes.uint8), ("BoolTensor", dtypes.bool))}
-
+TYPED = {
+    d: name
+    for name, d in (
+        ("FloatTensor", dtypes.float32),
+        ("DoubleTensor", dtypes.float64),
+        ("LongTensor", dtypes.int64),
+        ("IntTensor", dtypes.int32),
+        ("ShortTensor", dtypes.int16),
+        ("CharTensor", dtypes.int8),
+        ("ByteTensor", dtypes.uint8),
+        ("BoolTensor", dtypes.bool),
+    )
+}

@@ -1,4 +1,5 @@
 """Functions derived from the table of scalar formulas: `derived` makes an op of a row of the table."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -122,7 +123,9 @@ def elu(input: Any, alpha: float = 1.0) -> Any:
 
 
 def gelu(input: Any, *, approximate: str = "none") -> Any:
-    """input * Phi(input), Phi the normal distribution function, or its 'tanh' approximation (Hendrycks and Gimpel 2016)."""
+    """input * Phi(input), Phi the normal distribution function, or its 'tanh' approximation (Hendrycks and Gimpel
+    2016).
+    """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
     return activation("gelu" if approximate == "none" else "gelu_tanh", input)
@@ -165,8 +168,12 @@ def extremum(name: str, ufunc: np.ufunc, doc: str) -> Callable:
     return function
 
 
-maximum = extremum("maximum", np.maximum, "The larger of two elements; NaN if one is NaN; equal elements share the gradient.")
-minimum = extremum("minimum", np.minimum, "The smaller of two elements; NaN if one is NaN; equal elements share the gradient.")
+maximum = extremum(
+    "maximum", np.maximum, "The larger of two elements; NaN if one is NaN; equal elements share the gradient."
+)
+minimum = extremum(
+    "minimum", np.minimum, "The smaller of two elements; NaN if one is NaN; equal elements share the gradient."
+)
 
 
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
@@ -186,7 +193,10 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
             input = floating(input)
         else:
             return into(out, run(Unrecorded, (input,), (input.array,), ufunc=lambda a: np.clip(a, min, max)), "clamp")
-    bounds = (-np.inf if min is None else number(min, "clamp", "min"), np.inf if max is None else number(max, "clamp", "max"))
+    bounds = (
+        -np.inf if min is None else number(min, "clamp", "min"),
+        np.inf if max is None else number(max, "clamp", "max"),
+    )
     return into(out, activation("clamp", input, *map(float, bounds)), "clamp")
 
 
@@ -201,11 +211,17 @@ class Where(Op):
     def backward(saved, needs, g):
         (condition,) = saved
         zero = g.dtype.type(0)
-        return None, np.where(condition, g, zero) if needs[1] else None, np.where(condition, zero, g) if needs[2] else None
+        return (
+            None,
+            np.where(condition, g, zero) if needs[1] else None,
+            np.where(condition, zero, g) if needs[2] else None,
+        )
 
 
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
-    """input where `condition` (booleans) holds, other elsewhere; with broadcasting.  With one argument: nonzero as a tuple."""
+    """input where `condition` (booleans) holds, other elsewhere; with broadcasting.  With one argument: nonzero as a
+    tuple.
+    """
     if isinstance(condition, Var) or isinstance(input, Var) or isinstance(other, Var):
         from ..kernels.scalar import where as scalar_where
 
@@ -216,7 +232,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
 
         return nonzero(condition, as_tuple=True)
     if condition.array.dtype.kind != "b":
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
 
     a, b, x, y = operands(input, other, "where")
     check_broadcast(condition.array, x, y)
@@ -230,8 +248,10 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     if hasattr(value, "array"):
         if value.array.ndim:
-            raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                               f"{value.array.ndim} dimension(s).")
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.array.ndim} dimension(s)."
+            )
         side: Any = value.array.astype(input.array.dtype)
     else:
         value_number = number(value, "masked_fill", "value")

@@ -1,4 +1,5 @@
 """Reading and writing by index: slices are views, tensors of indices gather copies."""
+
 from __future__ import annotations
 
 import operator
@@ -50,7 +51,9 @@ class Gather(Op):
         if isinstance(index[0], np.ndarray) and all(isinstance(i, slice) for i in index[1:]):
             ids = np.where(index[0] < 0, index[0] + shape[0], index[0]).reshape(-1)
             width = out[0].size if shape[0] else 0
-            kernels.scatter_add_rows(out.reshape(shape[0], width), ids, np.ascontiguousarray(g).reshape(ids.size, width))
+            kernels.scatter_add_rows(
+                out.reshape(shape[0], width), ids, np.ascontiguousarray(g).reshape(ids.size, width)
+            )
         else:
             positions = np.arange(out.size).reshape(shape)[index]
             kernels.scatter_add(out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(g).reshape(-1))
@@ -99,10 +102,17 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
     """
     items = list(index) if isinstance(index, tuple) else [index]
     items = [convert(i) for i in items]
-    used = sum(i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1 for i in items if i is not None and i is not Ellipsis)
+    used = sum(
+        i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1
+        for i in items
+        if i is not None and i is not Ellipsis
+    )
     if used > a.ndim:
-        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a Python number"
-                         if a.ndim == 0 else f"too many indices for tensor of dimension {a.ndim}")
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a Python number"
+            if a.ndim == 0
+            else f"too many indices for tensor of dimension {a.ndim}"
+        )
     if sum(i is Ellipsis for i in items) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     if Ellipsis not in [i if not isinstance(i, np.ndarray) else 0 for i in items]:
@@ -120,8 +130,11 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
             if i.dtype == bool:
                 if a.shape[dim : dim + i.ndim] != i.shape:
                     wrong = next(k for k in range(i.ndim) if a.shape[dim + k] != i.shape[k])
-                    raise IndexError(f"The shape of the mask {list(i.shape)} at index {wrong} does not match the shape of the indexed tensor "
-                                     f"{list(a.shape)} at index {dim + wrong}")
+                    raise IndexError(
+                        f"The shape of the mask {list(i.shape)} at index {wrong} does not match the "
+                        "shape of the indexed tensor "
+                        f"{list(a.shape)} at index {dim + wrong}"
+                    )
                 if i.ndim == 0:  # a 0-d mask adds a dimension of size one or none
                     basic.append(None)
                     advanced.append(np.flatnonzero(i))
@@ -156,7 +169,8 @@ def convert(i: Any) -> Any:
         step = 1 if i.step is None else operator.index(i.step)
         if step <= 0:
             raise ValueError("step must be greater than zero")
-        return slice(*(None if v is None else operator.index(v) for v in (i.start, i.stop)), step)
+        start, stop = (None if v is None else operator.index(v) for v in (i.start, i.stop))
+        return slice(start, stop, step)
     if isinstance(i, (bool, np.bool_)):
         return np.asarray(i)
     if hasattr(i, "array"):
@@ -176,8 +190,10 @@ def convert(i: Any) -> Any:
     try:
         return operator.index(i)
     except TypeError:
-        raise TypeError("only integers, slices (`:`), ellipsis (`...`), None and long or bool Variables are valid indices "
-                        f"(got {type(i).__name__})") from None
+        raise TypeError(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or bool Variables are valid indices "
+            f"(got {type(i).__name__})"
+        ) from None
 
 
 def convert_item(x: Any) -> Any:
@@ -195,7 +211,9 @@ def getitem(input: Any, index: Any) -> Any:
 
 
 def setitem(input: Any, index: Any, value: Any) -> None:
-    """input[index] = value, with all of torch's forms of an index; the gradient goes to what was there and to what is now."""
+    """input[index] = value, with all of torch's forms of an index; the gradient goes to what was there and to what is
+    now.
+    """
     basic, advanced = split_index(input.array, index)
     check_writable(input, getattr(value, "requires_grad", False))
     target = run(Slice, (input,), (input.array,), index=basic)
@@ -214,8 +232,11 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     try:
         np.broadcast_to(value.array, shape)
     except ValueError:
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.array.shape)} cannot be broadcast to indexing result of shape "
-                           f"{list(shape)}") from None
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(value.array.shape)} cannot be broadcast to "
+            "indexing result of shape "
+            f"{list(shape)}"
+        ) from None
     if advanced is None:
         write(target, value.expand(shape) if value.array.shape != shape else value)
     else:
@@ -284,10 +305,12 @@ def add_along(out: np.ndarray, index: np.ndarray, g: np.ndarray, axis: int) -> N
     """out[..., index[i, j, k], ...] += g[i, j, k] in a fixed order; `out` is contiguous."""
     from ..kernels.cpu import index as kernels
 
-    places = list(np.indices(index.shape, sparse=True))
+    places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     positions = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), out.shape)
-    kernels.scatter_add(out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(np.broadcast_to(g, index.shape)).reshape(-1))
+    kernels.scatter_add(
+        out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(np.broadcast_to(g, index.shape)).reshape(-1)
+    )
 
 
 def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarray]:
@@ -295,10 +318,15 @@ def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarr
     ids = integers(index, call)
     over = axis(dim, a.ndim)
     if ids.ndim != a.ndim:
-        raise RuntimeError(f"Index tensor must have the same number of dimensions as input tensor ({call}(): {ids.ndim} and {a.ndim})")
+        raise RuntimeError(
+            f"Index tensor must have the same number of dimensions as input tensor ({call}(): {ids.ndim} and {a.ndim})"
+        )
     if any(ids.shape[d] > a.shape[d] for d in range(a.ndim) if d != over) and call == "gather":
-        raise RuntimeError(f"Size does not match at dimension {next(d for d in range(a.ndim) if d != over and ids.shape[d] > a.shape[d])} "
-                           f"expected index {list(ids.shape)} to be no larger than self {list(a.shape)} apart from dimension {over}")
+        raise RuntimeError(
+            "Size does not match at dimension "
+            f"{next(d for d in range(a.ndim) if d != over and ids.shape[d] > a.shape[d])} "
+            f"expected index {list(ids.shape)} to be no larger than self {list(a.shape)} apart from dimension {over}"
+        )
     if ids.size and (ids.min() < 0 or ids.max() >= a.shape[over]):
         wrong = ids[(ids < 0) | (ids >= a.shape[over])].flat[0]
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {over} with size {a.shape[over]}")
@@ -308,7 +336,11 @@ def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarr
 def gather(input: Any, dim: int, index: Any) -> Any:
     """out[i, j] = input[index[i, j], j] for dim 0, input[i, index[i, j]] for dim 1, and so on."""
     over, ids = along(expect_tensor(input, "gather").array, dim, index, "gather")
-    cut = input[tuple(slice(0, n) if d != over else slice(None) for d, n in enumerate(ids.shape))] if ids.ndim else reshape(input, 1)
+    cut = (
+        input[tuple(slice(0, n) if d != over else slice(None) for d, n in enumerate(ids.shape))]
+        if ids.ndim
+        else reshape(input, 1)
+    )
     return run(TakeAlong, (cut,), (cut.array,), index=ids if ids.ndim else ids.reshape(1), axis=over).reshape(ids.shape)
 
 
@@ -322,7 +354,12 @@ class Scatter(Op):
         if add:
             add_along(out, index, part.astype(out.dtype, copy=False), axis)
         else:
-            np.put_along_axis(out[tuple(slice(0, n) if d != axis else slice(None) for d, n in enumerate(index.shape))], index, part, axis)
+            np.put_along_axis(
+                out[tuple(slice(0, n) if d != axis else slice(None) for d, n in enumerate(index.shape))],
+                index,
+                part,
+                axis,
+            )
         return out, (index, axis, add, src.shape)
 
     @staticmethod
@@ -345,9 +382,13 @@ def scatter(input: Any, dim: int, index: Any, src: Any, *, add: bool = False) ->
     """A copy of input with out[index[i, j], j] = src[i, j] for dim 0, and so on; `src` is a tensor or a number."""
     over, ids = along(expect_tensor(input, "scatter").array, dim, index, "scatter")
     if not hasattr(src, "array"):
-        return run(Scatter, (input, None), (input.array, np.asarray(src, input.array.dtype)), index=ids, axis=over, add=add)
+        return run(
+            Scatter, (input, None), (input.array, np.asarray(src, input.array.dtype)), index=ids, axis=over, add=add
+        )
     if src.array.dtype != input.array.dtype:
-        raise RuntimeError(f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     if any(n > m for n, m in zip(ids.shape, src.array.shape, strict=True)):
         raise RuntimeError(f"Expected index {list(ids.shape)} to be no larger than src {list(src.array.shape)}")
     return run(Scatter, (input, src), (input.array, src.array), index=ids, axis=over, add=add)
@@ -371,7 +412,9 @@ def in_order(a: np.ndarray, over: int, descending: bool) -> np.ndarray:
     if not descending:
         return np.argsort(a, over, kind="stable")
     flipped = np.flip(a, over)
-    return a.shape[over] - 1 - np.flip(np.argsort(flipped, over, kind="stable"), over) if a.size else np.argsort(a, over)
+    return (
+        a.shape[over] - 1 - np.flip(np.argsort(flipped, over, kind="stable"), over) if a.size else np.argsort(a, over)
+    )
 
 
 Sorted, TopK = result("sort"), result("topk")
@@ -422,14 +465,23 @@ class Embedding(Op):
 
         shape, ids, padding = saved
         out = np.zeros(shape, g.dtype)
-        kernels.scatter_add_rows(out, np.ascontiguousarray(ids).reshape(-1), np.ascontiguousarray(g).reshape(ids.size, shape[1]))
+        kernels.scatter_add_rows(
+            out, np.ascontiguousarray(ids).reshape(-1), np.ascontiguousarray(g).reshape(ids.size, shape[1])
+        )
         if padding is not None:
             out[padding] = 0
         return out
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-              scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
     """The rows of `weight` (V, W) that the indices in `input` (int64 or int32, any shape) name: (*input.shape, W).
 
     Raises IndexError for an index outside the table, RuntimeError for indices that are not integers.
@@ -437,11 +489,17 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
     ids = expect_tensor(input, "embedding").array
     table = expect_tensor(weight, "embedding", "weight").array
     if ids.dtype not in (np.int64, np.int32):
-        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-                           f"{input.type()} instead (while checking arguments for embedding)")
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{input.type()} instead (while checking arguments for embedding)"
+        )
     if table.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
-    for name, value, plain in (("max_norm", max_norm, None), ("scale_grad_by_freq", scale_grad_by_freq, False), ("sparse", sparse, False)):
+    for name, value, plain in (
+        ("max_norm", max_norm, None),
+        ("scale_grad_by_freq", scale_grad_by_freq, False),
+        ("sparse", sparse, False),
+    ):
         if value is not plain and value != plain:
             raise NotImplementedError(f"embedding(): {name}={value!r} is not supported by tinyrnn")
     if padding_idx is not None:
@@ -450,7 +508,9 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
         padding_idx %= table.shape[0]
     if ids.size and (ids.min() < 0 or ids.max() >= table.shape[0]):
         wrong = ids[(ids < 0) | (ids >= table.shape[0])].flat[0]
-        raise IndexError(f"index out of range in self: embedding() got index {wrong}; the table has {table.shape[0]} rows")
+        raise IndexError(
+            f"index out of range in self: embedding() got index {wrong}; the table has {table.shape[0]} rows"
+        )
     return apply(Embedding, weight, ids=ids, padding=padding_idx)
 
 
@@ -492,8 +552,11 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     if len(widths) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(widths) > 2 * ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} "
-                           f"and input of dimension {ndim}")
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got "
+            f"padding length {len(widths)} "
+            f"and input of dimension {ndim}"
+        )
     pairs = [(0, 0)] * (ndim - len(widths) // 2) + [tuple(widths[i : i + 2]) for i in range(len(widths) - 2, -1, -2)]
     for d, (before, after) in enumerate(pairs):
         if before < 0 or after < 0:
@@ -503,11 +566,17 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return run(Pad, (input,), (input.array,), widths=grow, value=0 if value is None else value)
 
 
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The different elements (or slices along `dim`) in ascending order; with inverse indices and counts on demand."""
-    values, inverse, counts = np.unique(expect_tensor(input, "unique").array, return_inverse=True, return_counts=True, axis=dim)
+    values, inverse, counts = np.unique(
+        expect_tensor(input, "unique").array, return_inverse=True, return_counts=True, axis=dim
+    )
     inverse = inverse.reshape(input.array.shape if dim is None else -1)
-    found = [wrap(values), *([wrap(inverse.astype(np.int64))] if return_inverse else ()), *([wrap(counts.astype(np.int64))] if return_counts else ())]
+    found = [
+        wrap(values),
+        *([wrap(inverse.astype(np.int64))] if return_inverse else ()),
+        *([wrap(counts.astype(np.int64))] if return_counts else ()),
+    ]
     return found[0] if len(found) == 1 else tuple(found)
-
-

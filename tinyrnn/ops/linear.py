@@ -1,4 +1,5 @@
 """Matrix products."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -65,13 +66,19 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
         if len(x) <= 2 and len(y) <= 2:
             left = x if len(x) == 2 else (1, *x)
             right = y if len(y) == 2 else (*y, 1)
-            raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})")
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [.., {x[-1]}] but got: [.., {inner}]; the "
-                           f"shapes are {list(x)} and {list(y)}")
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})"
+            )
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [.., {x[-1]}] but got: [.., {inner}]; the "
+            f"shapes are {list(x)} and {list(y)}"
+        )
     try:
         np.broadcast_shapes(x[:-2], y[:-2])
     except ValueError:
-        raise RuntimeError(f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast") from None
+        raise RuntimeError(
+            f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast"
+        ) from None
     return into(out, checked(MatMul, "matmul", input, other), "matmul")
 
 
@@ -81,10 +88,14 @@ def with_ndim(call: str, m: int, n: int, doc: str) -> Any:
     def function(input: Any, mat2: Any, *, out: Any = None) -> Any:
         for name, x, ndim in (("input", input, m), ("mat2", mat2, n)):
             if expect_tensor(x, call, name).array.ndim != ndim:
-                raise RuntimeError(f"{call}: argument '{name}' must be a {ndim}-D tensor, got one of shape {list(x.array.shape)}")
+                raise RuntimeError(
+                    f"{call}: argument '{name}' must be a {ndim}-D tensor, got one of shape {list(x.array.shape)}"
+                )
         if call == "bmm" and input.array.shape[0] != mat2.array.shape[0]:
-            raise RuntimeError("Expected size for first two dimensions of batch2 tensor to be: "
-                               f"[{input.array.shape[0]}, {input.array.shape[2]}] but got: {list(mat2.array.shape[:2])}.")
+            raise RuntimeError(
+                "Expected size for first two dimensions of batch2 tensor to be: "
+                f"[{input.array.shape[0]}, {input.array.shape[2]}] but got: {list(mat2.array.shape[:2])}."
+            )
         return matmul(input, mat2, out=out)
 
     function.__name__ = function.__qualname__ = call
@@ -149,10 +160,16 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         raise RuntimeError(f"linear(): weight must have 1 or 2 dimensions, got shape {list(w.shape)}")
     if x.ndim == 0 or x.shape[-1] != w.shape[1]:
         rows = f"{x.size // x.shape[-1] if x.ndim and x.shape[-1] else 1}x{x.shape[-1] if x.ndim else 1}"
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows} and {w.shape[1]}x{w.shape[0]}): linear() got an input of "
-                           f"shape {list(x.shape)}, whose last dimension must be the weight's {w.shape[1]} features")
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({rows} and {w.shape[1]}x{w.shape[0]}): "
+            "linear() got an input of "
+            f"shape {list(x.shape)}, whose last dimension must be the weight's {w.shape[1]} features"
+        )
     if x.dtype != w.dtype:
-        raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {weight.dtype} (linear(): input and weight)")
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {weight.dtype} "
+            "(linear(): input and weight)"
+        )
     if bias is not None:
         if bias.array.dtype != w.dtype:
             raise RuntimeError(f"linear(): weight has dtype {weight.dtype}, but bias has {bias.dtype}")
@@ -196,9 +213,15 @@ def einsum(equation: str, *operands: Any) -> Any:
     left, arrow, result = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
-        raise ValueError(f"einsum(): the equation {equation!r} has {len(terms)} operands, but {len(tensors)} tensors were given")
-    free = [c for c in map(chr, range(65, 91)) if c not in equation] + [c for c in map(chr, range(97, 123)) if c not in equation]
-    ellipsis = max((x.array.ndim - len(t.replace("...", "")) for x, t in zip(tensors, terms, strict=True) if "..." in t), default=0)
+        raise ValueError(
+            f"einsum(): the equation {equation!r} has {len(terms)} operands, but {len(tensors)} tensors were given"
+        )
+    free = [c for c in map(chr, range(65, 91)) if c not in equation] + [
+        c for c in map(chr, range(97, 123)) if c not in equation
+    ]
+    ellipsis = max(
+        (x.array.ndim - len(t.replace("...", "")) for x, t in zip(tensors, terms, strict=True) if "..." in t), default=0
+    )
     letters = "".join(free[:ellipsis])
     if not arrow:
         once = sorted(c for c in set(left) - set(",.") if left.count(c) == 1)
@@ -206,9 +229,11 @@ def einsum(equation: str, *operands: Any) -> Any:
     result = result.replace("...", letters)
     full, ready = [], []
     for x, term in zip(tensors, terms, strict=True):
-        term = term.replace("...", letters[ellipsis - (x.array.ndim - len(term.replace("...", ""))):])
+        term = term.replace("...", letters[ellipsis - (x.array.ndim - len(term.replace("...", ""))) :])
         if len(term) != x.array.ndim:
-            raise RuntimeError(f"einsum(): the operand {term!r} names {len(term)} dimensions, but its tensor has {x.array.ndim}")
+            raise RuntimeError(
+                f"einsum(): the operand {term!r} names {len(term)} dimensions, but its tensor has {x.array.ndim}"
+            )
         for c in set(term):
             while term.count(c) > 1:  # a repeated index takes the diagonal
                 i, j = term.index(c), term.rindex(c)
@@ -220,7 +245,10 @@ def einsum(equation: str, *operands: Any) -> Any:
     for x, term in zip(ready, full, strict=True):
         for c, n in zip(term, x.array.shape, strict=True):
             if extent.setdefault(c, n) != n and 1 not in (n, extent[c]):
-                raise RuntimeError(f"einsum(): operands do not broadcast with remapped shapes: index {c!r} has sizes {extent[c]} and {n}")
+                raise RuntimeError(
+                    f"einsum(): operands do not broadcast with remapped shapes: index {c!r} has sizes "
+                    f"{extent[c]} and {n}"
+                )
             extent[c] = max(extent[c], n)
     ready = [x.expand(*(extent[c] for c in term)) for x, term in zip(ready, full, strict=True)]
     dtype = dtypes.promote(*(x.array for x in ready))

@@ -1,4 +1,5 @@
 """A derived cell over a whole sequence: one node for each layer and direction."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,8 +11,7 @@ from .common import Op, apply
 
 
 class Recurrence(Op):
-    """x (T, B, I), S initial states (B, H) or None, the weights, V learned vectors (H,) -> the hidden state of each step
-    (T, B, H), then the last S states (B, H)."""
+    """x (T, B, I), S initial states (B, H) or None, four weights, V vectors -> hidden states (T, B, H), S last states."""
 
     @staticmethod
     def forward(x, *arrays, cell: Cell, sizes, reverse: bool):
@@ -42,15 +42,24 @@ class Recurrence(Op):
             if d is not None:
                 last[k] = d
         d_x, d_first, *d_weights, d_vectors = recurrence.backward(
-            cell, x, gates, states, weights, stacked, sizes, reverse, d_out, last, needs[0])
+            cell, x, gates, states, weights, stacked, sizes, reverse, d_out, last, needs[0]
+        )
         return (d_x, *d_first, *d_weights, *d_vectors)
 
 
-def recurrence(cell: Cell, x: Any, initial: tuple, weights: tuple, vectors: tuple = (), sizes: np.ndarray | None = None,
-               reverse: bool = False) -> tuple[Any, tuple]:
+def recurrence(
+    cell: Cell,
+    x: Any,
+    initial: tuple,
+    weights: tuple,
+    vectors: tuple = (),
+    sizes: np.ndarray | None = None,
+    reverse: bool = False,
+) -> tuple[Any, tuple]:
     """Run `cell` over x (T, B, I).  Returns (hidden states (T, B, H), the last states, each (B, H)).
 
-    `initial` and the biases in `weights` (w_ih, w_hh, b_ih, b_hh) may be None; `sizes` (T,) tells how many rows are alive at
+    `initial` and the biases in `weights` (w_ih, w_hh, b_ih, b_hh) may be None; `sizes` (T,) tells how many rows are
+    alive at
     each step (all, unless given), for a batch sorted by length, longest first.
     """
     if sizes is None:

@@ -1,4 +1,5 @@
 """Reductions along dimensions."""
+
 from __future__ import annotations
 
 import builtins
@@ -39,18 +40,24 @@ def prepared(input: Any, dtype: dtypes.dtype | None, call: str) -> Any:
     return input if dtype is None else cast(input, dtype.numpy)
 
 
-def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None) -> Any:
+def sum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
+) -> Any:
     """The sum over `dim` (an int, several, or all)."""
     input = prepared(input, dtype, "sum")
     return into(out, run(Sum, (input,), (input.array,), axes=axes(dim, input.array.ndim), keepdim=keepdim), "sum")
 
 
-def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None) -> Any:
+def mean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
+) -> Any:
     """The mean over `dim` (an int, several, or all) of floating-point numbers."""
     input = prepared(input, dtype, "mean")
     if input.array.dtype.kind != "f":
-        raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-                           f"Got: {str(input.dtype).replace('torch.int64', 'Long').replace('torch.bool', 'Bool')}")
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            f"Got: {str(input.dtype).replace('torch.int64', 'Long').replace('torch.bool', 'Bool')}"
+        )
     over = axes(dim, input.array.ndim)
     count = math.prod(input.array.shape[i] for i in over)
     total = run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim)
@@ -91,8 +98,10 @@ class Extreme(Op):
     @staticmethod
     def forward(a, *, ufunc, axes, keepdim):
         if builtins.any(a.shape[i] == 0 for i in axes):
-            raise RuntimeError("max(), min(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction "
-                               "dim with the 'dim' argument.")
+            raise RuntimeError(
+                "max(), min(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction "
+                "dim with the 'dim' argument."
+            )
         out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim))
         return out, (a, out, axes, keepdim)
 
@@ -138,8 +147,10 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
 
     word = "largest" if largest else "smallest"
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = (f"The {word} element; with `dim`, a pair (values, indices) along it; with a second tensor, the {word} of "
-                        "each two elements.")
+    function.__doc__ = (
+        f"The {word} element; with `dim`, a pair (values, indices) along it; with a second tensor, the {word} of "
+        "each two elements."
+    )
     several.__name__ = several.__qualname__ = f"a{name}"
     several.__doc__ = f"The {word} element over one or several dimensions; equal elements share the gradient."
     return function, several
@@ -155,8 +166,10 @@ def positions(name: str, largest: bool) -> Callable:
 
         a = expect_tensor(input, name).array
         if a.size == 0 and dim is None:
-            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-                             "with the 'dim' argument.")
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                "with the 'dim' argument."
+            )
         if dim is None:
             indices = reduce.extreme(a.reshape(-1), 0, largest)[1]
             return wrap(indices.reshape((1,) * a.ndim) if keepdim else indices)
@@ -212,7 +225,9 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -
     return into(out, run(LogSumExp, (input,), (input.array,), axes=over, keepdim=keepdim), "logsumexp")
 
 
-def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None) -> Any:
+def var(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None
+) -> Any:
     """The variance over `dim`: the squared distances from the mean, divided by n - correction (1 unless given)."""
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
@@ -228,7 +243,9 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool
     return div(total, float(count - correction) if count > correction else 0.0)
 
 
-def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None) -> Any:
+def std(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None
+) -> Any:
     """The square root of the variance: see var."""
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 

@@ -1,4 +1,5 @@
 """What works on rows: softmax, cross-entropy, layer norm."""
+
 from __future__ import annotations
 
 import math
@@ -83,7 +84,9 @@ def log_softmax(input: Any, dim: int | None = None, dtype: dtypes.dtype | None =
 
 # ------------------------------------------------------------------------------------------ classification losses
 class CrossEntropy(Op):
-    """The loss of each row of x (R, C) for the class numbers `target` (R,): -log softmax(x)[target], weighted and smoothed."""
+    """The loss of each row of x (R, C) for the class numbers `target` (R,): -log softmax(x)[target], weighted and
+    smoothed.
+    """
 
     @staticmethod
     def forward(x, *, target, weight, ignored, smoothing):
@@ -101,7 +104,7 @@ class CrossEntropy(Op):
 
 
 class NegativeLogLikelihood(Op):
-    """The loss of each row of log-probabilities x (R, C): -weight[target] * x[target], 0 where the target is ignored."""
+    """The loss of each row of log-probabilities x (R, C): -weight[target] * x[target], 0 if the target is ignored."""
 
     @staticmethod
     def forward(x, *, target, weight, ignored):
@@ -147,16 +150,22 @@ def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
     if target.shape != batch:
         if len(shape) > 1 and target.ndim and target.shape[0] != shape[0]:
             raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({target.shape[0]}).")
-        raise RuntimeError(f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}")
+        raise RuntimeError(
+            f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}"
+        )
     if len(shape) > 2:
         input = input.permute(0, *range(2, len(shape)), 1)
     return input.reshape(-1, shape[1] if len(shape) > 1 else shape[0])
 
 
-def class_numbers(target: Any, classes: int, ignored: int, weight: Any, input: Any, call: str) -> tuple[np.ndarray, np.ndarray, Any]:
+def class_numbers(
+    target: Any, classes: int, ignored: int, weight: Any, input: Any, call: str
+) -> tuple[np.ndarray, np.ndarray, Any]:
     """(targets, weights or an empty array, the sum of the targets' weights), checked."""
     if target.array.dtype not in (np.int64, np.uint8):
-        kind = {"f4": "Float", "f8": "Double", "i4": "Int", "b1": "Bool"}.get(target.array.dtype.str[1:], target.array.dtype.name)
+        kind = {"f4": "Float", "f8": "Double", "i4": "Int", "b1": "Bool"}.get(
+            target.array.dtype.str[1:], target.array.dtype.name
+        )
         raise RuntimeError(f"expected scalar type Long but found {kind} ({call}(): target)")
     ids = np.ascontiguousarray(target.array.reshape(-1), np.int64)
     kept = ids != ignored
@@ -166,15 +175,26 @@ def class_numbers(target: Any, classes: int, ignored: int, weight: Any, input: A
     if weight is None:
         return ids, np.empty(0, input.array.dtype), int(kept.sum())
     if weight.array.shape != (classes,):
-        raise RuntimeError(f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight tensor "
-                           f"of shape: {list(weight.array.shape)}")
+        raise RuntimeError(
+            f"{call}(): weight tensor should be defined either for all {classes} classes or no "
+            "classes but got weight tensor "
+            f"of shape: {list(weight.array.shape)}"
+        )
     if weight.array.dtype != input.array.dtype:
         raise RuntimeError(f"expected scalar type {input.dtype} but found {weight.dtype} ({call}(): weight)")
     return ids, np.ascontiguousarray(weight.array), float(weight.array[ids[kept]].sum())
 
 
-def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
-                  reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
     """-log softmax(input)[target].
 
     input (C), (N, C) or (N, C, d1, ...) of unnormalised scores; target: class numbers (int64) of shape (), (N) or
@@ -192,7 +212,15 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: boo
         return soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     rows = class_rows(input, target.array, "cross_entropy")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
-    losses = run(CrossEntropy, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index, smoothing=float(label_smoothing))
+    losses = run(
+        CrossEntropy,
+        (rows,),
+        (rows.array,),
+        target=ids,
+        weight=weights,
+        ignored=ignore_index,
+        smoothing=float(label_smoothing),
+    )
     return by_reduction(losses.reshape(target.array.shape), reduction, "cross_entropy", total)
 
 
@@ -205,11 +233,20 @@ def soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, smo
     terms = mul(log_softmax(input, dim), target)
     if weight is not None:
         terms = mul(terms, weight.reshape(*(classes if d == dim else 1 for d in range(input.array.ndim))))
-    return by_reduction(neg(sum(terms, dim)), reduction, "cross_entropy", input.array.size / classes if classes else math.nan)
+    return by_reduction(
+        neg(sum(terms, dim)), reduction, "cross_entropy", input.array.size / classes if classes else math.nan
+    )
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
-             reduce: bool | None = None, reduction: str = "mean") -> Any:
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
     """-input[target] for log-probabilities `input`; shapes, weights and reduction as in cross_entropy."""
     expect_tensor(input, "nll_loss")
     expect_tensor(target, "nll_loss", "target")
@@ -249,17 +286,21 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     x = expect_tensor(input, "layer_norm").array
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[len(x.shape) - len(shape) :] != shape:
-        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of "
-                           f"size{list(x.shape)}")
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, "
+            f"{', '.join(map(str, shape))}], but got input of "
+            f"size{list(x.shape)}"
+        )
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.array.shape != shape:
-            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(p.array.shape)} and "
-                               f"normalized_shape = {list(shape)}")
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
+                f"{list(p.array.shape)} and "
+                f"normalized_shape = {list(shape)}"
+            )
         if p is not None and p.array.dtype != x.dtype:
             raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
     if x.dtype.kind != "f":
         raise RuntimeError(f"layer_norm(): expected floating-point numbers, got {input.dtype}")
     arrays = (x, *(None if p is None else p.array for p in (weight, bias)))
     return run(LayerNorm, (input, weight, bias), arrays, columns=math.prod(shape), eps=float(eps))
-
-

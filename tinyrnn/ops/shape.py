@@ -1,4 +1,5 @@
 """Views and copies that only move elements: NumPy's, under torch's names and rules."""
+
 from __future__ import annotations
 
 import math
@@ -34,15 +35,19 @@ def resolve(shape: Sequence[int], a: np.ndarray) -> tuple[int, ...]:
     if any(n < -1 for n in shape):
         raise RuntimeError(f"invalid shape dimension {next(n for n in shape if n < -1)}")
     if unknown and known == 0 and a.size == 0:
-        raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 "
-                           "can be any value and is ambiguous")
-    if (a.size % known if unknown and known else a.size != known):
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 "
+            "can be any value and is ambiguous"
+        )
+    if a.size % known if unknown and known else a.size != known:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {a.size}")
     return tuple(a.size // known if n == -1 else n for n in shape)
 
 
 def view(input: Any, *shape: Any) -> Any:
-    """The same memory in another shape; RuntimeError if only a copy could have it.  view(dtype) reinterprets the bytes."""
+    """The same memory in another shape; RuntimeError if only a copy could have it.  view(dtype) reinterprets the
+    bytes.
+    """
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return apply(Bytes, input, dtype=shape[0].numpy)
     a = input.array
@@ -50,8 +55,10 @@ def view(input: Any, *shape: Any) -> Any:
     try:
         np.reshape(a, size, copy=False)
     except ValueError:
-        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-                           "contiguous subspaces). Use .reshape(...) instead.") from None
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "contiguous subspaces). Use .reshape(...) instead."
+        ) from None
     return run(View, (input,), (a,), shape=size)
 
 
@@ -109,8 +116,10 @@ def permute(input: Any, *dims: Any) -> Any:
     ndim = expect_tensor(input, "permute").array.ndim
     order = [axis(d, ndim) for d in sizes(dims, "permute")]
     if len(order) != ndim:
-        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-                           f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}")
+        raise RuntimeError(
+            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}"
+        )
     if len(set(order)) != ndim:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
     return run(Permute, (input,), (input.array,), order=tuple(order))
@@ -152,7 +161,11 @@ def unsqueeze(input: Any, dim: int) -> Any:
 def squeeze(input: Any, dim: Any = None) -> Any:
     """Without its dimensions of size one, or without those in `dim` that have size one."""
     shape = expect_tensor(input, "squeeze").array.shape
-    chosen = range(len(shape)) if dim is None else [axis(d, len(shape)) for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    chosen = (
+        range(len(shape))
+        if dim is None
+        else [axis(d, len(shape)) for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    )
     return run(View, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
 
 
@@ -174,19 +187,27 @@ def expand(input: Any, *shape: Any) -> Any:
     a = expect_tensor(input, "expand").array
     size = sizes(shape, "expand")
     if len(size) < a.ndim:
-        raise RuntimeError(f"expand: the number of sizes provided ({len(size)}) must be greater or equal to the number of dimensions in "
-                           f"the tensor ({a.ndim})")
+        raise RuntimeError(
+            f"expand: the number of sizes provided ({len(size)}) must be greater or equal to the "
+            "number of dimensions in "
+            f"the tensor ({a.ndim})"
+        )
     offset = len(size) - a.ndim
     target = []
     for i, n in enumerate(size):
         have = a.shape[i - offset] if i >= offset else None
         if n == -1:
             if have is None:
-                raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}")
+                raise RuntimeError(
+                    f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                )
             n = have
         elif have not in (None, 1, n):
-            raise RuntimeError(f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension "
-                               f"{i}.  Target sizes: {list(size)}.  Tensor sizes: {list(a.shape)}")
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                "non-singleton dimension "
+                f"{i}.  Target sizes: {list(size)}.  Tensor sizes: {list(a.shape)}"
+            )
         target.append(n)
     return run(Expand, (input,), (a,), shape=tuple(target))
 
@@ -233,7 +254,9 @@ class Cat(Op):
 def tensors_of(tensors: Any, call: str) -> list[Any]:
     """A sequence of tensors, promoted to one type; torch's errors if it is none or empty."""
     if isinstance(tensors, (str, dict)) or not isinstance(tensors, Sequence):
-        raise TypeError(f"{call}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
+        raise TypeError(
+            f"{call}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
+        )
     for i, x in enumerate(tensors):
         if not hasattr(x, "array"):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
@@ -256,8 +279,10 @@ def cat(tensors: Any, dim: int = 0) -> Any:
             raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and {x.array.ndim}")
         for d, (m, n) in enumerate(zip(kept[0].array.shape, x.array.shape, strict=True)):
             if d != along and m != n:
-                raise RuntimeError(f"Sizes of tensors must match except in dimension {along}. Expected size {m} but got size {n} for "
-                                   f"tensor number {i} in the list.")
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {along}. Expected size {m} but got size {n} for "
+                    f"tensor number {i} in the list."
+                )
     dtype = dtypes.promote(*(x.array for x in chosen))
     return run(Cat, kept, [x.array.astype(dtype, copy=False) for x in kept], axis=along)
 
@@ -280,8 +305,11 @@ def stack(tensors: Any, dim: int = 0) -> Any:
     first = chosen[0].array.shape
     for i, x in enumerate(chosen):
         if x.array.shape != first:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and {list(x.array.shape)} at "
-                               f"entry {i}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(x.array.shape)} at "
+                f"entry {i}"
+            )
     dtype = dtypes.promote(*(x.array for x in chosen))
     return run(Stack, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=axis(dim, len(first) + 1))
 
@@ -301,13 +329,17 @@ class Split(Op):
     def backward(saved, needs, *gradients):
         shape, widths, axis = saved
         dtype = next(g.dtype for g in gradients if g is not None)
-        zeros = [np.zeros((*shape[:axis], w, *shape[axis + 1 :]), dtype) if g is None else g
-                 for g, w in zip(gradients, widths, strict=True)]
+        zeros = [
+            np.zeros((*shape[:axis], w, *shape[axis + 1 :]), dtype) if g is None else g
+            for g, w in zip(gradients, widths, strict=True)
+        ]
         return np.concatenate(zeros, axis)
 
 
 def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple:
-    """Consecutive parts along `dim`, as views: each of the given size (the last may be smaller), or of the given sizes."""
+    """Consecutive parts along `dim`, as views: each of the given size (the last may be smaller), or of the given
+    sizes.
+    """
     shape = expect_tensor(tensor, "split", "tensor").array.shape
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
@@ -316,13 +348,19 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple:
     if isinstance(split_size_or_sections, (tuple, list)):
         widths = list(split_size_or_sections)
         if sum(widths) != n or any(w < 0 for w in widths):
-            raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {along}), "
-                               f"but got split_sizes={widths}")
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
+                f"dimension {along}), "
+                f"but got split_sizes={widths}"
+            )
     else:
         size = split_size_or_sections
         if size < 0 or (size == 0 and n):
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}" if size < 0 else
-                               f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+            raise RuntimeError(
+                f"split expects split_size be non-negative, but got split_size={size}"
+                if size < 0
+                else f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
+            )
         widths = [min(size, n - start) for start in range(0, n, size)] if n else [0]
     return run(Split, (tensor,), (tensor.array,), widths=widths, axis=along)
 
@@ -463,8 +501,10 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
     along = axis(dim, input.array.ndim)
     n = input.array.shape[along]
     if np.ndim(counts) and np.size(counts) not in (1, n):
-        raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {np.size(counts)} and "
-                           f"input.size({along}) = {n}")
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {np.size(counts)} and "
+            f"input.size({along}) = {n}"
+        )
     if np.any(np.asarray(counts) < 0):
         raise RuntimeError("repeats can not be negative")
     return run(RepeatInterleave, (input,), (input.array,), repeats=counts, axis=along)

@@ -1,4 +1,5 @@
 """Optimizers, under torch's names; their updates are derived from the table of scalar formulas."""
+
 from . import optimizer
 from .adam import Adam, AdamW
 from .optimizer import Optimizer

@@ -1,4 +1,5 @@
 """The base of all optimizers: parameter groups, state, and how a derived update runs over a parameter."""
+
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
@@ -32,7 +33,10 @@ class Optimizer:
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
         if isinstance(params, Tensor):
-            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got " + params.type())
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                + params.type()
+            )
         self.defaults = defaults
         self.state: defaultdict[Tensor, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -72,8 +76,11 @@ class Optimizer:
         if isinstance(params, Tensor):
             params = [params]
         elif isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets will change "
-                            "between runs. Please use a list instead.")
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering "
+                "of tensors in sets will change "
+                "between runs. Please use a list instead."
+            )
         params = list(params)
         if params and isinstance(params[0], tuple):
             group["param_names"] = [name for name, _ in params]
@@ -123,7 +130,12 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 numbers.setdefault(id(p), len(numbers))
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [numbers[id(p)] for p in group["params"]]})
+            groups.append(
+                {
+                    **{k: v for k, v in group.items() if k != "params"},
+                    "params": [numbers[id(p)] for p in group["params"]],
+                }
+            )
         return {"state": {numbers[id(p)]: s for p, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -132,8 +144,14 @@ class Optimizer:
         if len(given) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
         if any(len(a["params"]) != len(b["params"]) for a, b in zip(self.param_groups, given, strict=True)):
-            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
-        by_number = {n: p for a, b in zip(self.param_groups, given, strict=True) for p, n in zip(a["params"], b["params"], strict=True)}
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        by_number = {
+            n: p
+            for a, b in zip(self.param_groups, given, strict=True)
+            for p, n in zip(a["params"], b["params"], strict=True)
+        }
         state: defaultdict[Tensor, Any] = defaultdict(dict)
         for number, entries in state_dict["state"].items():
             p = by_number[number]
@@ -146,7 +164,9 @@ def _fitted(name: str, value: Any, p: Tensor) -> Any:
     """A copy of an entry of the state, in the parameter's type unless it counts steps."""
     if not isinstance(value, Tensor):
         return deepcopy(value)
-    return value.detach().clone() if name == "step" or not p.is_floating_point() else value.detach().to(p.dtype, copy=True)
+    return (
+        value.detach().clone() if name == "step" or not p.is_floating_point() else value.detach().to(p.dtype, copy=True)
+    )
 
 
 def _register(hooks: OrderedDict, hook: Callable) -> HookHandle:
@@ -195,7 +215,9 @@ def check(name: str, value: Any, good: bool) -> None:
         raise ValueError(f"Invalid {name}: {value}")
 
 
-def update(formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False) -> None:
+def update(
+    formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
+) -> None:
     """Run a derived update: `p` and the tensors in `state` are overwritten."""
     from ..kernels.cpu import map
 

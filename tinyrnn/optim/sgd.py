@@ -1,4 +1,5 @@
 """Stochastic gradient descent."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,19 +14,43 @@ from .optimizer import Optimizer, as_number, check, closure_loss, update
 class SGD(Optimizer):
     """p -= lr * v, with v = momentum * v + (1 - dampening) * (gradient + weight_decay * p).
 
-    With nesterov, p -= lr * (gradient + momentum * v) (Sutskever et al. 2013).  In the first step v is the gradient itself.
+    With nesterov, p -= lr * (gradient + momentum * v) (Sutskever et al. 2013).  In the first step v is the gradient
+    itself.
     """
 
-    def __init__(self, params: Any, lr: Any = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
-                 nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
-                 fused: bool | None = None):
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
         check("learning rate", lr, as_number(lr) >= 0.0)
         check("momentum value", momentum, momentum >= 0.0)
         check("weight_decay value", weight_decay, weight_decay >= 0.0)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
-                                  "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
@@ -44,5 +69,11 @@ class SGD(Optimizer):
                 if first:
                     buffer = state["momentum_buffer"] = wrap(np.zeros(p.array.shape, p.array.dtype))
                 keep = 1.0 if first else 1.0 - group["dampening"]
-                update("sgd_nesterov" if group["nesterov"] else "sgd", p, (buffer,), (lr, decay, momentum, keep), group["maximize"])
+                update(
+                    "sgd_nesterov" if group["nesterov"] else "sgd",
+                    p,
+                    (buffer,),
+                    (lr, decay, momentum, keep),
+                    group["maximize"],
+                )
         return loss

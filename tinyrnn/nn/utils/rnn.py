@@ -1,4 +1,5 @@
 """Sequences of different lengths: padded into one tensor, or packed without the padding."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ class _Packed(NamedTuple):
 
 
 class PackedSequence(_Packed):
-    """Sequences without their padding, step by step: the first steps of all, longest sequence first, then the second ...
+    """Sequences without their padding, step by step: the first of each, longest sequence first, then the second ...
 
     data              (sum of the lengths, *)
     batch_sizes       (T,) int64: how many sequences have a step t
@@ -28,8 +29,13 @@ class PackedSequence(_Packed):
     unsorted_indices  the way back
     """
 
-    def __new__(cls, data: Tensor, batch_sizes: Tensor | None = None, sorted_indices: Tensor | None = None,
-                unsorted_indices: Tensor | None = None) -> PackedSequence:
+    def __new__(
+        cls,
+        data: Tensor,
+        batch_sizes: Tensor | None = None,
+        sorted_indices: Tensor | None = None,
+        unsorted_indices: Tensor | None = None,
+    ) -> PackedSequence:
         if batch_sizes is None:
             raise ValueError("PackedSequence(): batch_sizes must be given")
         if unsorted_indices is None:
@@ -85,7 +91,9 @@ def pack_steps(padded: Tensor, sizes: np.ndarray) -> Tensor:
     return flat if len(at) == flat.array.shape[0] else getitem(flat, wrap(at))
 
 
-def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
+def pack_padded_sequence(
+    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
     """Pack (T, B, *), or (B, T, *) if batch_first, where sequence b has lengths[b] steps.
 
     With enforce_sorted the lengths must not increase along the batch; without, the sequences are sorted first.
@@ -100,38 +108,56 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
     if x.array.size == 0:
         raise RuntimeError("Cannot pack empty tensors.")
     if len(sizes) != x.array.shape[1]:
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={x.array.shape[1]})")
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={x.array.shape[1]})"
+        )
     if sizes.min() <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+        )
     if np.any(np.diff(sizes) > 0):
-        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need "
-                           "ONNX exportability.")
+        raise RuntimeError(
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this "
+            "requirement if you do not need "
+            "ONNX exportability."
+        )
     if sizes[0] > x.array.shape[0]:
-        raise RuntimeError(f"Expected len(lengths) to be at most the padded length: a length is {sizes[0]}, but there are {x.array.shape[0]} steps")
+        raise RuntimeError(
+            f"Expected len(lengths) to be at most the padded length: a length is {sizes[0]}, but "
+            f"there are {x.array.shape[0]} steps"
+        )
     batch_sizes = (sizes > np.arange(sizes[0])[:, None]).sum(1)
     return PackedSequence(pack_steps(x[: int(sizes[0])], batch_sizes), wrap(batch_sizes), order)
 
 
-def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0,
-                        total_length: int | None = None) -> tuple[Tensor, Tensor]:
+def pad_packed_sequence(
+    sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
+) -> tuple[Tensor, Tensor]:
     """(the padded sequences (T, B, *), or (B, T, *) if batch_first; their lengths (B,) int64)."""
     sizes = sequence.batch_sizes.array
     steps, batch = len(sizes), int(sizes[0])
     if total_length is not None and total_length < steps:
-        raise ValueError("Expected total_length to be at least the length of the longest sequence in input, but got "
-                         f"total_length={total_length} and max sequence length being {steps}")
+        raise ValueError(
+            "Expected total_length to be at least the length of the longest sequence in input, but got "
+            f"total_length={total_length} and max sequence length being {steps}"
+        )
     rest = sequence.data.array.shape[1:]
     padded = wrap(np.full(((total_length or steps) * batch, *rest), padding_value, sequence.data.array.dtype))
     padded[wrap(places(sizes))] = sequence.data
     padded = padded.reshape(total_length or steps, batch, *rest)
     lengths = wrap((sizes[:, None] > np.arange(batch)).sum(0))
     if sequence.unsorted_indices is not None:
-        padded, lengths = padded.index_select(1, sequence.unsorted_indices), lengths.index_select(0, sequence.unsorted_indices)
+        padded, lengths = (
+            padded.index_select(1, sequence.unsorted_indices),
+            lengths.index_select(0, sequence.unsorted_indices),
+        )
     return padded.transpose(0, 1) if batch_first else padded, lengths
 
 
-def pad_sequence(sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> Tensor:
+def pad_sequence(
+    sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> Tensor:
     """Tensors (L, *) of different lengths as one (T, B, *), or (B, T, *) if batch_first, with T the longest length."""
     if padding_side not in ("right", "left"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
