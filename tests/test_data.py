@@ -705,8 +705,13 @@ class Slow:
         return os.getpid()
     def __len__(self):
         return 9
-for pids in DataLoader(Slow(), 2, num_workers=1):
-    print(*pids.tolist(), flush=True)
+loader = DataLoader(Slow(), 2, num_workers=1, persistent_workers=True)
+try:
+    for pids in loader:
+        print(*pids.tolist(), flush=True)
+except KeyboardInterrupt:
+    print(sys.modules["multiprocessing"].active_children())
+    raise
 """
 
 
@@ -717,6 +722,7 @@ def test_ctrl_c():
     pids = program.stdout.readline().split()
     time.sleep(0.1)
     os.killpg(program.pid, signal.SIGINT)
-    errors = program.communicate(timeout=10)[1]
+    left, errors = program.communicate(timeout=10)
+    assert left == "[]\n"
     assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
     assert not os.path.exists(f"/proc/{pids[0]}")

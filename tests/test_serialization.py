@@ -40,8 +40,8 @@ def rewritten(file: io.BytesIO, **changes: bytes) -> io.BytesIO:
     changes = {f"archive/{name.replace('_pkl', '.pkl')}": data for name, data in changes.items()}
     result = io.BytesIO()
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(result, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, changes.get(name, old.read(name)))
+        for name in {**dict.fromkeys(old.namelist()), **changes}:
+            new.writestr(name, changes[name] if name in changes else old.read(name))
     result.seek(0)
     return result
 
@@ -170,6 +170,15 @@ def test_files_of_other_formats(oracle, tmp_path):
     other.seek(0)
     with pytest.raises(RuntimeError, match="'data.pkl' is missing"):
         load(other)
+    for record, content, words in ("constants.pkl", b"", "TorchScript"), ("byteorder", b"middle", "'middle', expected"):
+        with pytest.raises(RuntimeError, match=words):
+            load(rewritten(saved(1), **{record: content}))
+    compressed = io.BytesIO()
+    with zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle_of(saved(1)))
+    compressed.seek(0)
+    with pytest.raises(RuntimeError, match="compressed"):
+        load(compressed)
 
 
 # ---- what torch reads ------------------------------------------------------------------------------------------------
@@ -267,6 +276,11 @@ def test_views_that_torch_has_no_strides_for_are_copied():
     assert backwards.array.tolist() == [3, 2, 1, 0] and field.array.tolist() == [1, 2, 3]
 
 
+def test_memory_that_ends_within_an_element():
+    memory = np.frombuffer(np.array([1, 2], "float32").tobytes() + b"xy", np.uint8).copy()
+    assert round_trip(wrap(memory[:8].view("float32"))).array.tolist() == [1, 2]
+
+
 def test_one_memory_as_two_types_is_refused_as_in_torch():
     numbers = np.arange(4, dtype="float32")
     with pytest.raises(RuntimeError, match="view the same data as different types: float32 and int32"):
@@ -322,8 +336,11 @@ def test_a_subclass_comes_back_on_request():
     named = object.__new__(Named)
     named.array = np.ones(2, "float32")
     named.name = "x"
-    again = round_trip(named, weights_only=False)
-    assert type(again) is Named and again.name == "x" and again.array.tolist() == [1, 1]
+    plain = object.__new__(Named)
+    plain.array = np.zeros(1, "float32")
+    again, plain = round_trip([named, plain], weights_only=False)
+    assert type(again) is type(plain) is Named
+    assert again.name == "x" and again.array.tolist() == [1, 1] and plain.array.tolist() == [0]
 
 
 def test_tensors_can_be_written_to_after_loading():
@@ -339,12 +356,15 @@ def test_the_other_byte_order():
     assert numbers.array.tolist() == [1, 2] and truth.array.tolist() == [True]
 
 
-def test_records_start_at_multiples_of_64_bytes(tmp_path):
+@pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 6])
+def test_records_start_at_multiples_of_64_bytes(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)  # the second: as if 8 bytes were more than 2 GB
     save({"a": tensor([1.0]), "b": tensor([2.0, 3.0])}, tmp_path / "x.pt")
     content = (tmp_path / "x.pt").read_bytes()
     for info in zipfile.ZipFile(tmp_path / "x.pt").infolist():
         name, extra = np.frombuffer(content, "<u2", 2, info.header_offset + 26)
         assert (info.header_offset + 30 + name + extra) % 64 == 0
+    assert load(tmp_path / "x.pt")["b"].array.tolist() == [2, 3]
 
 
 # ---- map_location ----------------------------------------------------------------------------------------------------
@@ -426,7 +446,7 @@ def raises(error):
     return fail
 
 
-@pytest.mark.parametrize("trouble", ["pickle", "disk", "sync", "rename", "interrupt"])
+@pytest.mark.parametrize("trouble", ["pickle", "permission", "disk", "sync", "rename", "interrupt"])
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, trouble):
     path = tmp_path / "model.pt"
     save({"x": tensor([1, 2])}, path)
@@ -434,6 +454,10 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     new, error = {"x": tensor(np.zeros(1000))}, OSError
     if trouble == "pickle":
         new, error = {"x": tensor([3]), "f": lambda: None}, (pickle.PicklingError, AttributeError)
+    elif trouble == "permission":
+        refused = lambda name, mode: raises(PermissionError(errno.EACCES, "Permission denied", name))()
+        monkeypatch.setattr(serialization, "open", lambda name, mode: (refused if mode == "r+b" else open)(name, mode),
+                            raising=False)
     elif trouble == "disk":
         on_full_disk = lambda name, mode: (Full if "x" in mode else open)(name, mode)
         monkeypatch.setattr(serialization, "open", on_full_disk, raising=False)

@@ -67,14 +67,14 @@ def element_format(array: np.ndarray) -> tuple[Callable[[Any], str], int]:
     if array.dtype.kind != "f":
         return str, max((len(str(value)) for value in array.ravel().tolist()), default=0)
     # Zeros and non-finite values follow the notation that the other values ask for, and do not widen the column.
-    values = array[np.isfinite(array) & (array != 0)].astype(np.float64)
+    values = array[np.isfinite(array) & (array != 0)]
     if not values.size:
         return float_format(scientific=False, whole=True), 1
     low, high = float(np.abs(values).min()), float(np.abs(values).max())
     whole = bool((values == np.ceil(values)).all())
     scientific = options.sci_mode
     if scientific is None:
-        scientific = high / low > 1000.0 or high > 1.0e8 or (low < 1.0e-4 and not whole)
+        scientific = high / low > 1000.0 or high > 1.0e8 or low < 1.0e-4
     write = float_format(scientific, whole)
     return write, max(len(write(value)) for value in values.tolist())
 
