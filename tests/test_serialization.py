@@ -606,6 +606,14 @@ def test_no_tensor_reaches_outside_its_memory(old, new, words):
             load(rewritten(file, data_pkl=pickle_of(file).replace(old, new)), weights_only=weights_only)
 
 
+def test_a_persistent_id_may_be_anything():
+    file = saved(tensor([1]))
+    a_tensor = pickle_of(file)[2:-1]  # without the protocol and the final STOP
+    for odd in (b"N", b"]", a_tensor, b"(" + a_tensor + b"NNNNt", b"(NNNNNt", b"(X\x07\x00\x00\x00storageNNNNt"):
+        with pytest.raises(pickle.UnpicklingError, match="persistent id"):
+            load(rewritten(file, data_pkl=b"\x80\x02" + odd + b"Q."))
+
+
 def test_a_file_cannot_change_what_a_tensor_is():
     x = tensor([1, 2])
     x.note = 1

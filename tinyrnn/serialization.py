@@ -486,7 +486,7 @@ class Storages:
 
     def __call__(self, persistent_id) -> Storage:
         match persistent_id:
-            case ("storage", StorageType(dtype=dtype), str(key), str(location), int(count)) if count >= 0:
+            case (str("storage"), StorageType(dtype=dtype), str(key), str(location), int(count)) if count >= 0:
                 pass
             case _:
                 raise pickle.UnpicklingError(f"the persistent id {persistent_id!r} is not one of a storage")
