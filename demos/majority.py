@@ -132,7 +132,9 @@ def main() -> None:
     model = Classifier(args.cell, args.hidden)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"Is a sequence of {LENGTH} zeros and ones mostly ones?  {args.cell}, {parameters} parameters.")
-    print(f"The first sequence, {''.join(str(int(x)) for x in train_inputs[0].flatten())}, has {NAMES[train_labels[0]]}.")
+    print(
+        f"The first sequence, {''.join(str(int(x)) for x in train_inputs[0].flatten())}, has {NAMES[train_labels[0]]}."
+    )
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n")
 
     losses = train(model, train_inputs, train_labels, args.epochs)

@@ -194,14 +194,34 @@ def huber_loss(x, y, *, delta):
     return where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
 
 
+# The derivatives of these three are bounded; as torch has them, also at infinity and for nan.
+def l1_loss_gradient(x, y, out, g):
+    d = x - y
+    slope = where(d > 0.0, g, where(d < 0.0, -g, 0.0))
+    return slope, -slope
+
+
+def smooth_l1_loss_gradient(x, y, out, g, *, beta):
+    d = x - y
+    slope = g * where(d <= -beta, -1.0, where(d >= beta, 1.0, d / beta))
+    return slope, -slope
+
+
+def huber_loss_gradient(x, y, out, g, *, delta):
+    d = x - y
+    slope = g * where(d <= -delta, -delta, where(d >= delta, delta, d))
+    return slope, -slope
+
+
 def binary_cross_entropy(x, y):
     """-(y log x + (1 - y) log(1 - x)), each logarithm at least -100 as in torch."""
     return -(y * maximum(log(x), -100.0) + (1.0 - y) * maximum(log1p(-x), -100.0))
 
 
 def binary_cross_entropy_gradient(x, y, out, g):
-    """As torch has it: finite at x = 0 and x = 1, where the derivative is not."""
-    return (g * (x - y) / maximum((1.0 - x) * x, 1e-12), g * (maximum(log1p(-x), -100.0) - maximum(log(x), -100.0)))
+    """As torch has it: that of x is finite at x = 0 and x = 1, where the derivative is not."""
+    smallest = 9.999999960041972e-13  # 1e-12 as a float32
+    return g * (x - y) / maximum((1.0 - x) * x, smallest), g * (log1p(-x) - log(x))
 
 
 def binary_cross_entropy_with_logits(x, y, pos_weight):
@@ -212,28 +232,42 @@ def binary_cross_entropy_with_logits(x, y, pos_weight):
 
 def binary_cross_entropy_with_logits_gradient(x, y, pos_weight, out, g):
     softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
+    softplus_of_x = log1p(exp(-absolute(x))) + relu(x)
     weight = 1.0 + (pos_weight - 1.0) * y
     return (
         g * ((1.0 - y) - weight * (1.0 - sigmoid(x))),
-        g * ((pos_weight - 1.0) * softplus_of_minus_x - x),
+        g * (pos_weight * softplus_of_minus_x - softplus_of_x),
         g * y * softplus_of_minus_x,
     )
 
 
 def kl_div(x, y):
-    """y (log y - x) for x = log-probabilities; nothing where y = 0."""
-    return where(y > 0.0, y * log(where(y > 0.0, y, 1.0)), 0.0 * y) - y * x
+    """y (log y - x) for x = log-probabilities; nothing where y = 0, nan below."""
+    return where(y >= 0.0, where(y > 0.0, y * log(y), 0.0), y * log(y)) - y * x
+
+
+def kl_div_gradient(x, y, out, g):
+    """As torch has it: y / y makes that of y nan at y = 0."""
+    return -g * y, g * (log(y) + y / y - x)
 
 
 def kl_div_log_target(x, y):
     return exp(y) * (y - x)
 
 
-LOSSES = {f.__name__: Formula(f) for f in (mse_loss, l1_loss, smooth_l1_loss, huber_loss, kl_div, kl_div_log_target)}
-LOSSES["binary_cross_entropy"] = Formula(binary_cross_entropy, binary_cross_entropy_gradient)
-LOSSES["binary_cross_entropy_with_logits"] = Formula(
-    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient
-)
+LOSSES = {
+    f.__name__: Formula(f, gradient)
+    for f, gradient in (
+        (mse_loss, None),
+        (l1_loss, l1_loss_gradient),
+        (smooth_l1_loss, smooth_l1_loss_gradient),
+        (huber_loss, huber_loss_gradient),
+        (kl_div, kl_div_gradient),
+        (kl_div_log_target, None),
+        (binary_cross_entropy, binary_cross_entropy_gradient),
+        (binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient),
+    )
+}
 
 
 # --------------------------------------------------------------------------------- optimizer updates

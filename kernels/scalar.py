@@ -14,11 +14,16 @@ Python statements that Numba compiles for the CPU and for CUDA threads alike.
 from __future__ import annotations
 
 import inspect
-import keyword
+import linecache
 import math
+import numbers
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+
+class NotRecordable(TypeError):
+    """A formula asked for something that a tape of scalar instructions cannot hold."""
 
 
 class Var:
@@ -47,27 +52,44 @@ class Var:
     def __le__(self, other): return emit("le", self, other)
     def __gt__(self, other): return emit("gt", self, other)
     def __ge__(self, other): return emit("ge", self, other)
+    def __eq__(self, other): return emit("eq", self, other)
+    def __ne__(self, other): return emit("ne", self, other)
     # fmt: on
 
+    __hash__ = object.__hash__  # in dictionaries and sets, a value is itself
+
     def __bool__(self):
-        raise self.refused("a branch or loop on a value: it is not known yet; use where(condition, a, b)")
+        raise NotRecordable("it branches or loops on a value, which is not known yet; use where(condition, a, b)")
 
     def __float__(self):
-        raise self.refused("a conversion to a Python number: the value is not known yet")
+        raise NotRecordable(
+            "it turns a value into a Python number (by int, float or a function of the math module), but the value is "
+            "not known yet; use the functions of tinyrnn"
+        )
 
     __int__ = __index__ = __float__
 
+    def _logic(self, *other):
+        raise NotRecordable("it joins conditions by &, |, ^ or ~; put one where(condition, a, b) into another")
+
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _logic
+
     def __array__(self, *args, **kwargs):
-        raise self.refused("a NumPy function")
+        raise NotRecordable("it turns a value into a NumPy array, but the value is not known yet")
 
-    def refused(self, what: str) -> TypeError:
-        """The error for something that cannot be recorded, naming the line of the formula that asked for it."""
-        frame = inspect.currentframe()
-        while frame is not None and frame.f_code is not self.tape.code:
-            frame = frame.f_back
-        where = f" ({self.tape.code.co_filename}:{frame.f_lineno})" if frame is not None else ""
-        return TypeError(f"{self.tape.code.co_name}{where} cannot be derived: it uses {what}")
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        """A NumPy number on the left of an operator comes by here; the functions of NumPy are refused."""
+        if method == "__call__" and ufunc.__name__ in UFUNCS:
+            return emit(UFUNCS[ufunc.__name__], *inputs)
+        raise NotRecordable(f"it calls numpy.{ufunc.__name__}; use the function of tinyrnn")
 
+    def __getattr__(self, name: str):
+        raise AttributeError(f"a value has no .{name}; functions are written tinyrnn.{name}(value)")
+
+
+UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "power": "pow"} | {
+    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne"
+}  # fmt: skip
 
 # Names that the printed kernels use for something else.
 RESERVED = (
@@ -80,15 +102,16 @@ RESERVED = (
 class Tape:
     """The instructions of one formula, in the order in which they were recorded."""
 
-    def __init__(self, code):
-        self.code = code  # of the formula, for error messages
+    def __init__(self) -> None:
+        self.names: set[str] = set()  # of the inputs
         self.instructions: list[Var] = []
         self.known: dict[tuple, Var] = {}  # instruction -> its result: the same is never computed twice
 
     def input(self, name: str) -> Var:
         """A new input, under a name that means nothing else in printed source."""
-        if keyword.iskeyword(name) or re.fullmatch(RESERVED, name):
+        while name in self.names or re.fullmatch(RESERVED, name):
             name += "_"
+        self.names.add(name)
         return Var(self, "input", name=name)
 
     def constant(self, value: float) -> Var:
@@ -114,7 +137,10 @@ PRIMITIVES = {
     "sub": Primitive(lambda a, b: a - b, "{0} - {1}", lambda a, b, y, g: (g, -g)),
     "mul": Primitive(lambda a, b: a * b, "{0} * {1}", lambda a, b, y, g: (g * b, g * a)),
     "div": Primitive(lambda a, b: a / b, "{0} / {1}", lambda a, b, y, g: (g / b, -(g * y) / b)),
-    "pow": Primitive(lambda a, b: a**b, "{0} ** {1}", lambda a, b, y, g: (g * b * a ** (b - ONE), g * y * log(a))),
+    # As torch has it, the derivative by a is zero for b = 0, and the one by b is zero for a = 0 and b >= 0.
+    "pow": Primitive(lambda a, b: a**b, "{0} ** {1}", lambda a, b, y, g: (
+        where(b == 0.0, 0.0, g * b * a ** (b - ONE)),
+        where(a == 0.0, where(b >= 0.0, 0.0, g * y * log(a)), g * y * log(a)))),
     "neg": Primitive(lambda a: -a, "-{0}", lambda a, y, g: (-g,)),
     "exp": Primitive(math.exp, "exp({0})", lambda a, y, g: (g * y,)),
     "expm1": Primitive(math.expm1, "expm1({0})", lambda a, y, g: (g * (y + ONE),)),
@@ -134,10 +160,15 @@ PRIMITIVES = {
     "le": Primitive(lambda a, b: a <= b, "{0} <= {1}", lambda a, b, y, g: (None, None)),
     "gt": Primitive(lambda a, b: a > b, "{0} > {1}", lambda a, b, y, g: (None, None)),
     "ge": Primitive(lambda a, b: a >= b, "{0} >= {1}", lambda a, b, y, g: (None, None)),
+    "eq": Primitive(lambda a, b: a == b, "{0} == {1}", lambda a, b, y, g: (None, None)),
+    "ne": Primitive(lambda a, b: a != b, "{0} != {1}", lambda a, b, y, g: (None, None)),
     "where": Primitive(lambda c, a, b: a if c else b, "{1} if {0} else {2}",
                        lambda c, a, b, y, g: (None, where(c, g, 0.0), where(c, 0.0, g))),
 }
 # fmt: on
+
+
+CONDITIONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 
 
 def emit(op: str, *args):
@@ -145,16 +176,23 @@ def emit(op: str, *args):
 
     The identities that differentiation produces in plenty are folded: 0 + x, 1 * x, 0 * x, -(-x).
     """
-    first = next((a for a in args if isinstance(a, Var)), None)
-    if first is None:
+    tape = next((a.tape for a in args if isinstance(a, Var)), None)
+    if tape is None:
         return PRIMITIVES[op].compute(*args)
-    tape = first.tape
-    for a in args:
-        if not isinstance(a, (Var, int, float)):
-            raise first.refused(f"a {type(a).__name__}, where only numbers and the step's own values can be used")
-    values = tuple(a if isinstance(a, Var) else tape.constant(a) for a in args)
+    values = [operand(tape, a) for a in args]
+    for k, v in enumerate(values):
+        if op == "where" and k == 0:
+            if v.op == "constant":
+                return values[1] if v.value else values[2]
+            if v.op not in CONDITIONS:
+                raise NotRecordable("its where() has a number for a condition; compare it with another: x > 0, say")
+        elif v.op in CONDITIONS:  # True and False count as 1 and 0
+            values[k] = emit("where", v, ONE, 0.0)
     if all(v.op == "constant" for v in values):
-        return tape.constant(PRIMITIVES[op].compute(*(v.value for v in values)))
+        try:
+            return tape.constant(PRIMITIVES[op].compute(*(v.value for v in values)))
+        except (ArithmeticError, ValueError, TypeError):  # log(0), 1 / 0, a complex root: for the kernel, as IEEE has it
+            pass
     is_zero, is_one = ([v.op == "constant" and v.value == k for v in values] for k in (0.0, 1.0))
     # fmt: off
     match op:
@@ -168,9 +206,21 @@ def emit(op: str, *args):
     # fmt: on
     key = (op, *map(id, values))
     if key not in tape.known:
-        tape.known[key] = Var(tape, op, values, name=f"v{len(tape.instructions)}")
+        tape.known[key] = Var(tape, op, tuple(values), name=f"v{len(tape.instructions)}")
         tape.instructions.append(tape.known[key])
     return tape.known[key]
+
+
+def operand(tape: Tape, a) -> Var:
+    """An argument of an instruction, or a result of the formula, as a Var of `tape`."""
+    if isinstance(a, Var) and a.tape is tape:
+        return a
+    if isinstance(a, numbers.Real):
+        return tape.constant(float(a))
+    kind = "value of another formula" if isinstance(a, Var) else type(a).__name__
+    raise NotRecordable(
+        f"it uses a {kind}, but only its own parameters, what is computed from them, and numbers can be recorded"
+    )
 
 
 # fmt: off
@@ -216,29 +266,51 @@ def record(function: Callable, **static: bool) -> Recording:
     Positional parameters and keyword-only ones become inputs; those given in `static` are switches:
     the function sees the plain value and may branch on it.
 
-    Raises TypeError for a function that takes *args or **kwargs, returns something else than
+    Raises TypeError for a function that takes *args, **kwargs or defaults, returns something else than
     its values, or does something that cannot be recorded; the message names the line.
     """
-    function = inspect.unwrap(function)
-    tape = Tape(function.__code__)
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise TypeError(f"only a Python function can be derived, not {function!r}")
+    tape = Tape()
     inputs, keywords = {}, {}
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(f"{function.__name__} cannot be derived: it takes *{name}; name each parameter")
         if name in static:
             continue
-        (keywords if parameter.kind is parameter.KEYWORD_ONLY else inputs)[name] = tape.input(name)
-    result = function(*inputs.values(), **keywords, **static)
-    outputs = result if isinstance(result, tuple) else (result,)
-    outputs = tuple(tape.constant(v) if isinstance(v, (int, float)) else v for v in outputs)
-    for value in outputs:
-        if not isinstance(value, Var) or value.tape is not tape:
-            where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-            raise TypeError(
-                f"{function.__name__} ({where}) cannot be derived: it returns a {type(value).__name__}, "
-                "not a value computed from its parameters"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise refusal(code, f"it takes {parameter}; name each parameter")
+        if parameter.default is not parameter.empty:
+            raise refusal(
+                code,
+                f"its parameter {name} has a default, which would never be used; let the function read a number that "
+                f"is defined outside, or make it a parameter without a default",
             )
-    return Recording(function.__name__, inputs, keywords, outputs)
+        (keywords if parameter.kind is parameter.KEYWORD_ONLY else inputs)[name] = tape.input(name)
+    try:
+        result = function(*inputs.values(), **keywords, **static)
+    except Exception as error:
+        own = isinstance(error, NotRecordable)
+        raise refusal(code, str(error) if own else f"{type(error).__name__}: {error}", error) from error
+    outputs = []
+    for value in result if isinstance(result, tuple) else (result,):
+        if not isinstance(value, numbers.Real) and (not isinstance(value, Var) or value.tape is not tape):
+            raise refusal(code, f"it returns a {type(value).__name__}, not a value computed from its parameters")
+        v = operand(tape, value)
+        outputs.append(emit("where", v, ONE, 0.0) if v.op in CONDITIONS else v)
+    return Recording(function.__name__, inputs, keywords, tuple(outputs))
+
+
+def refusal(code, why: str, error: Exception | None = None) -> TypeError:
+    """The error for a function that cannot be derived, naming the line of it in which `error` was raised."""
+    line, frame = code.co_firstlineno, error.__traceback__ if error else None
+    while frame is not None:
+        if frame.tb_frame.f_code is code:
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    text = linecache.getline(code.co_filename, line).strip()
+    return TypeError(
+        f"{code.co_name} cannot be derived: {why} ({code.co_filename}:{line}{f', in `{text}`' if text else ''})"
+    )
 
 
 def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple[list[Var], list[Var]]:
@@ -260,9 +332,9 @@ def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple
     for v in reversed(forward):
         if v in gradient:
             wanted = [a.op != "constant" for a in v.args]
-            if v.op == "pow" and not wanted[1]:  # the derivative by a constant exponent would need log(a)
+            if v.op == "pow" and not wanted[1]:  # the derivative by a constant exponent needs no log(a)
                 a, b = v.args
-                collect(a, gradient[v] * (b * a ** (b.value - ONE)))
+                collect(a, gradient[v] * (b * a ** (b.value - ONE) if b.value else 0.0))
                 continue
             parts = PRIMITIVES[v.op].derivative(*v.args, v, gradient[v])
             for arg, part, want in zip(v.args, parts, wanted, strict=True):
@@ -273,12 +345,13 @@ def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple
 
 def needed(results: Sequence[Var], given: Sequence[Var] = ()) -> tuple[list[Var], set[Var]]:
     """The instructions that `results` need, in tape order, and the inputs they read; `given` values are known."""
+    known = set(given)
     instructions: set[Var] = set()
     read: set[Var] = set()
     stack = list(results)
     while stack:
         v = stack.pop()
-        if v.op == "input" or v in given:
+        if v.op == "input" or v in known:
             read.add(v)
         elif v.op != "constant" and v not in instructions:
             instructions.add(v)

@@ -295,15 +295,16 @@ def test_only_mappings_are_loaded(oracle):
     same(oracle, lambda torch: {"told": told(lambda: tree(torch).load_state_dict([("scale", torch.ones(1))]))})
 
 
-def test_assigning_puts_the_tensors_themselves_in_place(oracle):
+@pytest.mark.parametrize("trained", [True, False])
+def test_assigning_puts_the_tensors_themselves_in_place(oracle, trained):
     def body(torch):
         model, tensor, param = affine(torch)(), torch.ones(2), torch.nn.Parameter(torch.zeros(2))
-        model.bias.requires_grad_(False)
+        model.requires_grad_(trained)
         state = {"weight": tensor, "bias": param, "calls": torch.ones(1).double()}
         answer = told(lambda: model.load_state_dict(state, assign=True))
         tensor.fill_(9)
-        return {"told": answer, "weight": model.weight.tolist(), "trained": model.weight.requires_grad,
-                "bias": model.bias is param, "frozen": model.bias.requires_grad, "calls": str(model.calls.dtype)}
+        return {"told": answer, "weight": model.weight.tolist(), "bias": model.bias is param,
+                "trained": [p.requires_grad for p in model.parameters()], "calls": str(model.calls.dtype)}
 
     same(oracle, body)
 
@@ -414,6 +415,16 @@ def test_some_hooks_are_called_after_an_error_too(oracle):
     same(oracle, body)
 
 
+def test_such_a_hook_is_called_once(oracle):
+    def body(torch):
+        layer, seen = torch.nn.Sequential(), []
+        layer.register_forward_hook(lambda m, args, y: seen.append(y), always_call=True)
+        layer.register_forward_hook(lambda m, args, y: 1 / 0)
+        return {"told": told(lambda: layer(1)), "seen": seen}
+
+    same(oracle, body)
+
+
 def test_hooks_run_in_order_and_can_be_removed(oracle):
     def body(torch):
         layer, log = torch.nn.Sequential(), []
@@ -492,6 +503,23 @@ def test_backward_hooks_replace_gradients(oracle):
     same(oracle, body)
 
 
+def test_backward_hooks_run_in_order(oracle):
+    """Each sees what the one before made of the gradient."""
+    def body(torch):
+        layer, log = affine(torch)(), []
+        note = lambda name, factor: lambda m, *grads: (log.append(f"{name} {[g[0].tolist() for g in grads]}"),
+                                                       (grads[0][0] * factor,))[1]
+        layer.register_full_backward_hook(note("a", 2))
+        layer.register_full_backward_hook(note("b", 3), prepend=True)
+        layer.register_full_backward_pre_hook(note("c", 5))
+        layer.register_full_backward_pre_hook(note("d", 7), prepend=True)
+        x = torch.ones(2, requires_grad=True)
+        layer(x).sum().backward()
+        return {"log": log, "x": x.grad.tolist(), "weight": layer.weight.grad.tolist()}
+
+    same(oracle, body)
+
+
 @pytest.mark.parametrize("kind", ["register_full_backward_hook", "register_full_backward_pre_hook"])
 @pytest.mark.parametrize("new", [lambda: tinyrnn.ones(3), lambda: tinyrnn.ones(2).double(), float])
 def test_a_gradient_keeps_its_form(kind, new):
@@ -531,7 +559,9 @@ def test_a_write_stays_on_its_side_of_backward_hooks():
     module, log = Writes(), []
     module.register_full_backward_hook(lambda m, gi, go: log.extend((gi[0].item(), go[0].item())))
     x = tinyrnn.ones(1, requires_grad=True)
-    y = module(x + 1)
+    outside = x + 1
+    y = module(outside)
+    assert (outside.item(), y.item()) == (2.0, -2.0)
     (y.neg_() * 5).sum().backward()
     assert (x.grad.item(), log) == (5.0, [5.0, -5.0])
 

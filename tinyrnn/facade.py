@@ -23,9 +23,10 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
-    accelerator amp autograd autograd.function autograd.functional backends backends.cuda backends.cudnn cuda cuda.amp
-    nn nn.functional nn.init nn.modules nn.parameter nn.utils nn.utils.clip_grad nn.utils.rnn
-    optim optim.lr_scheduler optim.optimizer random serialization
+    accelerator amp autograd autograd.function autograd.functional autograd.graph backends backends.cuda backends.cudnn
+    backends.mps cuda cuda.amp nn nn.functional nn.init nn.modules nn.parameter nn.utils nn.utils.clip_grad
+    nn.utils.convert_parameters nn.utils.rnn optim optim.adagrad optim.adam optim.adamw optim.lr_scheduler
+    optim.optimizer optim.rmsprop optim.sgd random serialization
     utils utils.data utils.data.dataloader utils.data.dataset utils.data.sampler
 """
 MODULES = frozenset("torch." + name for name in _SHARED.split())
@@ -47,6 +48,9 @@ REASONS = [
     (r"tensorboard|profiler", "the tools around torch are out of scope"),
     (r"^(torch\w+|functorch)$", "it works on torch's own tensors"),
 ]
+
+
+NOTHING = object()
 
 
 class Version(str):
@@ -80,7 +84,7 @@ def missing(name: str) -> str:
     return f"{name} is not in tinyrnn{reason}"
 
 
-def namespace(name: str, module: ModuleType) -> ModuleType:
+def namespace(name: str, module: Any) -> ModuleType:
     """A module called `name` (torch's) that shows the names of tinyrnn's `module`, looked up when first asked for."""
     face = ModuleType(name, module.__doc__)
     public = getattr(module, "__all__", None) or [
@@ -89,11 +93,11 @@ def namespace(name: str, module: ModuleType) -> ModuleType:
 
     def lookup(attribute: str) -> Any:
         part = f"{name}.{attribute}"
-        value = _submodule(part) if part in MODULES else None
-        if value is None:
-            value = getattr(module, attribute, face)
-            if value is face or isinstance(value, ModuleType):
-                raise AttributeError(missing(part), name=attribute, obj=face)
+        value = (part in MODULES and _submodule(part)) or getattr(module, attribute, NOTHING)
+        if value is NOTHING or (isinstance(value, ModuleType) and part not in MODULES):  # or a module of the engine's
+            raise AttributeError(missing(part), name=attribute, obj=face)
+        if part in MODULES:  # an object of switches (backends.cudnn) serves as well as a module
+            value = namespace(part, value)
         setattr(face, attribute, value)
         return value
 
@@ -101,7 +105,7 @@ def namespace(name: str, module: ModuleType) -> ModuleType:
     vars(face).update(
         __getattr__=lookup,
         __all__=public,
-        __file__=module.__file__,
+        __file__=getattr(module, "__file__", None),
         __dir__=lambda: sorted({*public, *filter(functools.partial(hasattr, face), submodules)}),
     )
     if name == "torch":
@@ -110,10 +114,10 @@ def namespace(name: str, module: ModuleType) -> ModuleType:
 
 
 def _submodule(name: str) -> ModuleType | None:
-    """The namespace `name`, if tinyrnn has a module for it."""
+    """tinyrnn's module for torch's module `name`, if there is one."""
     counterpart = "tinyrnn" + name.removeprefix("torch")
     try:
-        return namespace(name, importlib.import_module(counterpart))
+        return importlib.import_module(counterpart)
     except ModuleNotFoundError as error:
         if error.name != counterpart:  # tinyrnn's own import failed: not ours to hide
             raise

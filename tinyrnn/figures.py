@@ -33,7 +33,7 @@ def save_open_figures() -> None:
     for manager in Gcf.get_all_fig_managers():
         path = f"{program}-figure-{next(_number)}.png"
         manager.canvas.figure.savefig(path)
-        print(f"figure {manager.num} saved to {path}", file=sys.stderr)
+        print(f"saved {path}", file=sys.stderr)
     Gcf.destroy_all()
 
 

@@ -117,7 +117,9 @@ RUNNER = (__file__, facade.__file__, os.path.join(facade.PACKAGE, "__main__.py")
 
 def hide_runner(error: BaseException | None) -> None:
     """Take the runner's frames out of an error's traceback, and of the errors it came from."""
-    while error:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         trace = None
         for entry in reversed(list(frames(error))):
             trace = TracebackType(trace, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
@@ -152,12 +154,12 @@ def missing_line(program: facade.Program, error: BaseException) -> str | None:
     ):
         name, keyword = refused.groups()
         if asked is trail[-1]:
-            function = called(asked)
-            ours = name.startswith("Tensor.") if function is None else is_tinyrnn(function)
-        else:
-            ours = name.endswith(".forward") and is_tinyrnn(type(inner.f_locals.get("self")))
-        if ours:
-            return f"{where}{name.removesuffix('.__init__')} has no argument '{keyword}' in tinyrnn"
+            function = called(asked, name)
+        else:  # a layer's __call__ handed the arguments on to its forward
+            layer = inner.f_locals.get("self")
+            function = type(layer).__name__ if name.endswith(".forward") and is_tinyrnn(type(layer)) else None
+        if function:
+            return f"{where}{function} has no argument '{keyword}' in tinyrnn"
     return None
 
 
@@ -171,8 +173,12 @@ def torch_name(kind: type) -> str:
     return ".".join([*itertools.islice(spaces, 1), kind.__name__])
 
 
-def called(entry: TracebackType) -> Any:
-    """The function whose call failed in a program's line, where it was called by a plain name (`nn.LSTM`)."""
+def called(entry: TracebackType, name: str) -> str | None:
+    """How a program's line writes the function of tinyrnn whose call failed (`nn.LSTM`); None if it is not tinyrnn's.
+
+    `name` is what Python calls the function. What the line computes first is not computed again: of `(a + b).sum(...)`
+    only the method's name is compared with a tensor's.
+    """
     frame = entry.tb_frame
     position = list(frame.f_code.co_positions())[entry.tb_lasti // 2]
     for node in ast.walk(ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))):
@@ -182,9 +188,13 @@ def called(entry: TracebackType) -> Any:
             node.col_offset,
             node.end_col_offset,
         ):
-            plain = all(isinstance(part, ast.Name | ast.Attribute | ast.Load) for part in ast.walk(node.func))
-            expression = compile(ast.Expression(node.func), "<called>", "eval")
-            return eval(expression, frame.f_globals, frame.f_locals) if plain else None
+            function = node.func
+            if all(isinstance(part, ast.Name | ast.Attribute | ast.Load) for part in ast.walk(function)):
+                value = eval(compile(ast.Expression(function), "<called>", "eval"), frame.f_globals, frame.f_locals)
+                return ast.unparse(function) if is_tinyrnn(value) else None
+            if isinstance(function, ast.Attribute):
+                method = getattr(facade.resolve("torch.Tensor"), function.attr, None)
+                return f"Tensor.{function.attr}" if getattr(method, "__qualname__", None) == name else None
     return None
 
 

@@ -17,6 +17,8 @@ The contract of an op, without exception:
 
 * An op saves its inputs and results as they came: the tape knows them by identity, and notices when one of
   them is changed in place before the backward.
+* `keeps`, where an op has it, tells for each saved value the inputs whose gradients need it: ((1,), (0,)) for Mul.
+  What no gradient needs is not kept.
 * A gradient is the incoming one, a view of it, or a fresh array that nobody else holds.
 * A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.
 """
@@ -38,6 +40,7 @@ class Op:
 
     view = False  # a view op's results share the memory of its first input
     splits = False  # a view op with several results, which cannot be written to while they are recorded
+    keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
 
     @staticmethod
     def forward(*inputs, **parameters):
@@ -300,6 +303,10 @@ def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
                     if other is not None and other._view is not None:
                         refresh(other)
                 node = Node(op, inputs, saved, len(out) if type(out) is tuple else 1)
+                if op.keeps:
+                    needs = node.needs
+                    needed = [any(needs[i] for i in users) for users in op.keeps]
+                    saved = node.saved = tuple([a if keep else None for a, keep in zip(saved, needed, strict=True)])
                 for a in saved:
                     if type(a) is np.ndarray:
                         for number, t in enumerate(inputs):
@@ -387,7 +394,7 @@ def follow(path: tuple, array: np.ndarray) -> np.ndarray:
 def check_writable(target: TensorBase, recorded: bool) -> None:
     """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself."""
     array, view = target.array, target._view
-    if any(stride == 0 and size > 1 for size, stride in zip(array.shape, array.strides, strict=True)):
+    if array.size and any(stride == 0 and size > 1 for size, stride in zip(array.shape, array.strides, strict=True)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single "
             "memory location. Please clone() the tensor before performing the operation."

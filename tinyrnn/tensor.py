@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import devices, dtypes, printing, random, tape
+from .hooks import RemovableHandle
 from .ops import arithmetic, create, elementwise, linear, rows
 from .ops import index as indexing
 from .ops import reduce as reductions
@@ -38,16 +39,6 @@ class Size(tuple):
 
     def __add__(self, other):
         return Size(tuple(self) + tuple(other))
-
-
-class HookHandle:
-    """What register_hook returns: `remove()` takes the hook away."""
-
-    def __init__(self, hooks: dict, key: int):
-        self.hooks, self.key = hooks, key
-
-    def remove(self) -> None:
-        self.hooks.pop(self.key, None)
 
 
 class Tensor(TensorBase):
@@ -159,7 +150,7 @@ class Tensor(TensorBase):
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         tape.retain(self)
 
-    def register_hook(self, hook: Callable) -> HookHandle:
+    def register_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook` with the gradient of this tensor when it is known; what it returns, if not None, takes its
         place.
         """
@@ -173,9 +164,9 @@ class Tensor(TensorBase):
             if self._node.hooks is None:
                 self._node.hooks = {}
             hooks = self._node.hooks.setdefault(self._slot, {})
-        key = max(hooks, default=-1) + 1
-        hooks[key] = hook
-        return HookHandle(hooks, key)
+        handle = RemovableHandle(hooks)
+        hooks[handle.id] = hook
+        return handle
 
     def backward(
         self,

@@ -29,9 +29,11 @@ from ..cells import Cell
 from ..scalar import lines, needed, spell
 from . import gemm, reduce
 
-HEADER = '''"""The recurrent cell {name} over a whole sequence, derived from
+HEADER = '''"""The recurrent cell {name} over a whole sequence, forward and backward."""
 
-{source}"""
+# Derived from
+#
+{source}
 from math import cos, cosh, erf, exp, expm1, log, log1p, sin, sinh, sqrt, tanh
 
 from numpy import {dtype} as real
@@ -135,8 +137,8 @@ def print_kernel(cell: Cell, dtype: str) -> str:
     def block(statements):
         return "\n".join(" " * 16 + s for s in statements)
 
-    quoted = "".join(f"    {line}".rstrip() + "\n" for line in cell.source.replace('"""', "'''").splitlines())
-    return HEADER.format(name=cell.name, source=quoted, dtype=dtype, forward=block(forward), backward=block(backward))
+    source = "\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines())
+    return HEADER.format(name=cell.name, source=source, dtype=dtype, forward=block(forward), backward=block(backward))
 
 
 def kernel(cell: Cell, dtype: np.dtype):
@@ -144,7 +146,7 @@ def kernel(cell: Cell, dtype: np.dtype):
     key = (cell, dtype)
     if key not in _kernels:
         text = print_kernel(cell, dtype.name)
-        _kernels[key] = cache.load_source(f"cell_{cell.name}_{cache.digest(text)}_{dtype.name}", text)
+        _kernels[key] = cache.load_source(f"cell_{cell.name}_{dtype.name}", text)
     return _kernels[key]
 
 

@@ -1,7 +1,8 @@
 """Rows: one pass over each row of a matrix.  Sums are kept in float64.
 
     softmax(x), log_softmax(x)                      (R, C) -> (R, C), and their backwards from the result
-    cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), its logsumexp (R,)
+    cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
+                                                    (R,) in float64: large scores leave float32 no digits for it
     layer_norm(x, weight, bias, eps)                (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,)
 
 Absent weights are arrays of size zero.
@@ -107,7 +108,7 @@ def cross_entropy(
     x: np.ndarray, target: np.ndarray, weight: np.ndarray, ignored: int, smoothing: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The loss of each row, and the logsumexp of each row."""
-    losses, lse = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0], x.dtype)
+    losses, lse = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0])
     _cross_entropy(x, target, weight, ignored, smoothing, losses, lse)
     return losses, lse
 
@@ -123,17 +124,18 @@ def _cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g, out):
             weights += weight[c]
     for r in range(rows):
         t = target[r]
-        if t == ignored:
-            out[r] = 0
-            continue
-        hit = (1.0 - smoothing) * (weight[t] if weight.size else 1.0)
-        scale = x.dtype.type(g[r] * (hit + share * weights))
-        for c in range(columns):
-            out[r, c] = scale * math.exp(x[r, c] - lse[r])
+        hit = spread = 0.0
+        if t != ignored:
+            hit = g[r] * (1.0 - smoothing) * (weight[t] if weight.size else 1.0)
+            spread = g[r] * share
+        scale = x.dtype.type(hit + spread * weights)
+        for c in range(columns):  # also of an ignored row, whose gradient is nan where its scores are, as torch's
+            out[r, c] = scale * math.exp(x.dtype.type(x[r, c] - lse[r]))
         if smoothing > 0.0:
             for c in range(columns):
-                out[r, c] -= g[r] * share * (weight[c] if weight.size else 1.0)
-        out[r, t] -= g[r] * hit
+                out[r, c] -= spread * (weight[c] if weight.size else 1.0)
+        if t != ignored:
+            out[r, t] -= x.dtype.type(hit)
 
 
 def cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g) -> np.ndarray:

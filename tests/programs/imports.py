@@ -53,6 +53,10 @@ try:
     nn.Conv2d
 except AttributeError as error:
     print(type(error).__name__, error)
+try:
+    from . import tape
+except ImportError as error:
+    print(error)
 net = pickle.loads(pickle.dumps(Net()))
 print(type(net), isinstance(net, nn.Module), isinstance(net(zeros(2)), torch.Tensor), net(zeros(2)).tolist())
 print(looks_for_torch.seen())

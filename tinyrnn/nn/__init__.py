@@ -28,7 +28,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, cell
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "RNN",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Buffer",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",

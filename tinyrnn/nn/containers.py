@@ -1,4 +1,5 @@
 """Modules and parameters in sequences and dictionaries, where a Module sees them."""
+
 from __future__ import annotations
 
 import itertools
@@ -32,8 +33,9 @@ def pairs(items: Any, container: str, call: str) -> Iterator[tuple[Any, Any]]:
         raise TypeError(f"{call} should be called with an iterable of key/value pairs, but got {type(items).__name__}")
     for number, pair in enumerate(items):
         if not isinstance(pair, Iterable):
-            raise TypeError(f"{container} update sequence element #{number} should be Iterable; is "
-                            f"{type(pair).__name__}")
+            raise TypeError(
+                f"{container} update sequence element #{number} should be Iterable; is {type(pair).__name__}"
+            )
         pair = tuple(pair)
         if len(pair) != 2:
             raise ValueError(f"{container} update sequence element #{number} has length {len(pair)}; 2 is required")
@@ -91,8 +93,8 @@ class _ModuleSequence(Module):
 class Sequential(_ModuleSequence):
     """Modules called one after the other, each with what the one before returned.
 
-        Sequential(Linear(4, 8), Tanh(), Linear(8, 2))
-        Sequential(OrderedDict(hidden=Linear(4, 8), act=Tanh(), out=Linear(8, 2)))
+    Sequential(Linear(4, 8), Tanh(), Linear(8, 2))
+    Sequential(OrderedDict(hidden=Linear(4, 8), act=Tanh(), out=Linear(8, 2)))
     """
 
     def __init__(self, *args: Any):
@@ -316,8 +318,10 @@ class ParameterDict(Module):
     @staticmethod
     def _attribute(key: Any) -> str:
         if not isinstance(key, str):
-            raise TypeError(f"Index given to ParameterDict cannot be used as a key as it is not a string (type is "
-                            f"'{type(key).__name__}').")
+            raise TypeError(
+                f"Index given to ParameterDict cannot be used as a key as it is not a string (type is "
+                f"'{type(key).__name__}')."
+            )
         return key
 
     def __getitem__(self, key: str) -> Any:

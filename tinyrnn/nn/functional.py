@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,23 @@ def relu(input: Any, inplace: bool = False) -> Any:
     return input.relu_() if inplace else _relu(input)
 
 
+def implicit_dim(input: Any, call: str, stacklevel: int) -> int:
+    """torch's old choice of a dimension where none is named, with its warning."""
+    warnings.warn(
+        f"Implicit dimension choice for {call} has been deprecated. Change the call to include dim=X as an argument.",
+        stacklevel=stacklevel,
+    )
+    return 0 if expect_tensor(input, call).array.ndim in (0, 1, 3) else 1
+
+
 def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """e ** input, divided by its sum along `dim`."""
-    return _softmax(input, dim, dtype)
+    return _softmax(input, implicit_dim(input, "softmax", _stacklevel) if dim is None else dim, dtype)
 
 
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """The logarithm of softmax along `dim`, with no underflow."""
-    return _log_softmax(input, dim, dtype)
+    return _log_softmax(input, implicit_dim(input, "log_softmax", _stacklevel) if dim is None else dim, dtype)
 
 
 class Dropout(Op):

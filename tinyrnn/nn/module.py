@@ -3,9 +3,9 @@
 An attribute lives in exactly one place: a Parameter in `_parameters`, a registered tensor in `_buffers`, a Module in
 `_modules`, anything else in the object's `__dict__`.  Everything here follows from walking these three dictionaries.
 """
+
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 from .. import tape
 from ..devices import device as Device
 from ..dtypes import dtype as Dtype
+from ..hooks import RemovableHandle
 from ..tensor import Tensor
 from .parameter import Buffer, Parameter
 
@@ -54,25 +55,6 @@ def quoted(keys: list[str]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------- hooks
-class RemovableHandle:
-    """What registering a hook returns: `remove()`, or the end of a `with` block, takes the hook away again."""
-
-    _ids = itertools.count()
-
-    def __init__(self, hooks: dict[int, Any]):
-        self.hooks = hooks
-        self.id = next(self._ids)
-
-    def remove(self) -> None:
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.remove()
-
-
 class _ForwardHook(NamedTuple):
     function: Callable[..., Any]
     with_kwargs: bool
@@ -117,8 +99,11 @@ class _Border:
     def leave(self, result: Any) -> Any:
         outputs = (result,) if isinstance(result, Tensor) else result
         if not isinstance(outputs, tuple):
-            warnings.warn("For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but "
-                          f"received {type(result)}", stacklevel=4)
+            warnings.warn(
+                "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but "
+                f"received {type(result)}",
+                stacklevel=4,
+            )
             return result
         self.outputs = len(outputs)
         self.watched_outputs, crossed = self._cross(outputs, self._show_outputs)
@@ -167,13 +152,18 @@ class _Border:
 
     def _show_no_inputs(self) -> None:
         if self.module._backward_hooks:
-            warnings.warn("Full backward hook is firing when gradients are computed with respect to module outputs "
-                          "since no inputs require gradients.", stacklevel=2)
+            warnings.warn(
+                "Full backward hook is firing when gradients are computed with respect to module outputs "
+                "since no inputs require gradients.",
+                stacklevel=2,
+            )
         for hook in list(self.module._backward_hooks.values()):
             new = hook(self.module, (None,) * len(self.inputs), self.grad_output)
             if new is not None and not (isinstance(new, tuple) and all(g is None for g in new)):
-                raise RuntimeError("Backward hook for Modules where no input requires gradient should always return "
-                                   "None or None for all gradients.")
+                raise RuntimeError(
+                    "Backward hook for Modules where no input requires gradient should always return "
+                    "None or None for all gradients."
+                )
 
     @staticmethod
     def _arrays(shown: Sequence[Tensor | None], came: Sequence[Tensor | None], watched: list[int]) -> tuple:
@@ -188,14 +178,17 @@ class _Border:
             return grads
         new = (new,) if isinstance(new, Tensor) else tuple(new)
         if len(new) != len(grads):
-            raise RuntimeError(f"Backward {hook} returned an invalid number of {what}, got {len(new)}, but expected "
-                               f"{len(grads)}")
+            raise RuntimeError(
+                f"Backward {hook} returned an invalid number of {what}, got {len(new)}, but expected {len(grads)}"
+            )
         for old, g in zip(grads, new, strict=True):
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(f"Backward {hook} returned a {typename(g)} as {what}, but expected a Tensor or None")
             if old is not None and g is not None and (g.shape, g.dtype) != (old.shape, old.dtype):
-                raise RuntimeError(f"Backward {hook} has changed the size or type of {what}: it was {old.dtype} of "
-                                   f"shape {tuple(old.shape)}, the hook returned {g.dtype} of shape {tuple(g.shape)}")
+                raise RuntimeError(
+                    f"Backward {hook} has changed the size or type of {what}: it was {old.dtype} of "
+                    f"shape {tuple(old.shape)}, the hook returned {g.dtype} of shape {tuple(g.shape)}"
+                )
         return new
 
 
@@ -234,11 +227,19 @@ class Module:
 
     def __init__(self) -> None:
         self.__dict__.update(  # all at once, and not through __setattr__, which looks for them
-            training=True, _parameters={}, _buffers={}, _non_persistent_buffers_set=set(), _modules={},
-            _forward_pre_hooks=OrderedDict(), _forward_hooks=OrderedDict(),
-            _backward_pre_hooks=OrderedDict(), _backward_hooks=OrderedDict(),
-            _state_dict_pre_hooks=OrderedDict(), _state_dict_hooks=OrderedDict(),
-            _load_state_dict_pre_hooks=OrderedDict(), _load_state_dict_post_hooks=OrderedDict(),
+            training=True,
+            _parameters={},
+            _buffers={},
+            _non_persistent_buffers_set=set(),
+            _modules={},
+            _forward_pre_hooks=OrderedDict(),
+            _forward_hooks=OrderedDict(),
+            _backward_pre_hooks=OrderedDict(),
+            _backward_hooks=OrderedDict(),
+            _state_dict_pre_hooks=OrderedDict(),
+            _state_dict_hooks=OrderedDict(),
+            _load_state_dict_pre_hooks=OrderedDict(),
+            _load_state_dict_post_hooks=OrderedDict(),
         )
 
     # ---- calling ----
@@ -264,8 +265,9 @@ class Module:
                 elif isinstance(new, tuple) and len(new) == 2:
                     args, kwargs = new
                 else:
-                    raise RuntimeError("forward pre-hook must return None or a tuple of (new_args, new_kwargs), but "
-                                       f"got {new}.")
+                    raise RuntimeError(
+                        f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {new}."
+                    )
             border = _Border(self) if self._backward_hooks or self._backward_pre_hooks else None
             if border:
                 args = border.enter(args)
@@ -284,12 +286,16 @@ class Module:
                         if new is not None:
                             result = new
                     except Exception as error:
-                        warnings.warn("module forward hook with ``always_call=True`` raised an exception that was "
-                                      f"silenced as another error was raised in forward: {error}", stacklevel=3)
+                        warnings.warn(
+                            "module forward hook with ``always_call=True`` raised an exception that was "
+                            f"silenced as another error was raised in forward: {error}",
+                            stacklevel=3,
+                        )
             raise
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Call `hook(module, args)` before every forward; what it returns, if not None, takes the place of `args`.
 
         with_kwargs: call `hook(module, args, kwargs)`, which may return a pair (args, kwargs).
@@ -297,8 +303,9 @@ class Module:
         """
         return self._register(self._forward_pre_hooks, _ForwardHook(hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
-                              always_call: bool = False) -> RemovableHandle:
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
         """Call `hook(module, args, output)` after every forward; what it returns, if not None, becomes the output.
 
         with_kwargs: call `hook(module, args, kwargs, output)`.  prepend: run it before the hooks that are there.
@@ -420,12 +427,15 @@ class Module:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
         self._check_name(name, "parameter", self._parameters)
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"cannot assign '{typename(param)}' object to parameter '{name}' (torch.nn.Parameter or "
-                            "None required)")
+            raise TypeError(
+                f"cannot assign '{typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+            )
         if param is not None and param.grad_fn is not None:
-            raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
-                             f"explicitly. To express '{name}' as a function of another Tensor, compute the value in "
-                             "the forward() method.")
+            raise ValueError(
+                f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                f"explicitly. To express '{name}' as a function of another Tensor, compute the value in "
+                "the forward() method."
+            )
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -434,8 +444,9 @@ class Module:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch Tensor or None "
-                            "required)")
+            raise TypeError(
+                f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -485,8 +496,9 @@ class Module:
         return getattr(self, name)
 
     # ---- walking the tree ----
-    def named_modules(self, memo: set[Module] | None = None, prefix: str = "",
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """This module and all below it with their paths, parents first; a shared one once, unless told otherwise."""
         memo = set() if memo is None else memo
         if self in memo:
@@ -516,8 +528,9 @@ class Module:
         for _, module in self.named_children():
             yield module
 
-    def _named_members(self, kind: str, prefix: str, recurse: bool,
-                       remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else ((prefix, self),)
         for path, module in modules:
@@ -528,8 +541,9 @@ class Module:
                     seen.add(id(member))
                 yield f"{path}.{name}" if path else name, member
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True,
-                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their paths; a shared one once, under its first path, unless told otherwise.
 
         prefix: put before every path, with a dot.  recurse: also those of submodules.
@@ -541,8 +555,9 @@ class Module:
         for _, param in self.named_parameters(recurse=recurse):
             yield param
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True,
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """All buffers with their paths: see named_parameters."""
         return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
@@ -606,8 +621,14 @@ class Module:
                 self._buffers[name] = fn(buffer)
         return self
 
-    def to(self, *args: Any, device: Any = None, dtype: Dtype | None = None, tensor: Tensor | None = None,
-           non_blocking: bool = False) -> Self:
+    def to(
+        self,
+        *args: Any,
+        device: Any = None,
+        dtype: Dtype | None = None,
+        tensor: Tensor | None = None,
+        non_blocking: bool = False,
+    ) -> Self:
         """Change device and floating-point type: to(device), to(dtype), to(device, dtype), to(tensor).
 
         In place: parameters stay the same objects, and integers stay integers.  Raises TypeError for a dtype that is
@@ -621,11 +642,14 @@ class Module:
             elif isinstance(value, (str, Device)) or type(value) is int:
                 device = value
             elif value is not None and not isinstance(value, bool):
-                raise TypeError("Module.to() received an invalid combination of arguments: expected a device, a dtype "
-                                f"or a tensor, got {typename(value)}")
+                raise TypeError(
+                    "Module.to() received an invalid combination of arguments: expected a device, a dtype "
+                    f"or a tensor, got {typename(value)}"
+                )
         if dtype is not None and not dtype.is_floating_point:
-            raise TypeError("nn.Module.to only accepts floating point or complex dtypes, but got desired "
-                            f"dtype={dtype}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
+            )
         return self._apply(lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None))
 
     def cpu(self) -> Self:
@@ -703,8 +727,9 @@ class Module:
         if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> _IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
         """Copy a state_dict into the parameters and buffers.  Returns the missing and the unexpected keys.
 
         strict: there must be none.  assign: the tensors of the state_dict take the place of the module's.
@@ -713,7 +738,7 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
-        metadata = getattr(state_dict, "_metadata", {})
+        metadata = getattr(state_dict, "_metadata", None) or {}
         keys = _IncompatibleKeys([], [])
         errors: list[str] = []
 
@@ -726,8 +751,10 @@ class Module:
                     load(child, {key: value for key, value in state.items() if key.startswith(path)}, path)
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, keys) is not None:
-                    raise AssertionError("a load_state_dict post-hook must return None: to change the missing or "
-                                         "unexpected keys, change the lists that it is given")
+                    raise AssertionError(
+                        "a load_state_dict post-hook must return None: to change the missing or "
+                        "unexpected keys, change the lists that it is given"
+                    )
 
         load(self, OrderedDict(state_dict), "")
         if strict:
@@ -739,9 +766,16 @@ class Module:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
         return keys
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any],
-                              strict: bool, missing_keys: list[str], unexpected_keys: list[str],
-                              error_msgs: list[str]) -> None:
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
         """Take what belongs to this module itself out of a state_dict; a subclass may extend it."""
         for hook, with_module in self._load_state_dict_pre_hooks.values():
             module = (self,) if with_module else ()
@@ -766,20 +800,24 @@ class Module:
         if strict:
             for key in state_dict:
                 if key.startswith(prefix) and not (has_extra and key == extra):
-                    name, dot, _ = key[len(prefix):].partition(".")
+                    name, dot, _ = key[len(prefix) :].partition(".")
                     if name not in (self._modules if dot else persistent):
                         unexpected_keys.append(key)
 
     def _load(self, name: str, target: Tensor, source: Any, key: str, assign: bool) -> str | None:
         """Copy `source` into `target`, or put it in its place.  Returns what went wrong, if anything."""
         if not isinstance(source, Tensor):
-            return (f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
-                    f"checkpoint but received {type(source)}")
+            return (
+                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+                f"checkpoint but received {type(source)}"
+            )
         if target.shape == () and source.shape == (1,):
             source = source[0]
         if source.shape != target.shape:
-            return (f"size mismatch for {key}: copying a param with shape {source.shape} from checkpoint, the shape in "
-                    f"current model is {target.shape}.")
+            return (
+                f"size mismatch for {key}: copying a param with shape {source.shape} from checkpoint, the shape in "
+                f"current model is {target.shape}."
+            )
         try:
             with tape.no_grad():
                 if not assign:
@@ -789,8 +827,10 @@ class Module:
                 else:
                     setattr(self, name, source.requires_grad_(target.requires_grad))
         except Exception as error:
-            return (f'While copying the parameter named "{key}", whose dimensions in the model are {target.shape} and '
-                    f"whose dimensions in the checkpoint are {source.shape}, an exception occurred : {error.args}.")
+            return (
+                f'While copying the parameter named "{key}", whose dimensions in the model are {target.shape} and '
+                f"whose dimensions in the checkpoint are {source.shape}, an exception occurred : {error.args}."
+            )
         return None
 
     def get_extra_state(self) -> Any:
@@ -824,8 +864,9 @@ class Module:
         """
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any],
-                                           with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         """The same, for hooks that are not given the module."""
         handle = RemovableHandle(self._load_state_dict_pre_hooks)
         self._load_state_dict_pre_hooks[handle.id] = (hook, with_module)

@@ -1,4 +1,5 @@
 """Tensors that a Module counts as its own: parameters, which are trained, and buffers, which are kept."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -42,9 +43,7 @@ class Parameter(Tensor):
 
     def __deepcopy__(self, memo: dict) -> Parameter:
         """A parameter on a copy of the memory, without the gradient."""
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(wrap(self.array.copy(order="K")), self._requires)
-        return memo[id(self)]
+        return type(self)(wrap(self.array.copy(order="K")), self._requires)
 
 
 class _IsBuffer(type):

@@ -30,6 +30,8 @@ class Sub(Op):
 
 
 class Mul(Op):
+    keeps = ((1,), (0,))
+
     @staticmethod
     def forward(a, b):
         return a * b, (a, b)
@@ -41,6 +43,8 @@ class Mul(Op):
 
 
 class Div(Op):
+    keeps = ((1,), (0, 1))
+
     @staticmethod
     def forward(a, b):
         with np.errstate(all="ignore"):
@@ -63,6 +67,8 @@ class Neg(Op):
 
 
 class Pow(Op):
+    keeps = ((0, 1), (0, 1), (1,))
+
     @staticmethod
     def forward(a, b):
         with np.errstate(all="ignore"):
@@ -74,14 +80,16 @@ class Pow(Op):
         a, b, y = saved
         da = db = None
         if needs[0]:
-            da = g * np.where(b == 0, 0, b * np.power(a, b - 1)).astype(y.dtype, copy=False)
+            da = g * np.where(b == 0, 0, b * np.power(a, b - 1)).astype(g.dtype, copy=False)
         if needs[1]:
-            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(y.dtype, copy=False)
+            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(g.dtype, copy=False)
         return da, db
 
 
 class Remainder(Op):
     """a - b * floor(a / b): the sign is the divisor's."""
+
+    keeps = ((1,), (1,))
 
     @staticmethod
     def forward(a, b):

@@ -23,6 +23,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class MatMul(Op):
     """(..., M, K) @ (..., K, N), batch axes broadcast; a lone vector is a row on the left, a column on the right."""
 
+    keeps = ((1,), (0,), (0, 1))
+
     @staticmethod
     def forward(a, b):
         y = product(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
@@ -30,22 +32,22 @@ class MatMul(Op):
             y = y[..., 0]
         if a.ndim == 1:
             y = y[..., 0, :] if b.ndim > 1 else y[0]
-        return y, (a, b)
+        return y, (a, b, (a.ndim, b.ndim))
 
     @staticmethod
     def backward(saved, needs, g):
-        a, b = saved
-        rows, columns = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
-        if b.ndim == 1:
+        a, b, (a_ndim, b_ndim) = saved
+        if b_ndim == 1:
             g = np.expand_dims(g, -1)
-        if a.ndim == 1:
+        if a_ndim == 1:
             g = np.expand_dims(g, -2)
-        da = product(g, columns.swapaxes(-1, -2)) if needs[0] else None
-        db = product(rows.swapaxes(-1, -2), g) if needs[1] else None
-        if da is not None and a.ndim == 1:
-            da = da[..., 0, :]
-        if db is not None and b.ndim == 1:
-            db = db[..., 0]
+        da = db = None
+        if needs[0]:
+            da = product(g, (b[:, None] if b_ndim == 1 else b).swapaxes(-1, -2))
+            da = da[..., 0, :] if a_ndim == 1 else da
+        if needs[1]:
+            db = product((a[None] if a_ndim == 1 else a).swapaxes(-1, -2), g)
+            db = db[..., 0] if b_ndim == 1 else db
         return da, db
 
 
@@ -130,6 +132,8 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: flo
 class Linear(Op):
     """x (..., I) @ w.T + bias for w (O, I) and bias (O,) or None: (..., O)."""
 
+    keeps = ((1,), (0,))
+
     @staticmethod
     def forward(x, w, bias):
         from ..kernels.cpu import gemm
@@ -141,9 +145,9 @@ class Linear(Op):
         from ..kernels.cpu import gemm, reduce
 
         x, w = saved
-        rows = g.reshape(-1, w.shape[0])
-        dx = gemm.matmul(rows, w).reshape(x.shape) if needs[0] else None
-        dw = gemm.matmul(rows.T, x.reshape(-1, w.shape[1])) if needs[1] else None
+        rows = g.reshape(-1, g.shape[-1])
+        dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1]) if needs[0] else None
+        dw = gemm.matmul(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
         return dx, dw, reduce.sum(rows, (0,)) if needs[2] else None
 
 

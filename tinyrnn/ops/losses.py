@@ -8,37 +8,50 @@ from typing import Any
 import numpy as np
 
 from ..kernels.formulas import LOSSES
-from .arithmetic import mul
-from .common import check_broadcast, expect_tensor, number, operands, run
-from .elementwise import derived
+from .arithmetic import mul, sub
+from .common import cast, check_broadcast, expect_tensor, number, operands, run, wrap
+from .elementwise import abs, derived
 from .reduce import sum
-from .rows import by_reduction, reduction_of
+from .rows import by_reduction, constant, expect_floating, kind, reduction_of
 
 
-def terms(
-    name: str, input: Any, target: Any, *extra: Any, numbers: tuple[float, ...] = (), same_size: bool = False
-) -> Any:
-    """The loss of each element, after torch's checks."""
-    expect_tensor(input, name)
-    expect_tensor(target, name, "target")
-    a, b = input.array.shape, target.array.shape
-    if a != b:
-        if same_size:
-            raise ValueError(
-                f"{name}(): Using a target size (torch.Size({list(b)})) that is different to the input size "
-                f"(torch.Size({list(a)})) is deprecated. Please ensure they have the same size."
-            )
-        check_broadcast(input.array, target.array)
-        warnings.warn(
-            f"Using a target size (torch.Size({list(b)})) that is different to the input size "
-            f"(torch.Size({list(a)})). This will "
-            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-            stacklevel=4,
-        )
+def terms(name: str, input: Any, target: Any, *extra: Any, numbers: tuple[float, ...] = ()) -> Any:
+    """The loss of each element of the broadcast shape; `extra` are arrays."""
     _, _, x, y = operands(input, target, name)
     if x.dtype.kind != "f":
-        raise RuntimeError(f"{name}(): expected floating-point numbers, got {input.dtype} and {target.dtype}")
-    return run(derived(LOSSES[name]), (input, target, *extra), (x, y, *(e.array for e in extra)), numbers=numbers)
+        expect_floating(input, name)
+    extra = tuple(e.astype(x.dtype, copy=False) for e in extra)
+    return run(derived(LOSSES[name]), (input, target, *(None for _ in extra)), (x, y, *extra), numbers=numbers)
+
+
+def broadcast(input: Any, target: Any, name: str) -> tuple[Any, Any]:
+    """Both in their common shape, with torch's warning if they had to be brought to it."""
+    a, b = expect_tensor(input, name).shape, expect_tensor(target, name, "target").shape
+    if a == b:
+        return input, target
+    warnings.warn(
+        f"Using a target size ({b}) that is different to the input size ({a}). This will likely lead to incorrect "
+        "results due to broadcasting. Please ensure they have the same size.",
+        stacklevel=3,
+    )
+    shape = check_broadcast(input.array, target.array)
+    return input.expand(shape), target.expand(shape)
+
+
+def check_weight(weight: Any, size: Any, call: str) -> None:
+    """Refuse weights that are not of the size of the input."""
+    if weight is not None and expect_tensor(weight, call, "weight").shape != size:
+        raise ValueError(
+            f"{call}(): Weights and input must have the same size, got {list(weight.shape)} and {list(size)}"
+        )
+
+
+def weighted(losses: Any, weight: Any, reduction: str, call: str) -> Any:
+    """The losses, or with weights their weighted sum or mean, which divides by the sum of the weights."""
+    if weight is None:
+        return by_reduction(losses, reduction, call)
+    losses = mul(losses, weight)
+    return sum(losses) / sum(weight) if reduction == "mean" else by_reduction(losses, reduction, call)
 
 
 def mse_loss(
@@ -49,13 +62,11 @@ def mse_loss(
     reduction: str = "mean",
     weight: Any = None,
 ) -> Any:
-    """(input - target) ** 2."""
-    losses = terms("mse_loss", input, target)
-    if weight is not None:
-        losses = mul(losses, weight)
-        if reduction == "mean":
-            return sum(losses) / sum(weight.expand_as(losses))
-    return by_reduction(losses, reduction_of(size_average, reduce, reduction), "mse_loss")
+    """(input - target) ** 2, times `weight` (of the input's size), whose sum then divides the mean."""
+    x, y = broadcast(input, target, "mse_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    check_weight(weight, input.shape, "mse_loss")
+    return weighted(terms("mse_loss", x, y), weight, reduction, "mse_loss")
 
 
 def l1_loss(
@@ -66,13 +77,13 @@ def l1_loss(
     reduction: str = "mean",
     weight: Any = None,
 ) -> Any:
-    """|input - target|."""
-    losses = terms("l1_loss", input, target)
-    if weight is not None:
-        losses = mul(losses, weight)
-        if reduction == "mean":
-            return sum(losses) / sum(weight.expand_as(losses))
-    return by_reduction(losses, reduction_of(size_average, reduce, reduction), "l1_loss")
+    """|input - target|, times `weight` (of the input's size), whose sum then divides the mean."""
+    x, y = broadcast(input, target, "l1_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    check_weight(weight, input.shape, "l1_loss")
+    kinds = x.array.dtype.kind + y.array.dtype.kind
+    losses = terms("l1_loss", x, y) if "f" in kinds and "b" not in kinds else abs(sub(x, y))
+    return weighted(losses, weight, reduction, "l1_loss")
 
 
 def smooth_l1_loss(
@@ -84,21 +95,46 @@ def smooth_l1_loss(
     beta: float = 1.0,
 ) -> Any:
     """0.5 d ** 2 / beta where d = |input - target| < beta, d - 0.5 beta elsewhere."""
+    x, y = broadcast(input, target, "smooth_l1_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
     beta = float(number(beta, "smooth_l1_loss", "beta"))
-    if beta < 0:
-        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
-        return l1_loss(input, target, size_average, reduce, reduction)
-    losses = terms("smooth_l1_loss", input, target, numbers=(beta,))
-    return by_reduction(losses, reduction_of(size_average, reduce, reduction), "smooth_l1_loss")
+        return l1_loss(x, y, reduction=reduction)
+    if not beta > 0:
+        raise RuntimeError(f"smooth_l1_loss does not support negative values for beta (got {beta}).")
+    return by_reduction(terms("smooth_l1_loss", x, y, numbers=(beta,)), reduction, "smooth_l1_loss")
 
 
-def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """0.5 d ** 2 where d = |input - target| < delta, delta (d - 0.5 delta) elsewhere (Huber 1964)."""
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+    """0.5 d ** 2 where d = |input - target| < delta, delta (d - 0.5 delta) elsewhere (Huber 1964).
+
+    `weight` (of the input's size) is multiplied by; the mean is over the number of elements all the same.
+    """
+    x, y = broadcast(input, target, "huber_loss")
     delta = float(number(delta, "huber_loss", "delta"))
-    if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return by_reduction(terms("huber_loss", input, target, numbers=(delta,)), reduction, "huber_loss")
+    if not delta > 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta (got {delta}).")
+    check_weight(weight, input.shape, "huber_loss")
+    if y.array.dtype.kind == "f" and x.array.dtype.kind != "f":
+        raise RuntimeError(f"huber_loss(): result type {kind(y)} can't be cast to the desired output type {kind(x)}")
+    losses = cast(terms("huber_loss", x, y, numbers=(delta,)), x.array.dtype)
+    return by_reduction(losses if weight is None else mul(losses, weight), reduction, "huber_loss")
+
+
+def scaled(losses: Any, weight: Any, call: str) -> Any:
+    """The losses times a weight that broadcasts to their shape; their type stays."""
+    if weight is None:
+        return losses
+    check_fits(losses, constant(weight, call))
+    return mul(losses, cast(weight, losses.array.dtype))
+
+
+def check_fits(losses: Any, weight: Any) -> None:
+    shape = check_broadcast(losses.array, weight.array)
+    if shape != losses.array.shape:
+        raise RuntimeError(
+            f"output with shape {list(losses.array.shape)} doesn't match the broadcast shape {list(shape)}"
+        )
 
 
 def binary_cross_entropy(
@@ -109,13 +145,24 @@ def binary_cross_entropy(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Any:
-    """-(target log input + (1 - target) log(1 - input)) for probabilities `input`."""
-    x = expect_tensor(input, "binary_cross_entropy").array
-    if x.dtype.kind == "f" and x.size and not np.all((x >= 0) & (x <= 1)):
-        raise RuntimeError("all elements of input should be between 0 and 1")
-    losses = terms("binary_cross_entropy", input, target, same_size=True)
-    losses = losses if weight is None else mul(losses, weight)
-    return by_reduction(losses, reduction_of(size_average, reduce, reduction), "binary_cross_entropy")
+    """-(target log input + (1 - target) log(1 - input)) for probabilities `input` and `target` of one shape and type.
+
+    `weight` broadcasts to that shape.
+    """
+    call = "binary_cross_entropy"
+    reduction = reduction_of(size_average, reduce, reduction)
+    if expect_tensor(target, call, "target").shape != expect_tensor(input, call).shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
+            "Please ensure they have the same size."
+        )
+    if target.dtype != input.dtype:
+        raise RuntimeError(f"Found dtype {kind(target)} but expected {kind(input)} ({call}(): target)")
+    expect_floating(input, call)
+    for name, t in (("input", input), ("target", target)):
+        if not np.all((t.array >= 0) & (t.array <= 1)):
+            raise RuntimeError(f"{call}(): all elements of {name} should be between 0 and 1")
+    return by_reduction(scaled(terms(call, input, target), weight, call), reduction, call)
 
 
 def binary_cross_entropy_with_logits(
@@ -127,22 +174,21 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Any = None,
 ) -> Any:
-    """binary_cross_entropy(sigmoid(input), target), with no overflow; `pos_weight` weighs the positive targets."""
-    if (
-        expect_tensor(target, "binary_cross_entropy_with_logits", "target").array.shape
-        != expect_tensor(input, "binary_cross_entropy_with_logits").array.shape
-    ):
-        raise ValueError(
-            f"Target size (torch.Size({list(target.array.shape)})) must be the same as input size "
-            f"(torch.Size({list(input.array.shape)}))"
-        )
-    from .common import wrap
+    """binary_cross_entropy(sigmoid(input), target), with no overflow.
 
-    one = wrap(np.ones((), input.array.dtype)) if pos_weight is None else pos_weight
-    check_broadcast(input.array, one.array)
-    losses = terms("binary_cross_entropy_with_logits", input, target, one)
-    losses = losses if weight is None else mul(losses, weight)
-    return by_reduction(losses, reduction_of(size_average, reduce, reduction), "binary_cross_entropy_with_logits")
+    `pos_weight` weighs the positive targets, `weight` all; both broadcast to the input's shape.
+    """
+    call = "binary_cross_entropy_with_logits"
+    reduction = reduction_of(size_average, reduce, reduction)
+    if expect_tensor(target, call, "target").shape != expect_tensor(input, call).shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    expect_floating(input, call)
+    if target.array.dtype.kind != "f":
+        raise RuntimeError(f"result type {kind(input)} can't be cast to the desired output type {kind(target)}")
+    one = wrap(np.ones((), input.array.dtype)) if pos_weight is None else constant(pos_weight, call, "pos_weight")
+    check_fits(input, one)
+    losses = cast(terms(call, input, target, one.array), target.array.dtype)
+    return by_reduction(scaled(losses, weight, call), reduction, call)
 
 
 def kl_div(
@@ -153,9 +199,22 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Any:
-    """target (log target - input) for log-probabilities `input`; 'batchmean' divides the sum by the first dimension."""
-    losses = terms("kl_div_log_target" if log_target else "kl_div", input, target)
+    """target (log target - input) for log-probabilities `input`; with log_target, `target` holds logarithms too.
+
+    'batchmean' divides the sum by the first dimension.
+    """
+    for name, t in (("input", expect_tensor(input, "kl_div")), ("target", expect_tensor(target, "kl_div", "target"))):
+        if t.array.dtype.kind != "f":
+            raise RuntimeError(f"kl_div: Integral inputs not supported ({name} is {kind(t)})")
+    if size_average is None and reduce is None and reduction == "mean":
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides "
+            "only by the batch size, and aligns with the KL div math definition.",
+            stacklevel=2,
+        )
     reduction = reduction_of(size_average, reduce, reduction)
+    losses = terms("kl_div_log_target" if log_target else "kl_div", input, target)
     if reduction == "batchmean":
-        return sum(losses) / input.array.shape[0]
+        total = sum(losses)
+        return total / input.array.shape[0] if input.array.ndim else total
     return by_reduction(losses, reduction, "kl_div")

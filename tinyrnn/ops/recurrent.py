@@ -11,7 +11,7 @@ from .common import Op, apply
 
 
 class Recurrence(Op):
-    """x (T, B, I), S initial states (B, H) or None, four weights, V vectors -> hidden states (T, B, H), S last states."""
+    """x (T, B, I), S initial states (B, H) or None, 4 weights, V vectors -> hidden states (T, B, H), S last states."""
 
     @staticmethod
     def forward(x, *arrays, cell: Cell, sizes, reverse: bool):

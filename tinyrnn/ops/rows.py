@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
+from ..tape import is_grad_enabled
 from .arithmetic import div, mul, neg
 from .common import Op, axis, cast, expect_tensor, run
-from .reduce import sum
+from .create import TYPED
+from .reduce import mean, sum
 
 
 def as_rows(a: np.ndarray, over: int) -> np.ndarray:
@@ -59,24 +62,32 @@ class LogSoftmax(Op):
         return from_rows(rows.log_softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
 
 
-def prepared(input: Any, dim: int | None, dtype: dtypes.dtype | None, call: str) -> tuple[Any, int]:
+def expect_floating(t: Any, call: str) -> Any:
+    """`t`, if it holds floating-point numbers; torch's NotImplementedError otherwise."""
+    if t.array.dtype.kind != "f":
+        raise NotImplementedError(f"{call}(): not implemented for {kind(t)!r}, expected floating-point numbers")
+    return t
+
+
+def kind(t: Any) -> str:
+    """The type of a tensor as torch's errors name it: Float, Double, Long ..."""
+    return TYPED[t.dtype].removesuffix("Tensor")
+
+
+def prepared(input: Any, dim: int, dtype: dtypes.dtype | None, call: str) -> tuple[Any, int]:
     expect_tensor(input, call)
     if dtype is not None:
         input = cast(input, dtype.numpy)
-    if input.array.dtype.kind != "f":
-        raise RuntimeError(f"{call}(): expected floating-point numbers, got {input.dtype}")
-    if dim is None:  # torch's old implicit choice
-        dim = 0 if input.array.ndim in (0, 1, 3) else 1
-    return input, axis(dim, input.array.ndim)
+    return expect_floating(input, call), axis(dim, input.array.ndim)
 
 
-def softmax(input: Any, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Any:
+def softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None) -> Any:
     """e ** input, divided by its sum along `dim`."""
     input, over = prepared(input, dim, dtype, "softmax")
     return run(Softmax, (input,), (input.array,), axis=over)
 
 
-def log_softmax(input: Any, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Any:
+def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None) -> Any:
     """The logarithm of softmax along `dim`, with no underflow."""
     input, over = prepared(input, dim, dtype, "log_softmax")
     return run(LogSoftmax, (input,), (input.array,), axis=over)
@@ -108,16 +119,19 @@ class NegativeLogLikelihood(Op):
 
     @staticmethod
     def forward(x, *, target, weight, ignored):
-        kept = target != ignored
-        ids = np.where(kept, target, 0)
-        scale = np.where(kept, weight[ids] if weight.size else 1, 0).astype(x.dtype)
-        return np.where(kept, -scale * x[np.arange(len(ids)), ids], 0).astype(x.dtype), (x.shape, ids, scale)
+        (places,) = np.nonzero(target != ignored)
+        ids = target[places]
+        scale = -weight[ids] if weight.size else x.dtype.type(-1)
+        losses = np.zeros(len(target), x.dtype)
+        with np.errstate(all="ignore"):
+            losses[places] = scale * x[places, ids]
+        return losses, (x.shape, places, ids, scale)
 
     @staticmethod
     def backward(saved, needs, g):
-        shape, ids, scale = saved
+        shape, places, ids, scale = saved
         out = np.zeros(shape, g.dtype)
-        out[np.arange(len(ids)), ids] = -scale * g
+        out[places, ids] = scale * g[places]
         return out
 
 
@@ -128,7 +142,7 @@ def by_reduction(losses: Any, reduction: str, call: str, weights: float | None =
     if reduction == "sum":
         return sum(losses)
     if reduction == "mean":
-        return div(sum(losses), losses.array.size if weights is None else weights)
+        return mean(losses) if weights is None else div(sum(losses), weights)
     raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
 
 
@@ -136,26 +150,42 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
     """The reduction that torch's deprecated pair of flags stands for, where one is given."""
     if size_average is None and reduce is None:
         return reduction
-    if reduce is False:
-        return "none"
-    return "sum" if size_average is False else "mean"
+    if reduce is not None and not reduce:
+        reduction = "none"
+    else:
+        reduction = "mean" if size_average is None or size_average else "sum"
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction={reduction!r} instead.", stacklevel=3
+    )
+    return reduction
+
+
+def constant(weight: Any, call: str, argument: str = "weight") -> Any:
+    """`weight`, a tensor; torch's error if it wants a gradient, which the losses do not compute for it."""
+    if expect_tensor(weight, call, argument).requires_grad and is_grad_enabled():
+        raise RuntimeError(
+            f"The function '{call}' is not differentiable with respect to argument '{argument}'. "
+            "This input cannot have requires_grad True."
+        )
+    return weight
 
 
 def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
     """input (C), (N, C) or (N, C, d1, ...) as a tensor (rows, C), after a check against the targets' shape."""
     shape = input.array.shape
     if len(shape) == 0:
-        raise ValueError(f"{call}(): input must have at least one dimension, the classes")
+        raise ValueError(f"{call}(): Expected 1 or more dimensions (got 0)")
     batch = () if len(shape) == 1 else (shape[0], *shape[2:])
     if target.shape != batch:
-        if len(shape) > 1 and target.ndim and target.shape[0] != shape[0]:
-            raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({target.shape[0]}).")
+        rows = target.shape[0] if target.ndim else 0
+        if len(shape) > 1 and rows != shape[0]:
+            raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({rows}).")
         raise RuntimeError(
             f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}"
         )
     if len(shape) > 2:
         input = input.permute(0, *range(2, len(shape)), 1)
-    return input.reshape(-1, shape[1] if len(shape) > 1 else shape[0])
+    return input.reshape(math.prod(batch), shape[1] if len(shape) > 1 else shape[0])
 
 
 def class_numbers(
@@ -163,10 +193,9 @@ def class_numbers(
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """(targets, weights or an empty array, the sum of the targets' weights), checked."""
     if target.array.dtype not in (np.int64, np.uint8):
-        kind = {"f4": "Float", "f8": "Double", "i4": "Int", "b1": "Bool"}.get(
-            target.array.dtype.str[1:], target.array.dtype.name
-        )
-        raise RuntimeError(f"expected scalar type Long but found {kind} ({call}(): target)")
+        raise RuntimeError(f"expected scalar type Long but found {kind(target)} ({call}(): target)")
+    if not isinstance(ignored, int):
+        raise TypeError(f"{call}(): argument 'ignore_index' must be int, not {type(ignored).__name__}")
     ids = np.ascontiguousarray(target.array.reshape(-1), np.int64)
     kept = ids != ignored
     wrong = ids[kept & ((ids < 0) | (ids >= classes))]
@@ -174,14 +203,13 @@ def class_numbers(
         raise IndexError(f"Target {wrong[0]} is out of bounds. ({call}(): there are {classes} classes)")
     if weight is None:
         return ids, np.empty(0, input.array.dtype), int(kept.sum())
-    if weight.array.shape != (classes,):
+    if constant(weight, call).array.shape != (classes,):
         raise RuntimeError(
-            f"{call}(): weight tensor should be defined either for all {classes} classes or no "
-            "classes but got weight tensor "
-            f"of shape: {list(weight.array.shape)}"
+            f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight "
+            f"tensor of shape: {list(weight.array.shape)}"
         )
     if weight.array.dtype != input.array.dtype:
-        raise RuntimeError(f"expected scalar type {input.dtype} but found {weight.dtype} ({call}(): weight)")
+        raise RuntimeError(f"expected scalar type {kind(input)} but found {kind(weight)} ({call}(): weight)")
     return ids, np.ascontiguousarray(weight.array), float(weight.array[ids[kept]].sum())
 
 
@@ -206,10 +234,14 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     reduction = reduction_of(size_average, reduce, reduction)
-    if input.array.dtype.kind != "f":
-        raise RuntimeError(f"cross_entropy(): expected floating-point scores, got {input.dtype}")
-    if target.array.shape == input.array.shape and target.array.dtype.kind == "f":
+    if target.array.shape == input.array.shape:
+        if target.array.dtype.kind != "f":
+            raise RuntimeError(f"Expected floating point type for target with class probabilities, got {kind(target)}")
+        if ignore_index >= 0:
+            raise RuntimeError(f"ignore_index is not supported for floating point target (got {ignore_index})")
         return soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    expect_floating(input, "cross_entropy")
+    axis(classes_at(input), input.array.ndim)
     rows = class_rows(input, target.array, "cross_entropy")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
     losses = run(
@@ -224,14 +256,25 @@ def cross_entropy(
     return by_reduction(losses.reshape(target.array.shape), reduction, "cross_entropy", total)
 
 
+def classes_at(input: Any) -> int:
+    """The dimension of the classes."""
+    return 0 if input.array.ndim == 1 else 1
+
+
 def soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
     """Cross-entropy with probabilities as targets; 'mean' divides by the number of rows."""
-    dim = 0 if input.array.ndim == 1 else 1
+    dim = classes_at(input)
+    logs = log_softmax(input, dim)
     classes = input.array.shape[dim]
     if smoothing:
         target = target * (1 - smoothing) + smoothing / classes
-    terms = mul(log_softmax(input, dim), target)
+    terms = mul(logs, target)
     if weight is not None:
+        if expect_tensor(weight, "cross_entropy", "weight").array.shape != (classes,):
+            raise RuntimeError(
+                f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but "
+                f"got weight tensor of shape: {list(weight.array.shape)}"
+            )
         terms = mul(terms, weight.reshape(*(classes if d == dim else 1 for d in range(input.array.ndim))))
     return by_reduction(
         neg(sum(terms, dim)), reduction, "cross_entropy", input.array.size / classes if classes else math.nan
@@ -251,7 +294,7 @@ def nll_loss(
     expect_tensor(input, "nll_loss")
     expect_tensor(target, "nll_loss", "target")
     reduction = reduction_of(size_average, reduce, reduction)
-    rows = class_rows(input, target.array, "nll_loss")
+    rows = class_rows(expect_floating(input, "nll_loss"), target.array, "nll_loss")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "nll_loss")
     losses = run(NegativeLogLikelihood, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index)
     return by_reduction(losses.reshape(target.array.shape), reduction, "nll_loss", total)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..hooks import RemovableHandle
 from ..kernels.formulas import UPDATES
-from ..tensor import HookHandle, Tensor
+from ..tensor import Tensor
 
 
 class _Required:
@@ -114,11 +115,11 @@ class Optimizer:
         """Update the parameters once; `closure`, if given, computes the loss anew and is called first."""
         raise NotImplementedError
 
-    def register_step_pre_hook(self, hook: Callable) -> HookHandle:
+    def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Call hook(optimizer, args, kwargs) before each step."""
         return _register(self._pre_hooks, hook)
 
-    def register_step_post_hook(self, hook: Callable) -> HookHandle:
+    def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
         """Call hook(optimizer, args, kwargs) after each step."""
         return _register(self._post_hooks, hook)
 
@@ -169,10 +170,10 @@ def _fitted(name: str, value: Any, p: Tensor) -> Any:
     )
 
 
-def _register(hooks: OrderedDict, hook: Callable) -> HookHandle:
-    key = max(hooks, default=-1) + 1
-    hooks[key] = hook
-    return HookHandle(hooks, key)
+def _register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
 
 
 def _hooked(step: Callable) -> Callable:

@@ -1,4 +1,5 @@
 """Samples into batches: tensors are stacked, numbers become tensors, containers keep their structure."""
+
 from __future__ import annotations
 
 import copy
@@ -41,8 +42,10 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return kind(*(default_collate(samples) for samples in zip(*batch, strict=False)))
     if isinstance(first, Sequence):
         if any(len(sample) != len(first) for sample in batch):
-            raise RuntimeError("each element in list of batch should be of equal size: "
-                               f"default_collate got sizes {sorted({len(sample) for sample in batch})}")
+            raise RuntimeError(
+                "each element in list of batch should be of equal size: "
+                f"default_collate got sizes {sorted({len(sample) for sample in batch})}"
+            )
         return _like(first, [default_collate(samples) for samples in zip(*batch, strict=True)])
     raise _cannot(kind)
 
@@ -77,4 +80,5 @@ def _like(template: Any, items: dict | list) -> Any:
 
 def _cannot(found: Any) -> TypeError:
     return TypeError(
-        f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {found}")
+        f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {found}"
+    )

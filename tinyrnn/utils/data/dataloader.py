@@ -1,4 +1,5 @@
 """DataLoader: a dataset, the order to read it in, and how to make batches of it."""
+
 from __future__ import annotations
 
 import itertools
@@ -69,8 +70,10 @@ class DataLoader(Generic[T_co]):
         if timeout < 0:
             raise ValueError("timeout option should be non-negative")
         if num_workers == 0 and prefetch_factor is not None:
-            raise ValueError("prefetch_factor option could only be specified in multiprocessing."
-                             "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None.")
+            raise ValueError(
+                "prefetch_factor option could only be specified in multiprocessing."
+                "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None."
+            )
         if prefetch_factor is not None and prefetch_factor < 0:
             raise ValueError("prefetch_factor option should be non-negative")
         if persistent_workers and num_workers == 0:
@@ -80,13 +83,15 @@ class DataLoader(Generic[T_co]):
             for name, value in (("shuffle", shuffle or None), ("sampler", sampler), ("batch_sampler", batch_sampler)):
                 if value is not None:
                     raise ValueError(
-                        f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}")
+                        f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
+                    )
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
             if batch_size != 1 or shuffle or sampler is not None or drop_last:
                 raise ValueError(
-                    "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last")
+                    "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
+                )
             batch_size, drop_last = None, False
         elif batch_size is None and drop_last:
             raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
@@ -135,17 +140,23 @@ class DataLoader(Generic[T_co]):
             import multiprocessing.context
 
             if self.num_workers == 0:
-                raise ValueError("multiprocessing_context can only be used with multi-process loading "
-                                 f"(num_workers > 0), but got num_workers={self.num_workers}")
+                raise ValueError(
+                    "multiprocessing_context can only be used with multi-process loading "
+                    f"(num_workers > 0), but got num_workers={self.num_workers}"
+                )
             if isinstance(context, str):
                 methods = multiprocessing.get_all_start_methods()
                 if context not in methods:
-                    raise ValueError("multiprocessing_context option should specify a valid start method in "
-                                     f"{methods}, but got multiprocessing_context={context!r}")
+                    raise ValueError(
+                        "multiprocessing_context option should specify a valid start method in "
+                        f"{methods}, but got multiprocessing_context={context!r}"
+                    )
                 context = multiprocessing.get_context(context)
             if not isinstance(context, multiprocessing.context.BaseContext):
-                raise TypeError("multiprocessing_context option should be a valid context object or a string "
-                                f"specifying the start method, but got multiprocessing_context={context}")
+                raise TypeError(
+                    "multiprocessing_context option should be a valid context object or a string "
+                    f"specifying the start method, but got multiprocessing_context={context}"
+                )
         self._context = context
 
     @property
@@ -180,7 +191,8 @@ class DataLoader(Generic[T_co]):
             warnings.warn(
                 f"This DataLoader will create {self.num_workers} worker processes in total. Our suggested max number "
                 f"of worker in current system is {usable}: more of them only take turns, and may be slower.",
-                stacklevel=3)
+                stacklevel=3,
+            )
 
 
 class BatchIterator:
@@ -193,8 +205,11 @@ class BatchIterator:
         batched = loader.batch_sampler is not None
         self._fetcher_arguments = (loader.dataset, batched, loader.collate_fn, loader.drop_last)
         if loader.pin_memory:
-            warnings.warn("'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
-                          "won't be used.", stacklevel=3)
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
+                "won't be used.",
+                stacklevel=3,
+            )
         self._start(loader)
 
     def _begin(self, loader: DataLoader) -> None:
@@ -218,7 +233,9 @@ class BatchIterator:
             warnings.warn(
                 f"Length of IterableDataset {self._dataset} was reported to be {self._reported_length}(when accessing "
                 f"len(dataloader)), but {self._yielded} samples have been fetched. With several workers, let each of "
-                "them iterate over its own share: see get_worker_info().", stacklevel=2)
+                "them iterate over its own share: see get_worker_info().",
+                stacklevel=2,
+            )
         return data
 
     def _next(self) -> Any:

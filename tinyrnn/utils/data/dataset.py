@@ -1,4 +1,5 @@
 """Datasets: by index (Dataset) or as a stream (IterableDataset), and what is made of them."""
+
 from __future__ import annotations
 
 import bisect
@@ -22,7 +23,8 @@ class Dataset(Generic[T_co]):
 
     def __getitem__(self, index) -> T_co:
         raise NotImplementedError(
-            f"Subclasses of Dataset should implement __getitem__. {type(self).__name__} does not.")
+            f"Subclasses of Dataset should implement __getitem__. {type(self).__name__} does not."
+        )
 
     def __add__(self, other: Dataset) -> ConcatDataset:
         return ConcatDataset([self, other])
@@ -80,7 +82,8 @@ class ConcatDataset(Dataset[T_co]):
         if idx < 0:
             if -idx > len(self):
                 raise ValueError(
-                    f"absolute value of index should not exceed dataset length: got {idx} for {len(self)} samples")
+                    f"absolute value of index should not exceed dataset length: got {idx} for {len(self)} samples"
+                )
             idx += len(self)
         part = bisect.bisect_right(self.cumulative_sizes, idx)
         return self.datasets[part][idx - (self.cumulative_sizes[part - 1] if part else 0)]
@@ -115,7 +118,8 @@ class Subset(Dataset[T_co]):
                 f"{cls.__name__} overrides __getitem__ but not __getitems__, which a DataLoader calls for a batch. "
                 "Define it too:\n\n"
                 "def __getitems__(self, indices):\n"
-                "    return [self.__getitem__(idx) for idx in indices]")
+                "    return [self.__getitem__(idx) for idx in indices]"
+            )
         self.dataset = dataset
         self.indices = indices
 
@@ -153,15 +157,19 @@ def random_split(
         for i, part in enumerate(parts):
             if part == 0:
                 warnings.warn(
-                    f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2)
+                    f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2
+                )
     else:
         parts = list(lengths)  # type: ignore[arg-type]
     if sum(parts) != size:
-        raise ValueError("Sum of input lengths does not equal the length of the input dataset! "
-                         f"random_split() got lengths {list(lengths)} for {size} samples")
+        raise ValueError(
+            "Sum of input lengths does not equal the length of the input dataset! "
+            f"random_split() got lengths {list(lengths)} for {size} samples"
+        )
     if not all(hasattr(part, "__index__") for part in parts):
         raise TypeError(
-            f"random_split(): lengths should be integers, or fractions that sum up to 1; got {list(lengths)}")
+            f"random_split(): lengths should be integers, or fractions that sum up to 1; got {list(lengths)}"
+        )
     order = stream(generator, "random_split").permutation(size).tolist()
     ends = itertools.accumulate(parts)
     return [Subset(dataset, order[end - part : end]) for end, part in zip(ends, parts, strict=True)]

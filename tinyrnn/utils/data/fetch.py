@@ -1,4 +1,5 @@
 """From indices to a batch: the part of loading that runs in the program, or in each worker process."""
+
 from __future__ import annotations
 
 import itertools

@@ -4,6 +4,7 @@ Each worker has a pipe for tasks and a pipe for answers, and answers its tasks o
 out in turn and collects the answers in that order, so the batches come as one process would make them.  In the program
 there are no threads and no locks, so it can be forked at any time; and a worker that is killed harms no other.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -72,8 +73,15 @@ class Failure:
 
 
 # ------------------------------------------------------------------------------------------ in the worker
-def work(number: int, of: int, base_seed: int, init: Callable[[int], None] | None, fetcher_arguments: tuple,
-         tasks: Any, answers: Any) -> None:
+def work(
+    number: int,
+    of: int,
+    base_seed: int,
+    init: Callable[[int], None] | None,
+    fetcher_arguments: tuple,
+    tasks: Any,
+    answers: Any,
+) -> None:
     """A worker's life: answer every task with a batch, an Exhausted or a Failure."""
     # Ctrl-C is the program's business.  (A handler, because "ignore" would be inherited by programs started from here.)
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -170,8 +178,10 @@ class _Worker:
         self.process.join(PATIENCE)
         code = self.process.exitcode or 0
         how = f"killed by signal: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
-        return (f"DataLoader worker (pid(s) {self.process.pid}) exited unexpectedly ({how}). "
-                "With num_workers=0 the error shows where it happens.")
+        return (
+            f"DataLoader worker (pid(s) {self.process.pid}) exited unexpectedly ({how}). "
+            "With num_workers=0 the error shows where it happens."
+        )
 
 
 def _stop_all(workers: list[_Worker], program: int) -> None:
@@ -205,8 +215,10 @@ class WorkersIterator(BatchIterator):
 
     def _start(self, loader: DataLoader) -> None:
         if not loader.prefetch_factor:
-            raise AssertionError("prefetch_factor must be greater than 0 for loading with workers (num_workers > 0), "
-                                 f"got {loader.prefetch_factor}")
+            raise AssertionError(
+                "prefetch_factor must be greater than 0 for loading with workers (num_workers > 0), "
+                f"got {loader.prefetch_factor}"
+            )
         self._prefetch = loader.prefetch_factor
         self._timeout, self._in_order, self._persistent = loader.timeout, loader.in_order, loader.persistent_workers
         context = loader.multiprocessing_context or _default_context()
@@ -215,8 +227,16 @@ class WorkersIterator(BatchIterator):
         self._stop = weakref.finalize(self, _stop_all, self._workers, os.getpid())
         try:
             for number in range(loader.num_workers):
-                self._workers.append(_Worker(context, number, loader.num_workers, self._base_seed,
-                                             loader.worker_init_fn, self._fetcher_arguments))
+                self._workers.append(
+                    _Worker(
+                        context,
+                        number,
+                        loader.num_workers,
+                        self._base_seed,
+                        loader.worker_init_fn,
+                        self._fetcher_arguments,
+                    )
+                )
             # The sampler is asked a second time, as torch does: it may draw numbers each time.
             self._begin(loader)
             self._deal()
@@ -267,8 +287,10 @@ class WorkersIterator(BatchIterator):
     def _receive(self) -> tuple[_Worker, Any]:
         """The next answer, and whose it is."""
         if not self.alive:
-            raise RuntimeError("DataLoader: these workers were stopped, since one of them died or the program was "
-                               "interrupted while it waited for them; call iter() on the DataLoader again")
+            raise RuntimeError(
+                "DataLoader: these workers were stopped, since one of them died or the program was "
+                "interrupted while it waited for them; call iter() on the DataLoader again"
+            )
         try:
             worker = self._first_done()
             answer = worker.read()

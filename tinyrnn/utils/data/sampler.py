@@ -1,4 +1,5 @@
 """In which order the samples of a dataset are read."""
+
 from __future__ import annotations
 
 import itertools
@@ -61,8 +62,13 @@ class RandomSampler(Sampler[int]):
     what else is drawn meanwhile does not change the order.
     """
 
-    def __init__(self, data_source: Sized, replacement: bool = False, num_samples: int | None = None,
-                 generator: Generator | None = None) -> None:
+    def __init__(
+        self,
+        data_source: Sized,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
         self.data_source = data_source
         self.replacement = replacement
         self._num_samples = num_samples
@@ -111,14 +117,16 @@ class SubsetRandomSampler(Sampler[Any]):
 class WeightedRandomSampler(Sampler[int]):
     """`num_samples` indices, index i with a probability proportional to `weights[i]`."""
 
-    def __init__(self, weights: Sequence[float], num_samples: int, replacement: bool = True,
-                 generator: Generator | None = None) -> None:
+    def __init__(
+        self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: Generator | None = None
+    ) -> None:
         _check_count("num_samples", num_samples)
         _check_bool("replacement", replacement)
         self.weights = tinyrnn.as_tensor(weights, dtype=tinyrnn.float64)
         if self.weights.ndim != 1:
             raise ValueError(
-                f"weights should be a 1d sequence but given weights have shape {tuple(self.weights.shape)}")
+                f"weights should be a 1d sequence but given weights have shape {tuple(self.weights.shape)}"
+            )
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = generator

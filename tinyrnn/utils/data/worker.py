@@ -1,4 +1,5 @@
 """What a worker process of a DataLoader knows of itself."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
