@@ -134,6 +134,11 @@ def logsigmoid(x):
     return where(x < 0.0, x, 0.0 * x) - log1p(exp(-absolute(x)))
 
 
+def logsigmoid_gradient(x, out, g):
+    """For all x, where the derivation of the formula has no value at zero and at infinity."""
+    return (g * sigmoid(-x),)
+
+
 def clamp(x, *, min, max):
     above = where(x < min, min, x)
     return where(above > max, max, above)
@@ -170,6 +175,7 @@ UNARY = {
     )
 }
 UNARY["abs"] = Formula(absolute)
+UNARY["logsigmoid"] = Formula(logsigmoid, logsigmoid_gradient)
 
 BINARY = {f.__name__: Formula(f) for f in (maximum, minimum)}
 

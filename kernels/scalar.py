@@ -191,7 +191,11 @@ def emit(op: str, *args):
     if all(v.op == "constant" for v in values):
         try:
             return tape.constant(PRIMITIVES[op].compute(*(v.value for v in values)))
-        except (ArithmeticError, ValueError, TypeError):  # log(0), 1 / 0, a complex root: for the kernel, as IEEE has it
+        except (
+            ArithmeticError,
+            ValueError,
+            TypeError,
+        ):  # log(0), 1 / 0, a complex root: for the kernel, as IEEE has it
             pass
     is_zero, is_one = ([v.op == "constant" and v.value == k for v in values] for k in (0.0, 1.0))
     # fmt: off

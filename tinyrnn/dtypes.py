@@ -40,6 +40,7 @@ bool = dtype("bool", np.bool_)
 ALL = (uint8, int8, int16, int32, int64, float32, float64, bool)
 _names = {d.name: d for d in ALL}
 _of_numpy = {d.numpy: d for d in ALL}
+_words = dict(zip(_of_numpy, ("Byte", "Char", "Short", "Int", "Long", "Float", "Double", "Bool"), strict=True))
 _default = float32
 
 
@@ -56,6 +57,11 @@ def of(numpy: np.dtype) -> dtype:
         raise TypeError(
             f"no tensor can hold elements of NumPy's type {numpy}; the supported types are: {supported}"
         ) from None
+
+
+def word(numpy: np.dtype) -> str:
+    """How torch's messages call the elements of a type: Float, Double, Long ..."""
+    return _words[numpy]
 
 
 def get_default_dtype() -> dtype:

@@ -93,7 +93,7 @@ def namespace(name: str, module: Any) -> ModuleType:
 
     def lookup(attribute: str) -> Any:
         part = f"{name}.{attribute}"
-        value = (part in MODULES and _submodule(part)) or getattr(module, attribute, NOTHING)
+        value: Any = (part in MODULES and _submodule(part)) or getattr(module, attribute, NOTHING)
         if value is NOTHING or (isinstance(value, ModuleType) and part not in MODULES):  # or a module of the engine's
             raise AttributeError(missing(part), name=attribute, obj=face)
         if part in MODULES:  # an object of switches (backends.cudnn) serves as well as a module

@@ -3,7 +3,8 @@
     softmax(x), log_softmax(x)                      (R, C) -> (R, C), and their backwards from the result
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
                                                     (R,) in float64: large scores leave float32 no digits for it
-    layer_norm(x, weight, bias, eps)                (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,)
+    layer_norm(x, weight, bias, eps)                (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
+                                                    both in float64
 
 Absent weights are arrays of size zero.
 """
@@ -173,7 +174,7 @@ def layer_norm(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
     out = np.empty_like(x)
-    mean, rstd = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0], x.dtype)
+    mean, rstd = np.empty(x.shape[0]), np.empty(x.shape[0])
     _layer_norm(x, weight, bias, eps, out, mean, rstd)
     return out, mean, rstd
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import random
+from ..ops import elementwise
 from ..ops.common import Op, expect_tensor, run
-from ..ops.elementwise import elu, gelu, leaky_relu, logsigmoid, sigmoid, silu, softplus, tanh
-from ..ops.elementwise import relu as _relu
+from ..ops.elementwise import gelu, logsigmoid, sigmoid, softplus, tanh
 from ..ops.index import embedding, one_hot, pad
 from ..ops.linear import linear
 from ..ops.losses import (
@@ -58,9 +59,31 @@ __all__ = [
 ]
 
 
+def in_place(function: Callable, input: Any, *numbers: float) -> Any:
+    """function(input), written into `input`; what its derivative needs of the old content is kept in a copy."""
+    check_writable(expect_tensor(input, function.__name__), False)
+    return write(input, function(input.clone() if input.requires_grad else input, *numbers))
+
+
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(input, 0)."""
-    return input.relu_() if inplace else _relu(input)
+    return in_place(elementwise.relu, input) if inplace else elementwise.relu(input)
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    """input where it is positive, negative_slope * input elsewhere."""
+    leaky = elementwise.leaky_relu
+    return in_place(leaky, input, negative_slope) if inplace else leaky(input, negative_slope)
+
+
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+    """input where it is positive, alpha * (e ** input - 1) elsewhere."""
+    return in_place(elementwise.elu, input, alpha) if inplace else elementwise.elu(input, alpha)
+
+
+def silu(input: Any, inplace: bool = False) -> Any:
+    """input * sigmoid(input)."""
+    return in_place(elementwise.silu, input) if inplace else elementwise.silu(input)
 
 
 def implicit_dim(input: Any, call: str, stacklevel: int) -> int:
@@ -87,11 +110,31 @@ class Dropout(Op):
 
     @staticmethod
     def forward(x, *, mask):
-        return x * mask, (mask,)
+        with np.errstate(invalid="ignore"):
+            return x * mask, (mask,)
 
     @staticmethod
     def backward(saved, needs, g):
         return g * saved[0]
+
+
+def memory_order(x: np.ndarray) -> list[int]:
+    """The axes of `x`, from the one with the largest steps in memory to the one with the smallest: the order in which
+    torch draws numbers for it.  An axis that was expanded stays where it is.
+    """
+    order = list(range(x.ndim))
+    for k in reversed(range(x.ndim - 1)):
+        at = k
+        for inner in range(k + 1, x.ndim):
+            a, b = order[at], order[inner]
+            if 0 in (x.strides[a], x.strides[b]):
+                continue
+            if x.strides[a] > x.strides[b] or (x.strides[a] == x.strides[b] and x.shape[a] < x.shape[b]):
+                break
+            if x.strides[a] < x.strides[b] or x.shape[a] > x.shape[b]:
+                order[at], order[inner] = b, a
+                at = inner
+    return order
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -104,14 +147,12 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     x = expect_tensor(input, "dropout").array
     if not training or p == 0.0 or x.size == 0:
         return input
-    if x.dtype.kind != "f":
-        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype} (dropout())")
     if p == 1.0:
         mask = np.zeros_like(x)
+    elif x.dtype.kind != "f":
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype} (dropout())")
     else:
-        order = np.argsort(
-            [-stride for stride in x.strides], kind="stable"
-        )  # drawn in the order of x's memory, as torch does
+        order = memory_order(x)
         drawn = random.default_generator.bernoulli(tuple(x.shape[i] for i in order), 1.0 - p)
         mask = (drawn.astype(x.dtype) / x.dtype.type(1.0 - p)).transpose(np.argsort(order))
     if inplace:

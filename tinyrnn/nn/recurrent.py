@@ -6,9 +6,12 @@ All are one class, `Recurrent`, with a cell of tinyrnn.kernels.cells.  The built
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from ..kernels import cells
 from ..kernels.cells import Cell
@@ -23,7 +26,64 @@ from .parameter import Parameter
 from .utils.rnn import PackedSequence, pack_steps, unpack_steps
 
 
-class Recurrent(Module):
+class _Weighted(Module):
+    """What layers and single steps share: the parameters of a cell, by name, and their checks."""
+
+    cell: Cell
+    hidden_size: int
+    bias: bool
+
+    def _make(self, suffix: str, width: int, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Make the parameters of one layer and direction, for `width` inputs; returns their names and shapes."""
+        rows, hidden = len(self.cell.gates) * self.hidden_size, self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {f"weight_ih{suffix}": (rows, width), f"weight_hh{suffix}": (rows, hidden)}
+        if self.bias:
+            shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
+        shapes |= {f"{vector}{suffix}": (hidden,) for vector in self.cell.vectors}
+        for name, shape in shapes.items():
+            setattr(self, name, Parameter(create.empty(shape, **options)))
+        return shapes
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1 / sqrt(hidden_size)."""
+        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
+        for weight in self.parameters():
+            init.uniform_(weight, -bound, bound)
+
+    def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any) -> list[Any]:
+        """Weights, biases (None if there are none) and vectors.  They may have been replaced: all are checked."""
+        found: list[Any] = []
+        for name, shape in shapes.items():
+            weight = self._parameters.get(name)
+            if weight is None:
+                weight = getattr(self, name)
+            if not isinstance(weight, Tensor):
+                raise TypeError(f"{type(self).__name__}: {name} must be a Tensor, not {type(weight).__name__}")
+            if weight.array.shape != shape or weight.array.dtype != dtype:
+                raise RuntimeError(
+                    f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
+                    f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
+                )
+            found.append(weight)
+        return found if self.bias else [*found[:2], None, None, *found[2:]]
+
+    def _states(self, hx: Any, dtype: Any) -> tuple[Tensor, ...]:
+        """The states in `hx`: one tensor, or a tuple or list with one for each state of the cell."""
+        name, count = type(self).__name__, len(self.cell.states)
+        given = (hx,) if count == 1 else hx
+        if not isinstance(given, (tuple, list)) or len(given) != count or not all(isinstance(h, Tensor) for h in given):
+            got = type(hx).__name__
+            if isinstance(hx, (tuple, list)):
+                got += f" of ({', '.join(type(h).__name__ for h in hx)})"
+            expected = "a tensor" if count == 1 else f"a tuple of {count} tensors"
+            raise TypeError(f"{name}: hx must be {expected}, got {got}")
+        for h in given:
+            if h.array.dtype != dtype:
+                raise RuntimeError(f"{name}: hx has dtype {h.dtype}, but the input and the weights have torch.{dtype}")
+        return tuple(given)
+
+
+class Recurrent(_Weighted):
     """A cell over a sequence, in any number of layers and in one or two directions.
 
     Shapes, with D = 2 directions if bidirectional, else 1, L = num_layers and H = hidden_size:
@@ -43,7 +103,6 @@ class Recurrent(Module):
 
     def __init__(
         self,
-        cell: Cell,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -55,55 +114,43 @@ class Recurrent(Module):
         dtype: Any = None,
     ):
         super().__init__()
-        name = type(self).__name__
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
+        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(
-                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed, "
+                f"got {dropout!r}"
             )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
-                "expects num_layers greater "
-                f"than 1, but got dropout={dropout} and num_layers={num_layers}",
-                stacklevel=3,
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+                stacklevel=2,
             )
+        for what, value in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{what} should be of type bool, got: {type(value).__name__}")
         for what, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if not isinstance(value, int):
-                raise TypeError(f"{what} should be of type int, got: {type(value).__name__} ({name})")
+                raise TypeError(f"{what} should be of type int, got: {type(value).__name__}")
             if value <= 0:
-                raise ValueError(f"{what} must be greater than zero")
-        self.cell = cell
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
-        rows, options = len(cell.gates) * hidden_size, {"device": device, "dtype": dtype}
-        self._names: list[list[str]] = []  # for each layer and direction: the weights, then the vectors
-        for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
-            for suffix in ("", "_reverse") if bidirectional else ("",):
-                shapes = {
-                    "weight_ih": (rows, width),
-                    "weight_hh": (rows, hidden_size),
-                    "bias_ih": (rows,),
-                    "bias_hh": (rows,),
-                }
-                shapes |= dict.fromkeys(cell.vectors, (hidden_size,))
-                names = [f"{n}_l{layer}{suffix}" for n in shapes]
-                for n, (kind, shape) in zip(names, shapes.items(), strict=True):
-                    if bias or not kind.startswith("bias_"):
-                        setattr(self, n, Parameter(create.empty(shape, **options)))
-                self._names.append(names)
+                raise ValueError(f"{what} must be greater than zero, got {value}")
+        directions = ("", "_reverse") if bidirectional else ("",)
+        self._shapes = [
+            self._make(
+                f"_l{layer}{direction}",
+                hidden_size * len(directions) if layer else input_size,
+                {"device": device, "dtype": dtype},
+            )
+            for layer in range(num_layers)
+            for direction in directions
+        ]
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform in +-1 / sqrt(hidden_size)."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for weight in self.parameters():
-            init.uniform_(weight, -bound, bound)
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
-        return [[getattr(self, n) for n in names if hasattr(self, n)] for names in self._names]
+        return [[getattr(self, name) for name in shapes] for shapes in self._shapes]
 
     def flatten_parameters(self) -> None:
         """Accepted and without effect: the kernels take the parameters as they lie in memory."""
@@ -117,118 +164,111 @@ class Recurrent(Module):
         return text + (f", bidirectional={self.bidirectional}" if self.bidirectional else "")
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
+        name, dtype = type(self).__name__, getattr(self, next(iter(self._shapes[0]))).array.dtype
         sizes: Any = None
-        output: Any
         sorted_indices = unsorted_indices = None
         if packed := isinstance(input, PackedSequence):
             data, batch_sizes, sorted_indices, unsorted_indices = input
-            sizes = batch_sizes.array
-            self._check_type(data)
-            self._check_width(data)
-            x, batch, batched = unpack_steps(data, sizes), int(sizes[0]), True
+            if data.dim() != 2:
+                raise RuntimeError(f"input must have 2 dimensions, got {data.dim()} (in a PackedSequence for {name})")
+            self._check(data, dtype)
+            x, sizes, batched = data, _batch_sizes(name, batch_sizes, len(data.array)), True
         else:
-            ndim = input.dim()
-            if ndim not in (2, 3):
-                raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {ndim}D tensor instead")
-            self._check_type(input)
-            self._check_width(input)
-            batched = ndim == 3
+            if input.dim() not in (2, 3):
+                raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
+            self._check(input, dtype)
+            batched = input.dim() == 3
             x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
-            steps, batch = x.array.shape[:2]
-            if steps == 0:
+            if len(x.array) == 0:
                 raise RuntimeError(
-                    f"Expected sequence length to be larger than 0 in RNN ({type(self).__name__} got an input of shape "
+                    f"Expected sequence length to be larger than 0 in RNN ({name} got an input of shape "
                     f"{list(input.array.shape)})"
                 )
-        first = self._initial(hx, batch, batched, sorted_indices)
-        last: list[tuple] = []
         directions = 2 if self.bidirectional else 1
+        batch = int(sizes[0]) if packed else x.array.shape[1]
+        initial = self._initial(hx, batch, batched, sorted_indices, dtype)
+        last: list[tuple] = []
         for layer in range(self.num_layers):
+            if layer and self.dropout:
+                x = F.dropout(x, self.dropout, self.training)
+            steps = unpack_steps(x, sizes) if packed else x
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
-                weights = [
-                    self._parameters.get(n) if n in self._parameters else getattr(self, n, None) for n in self._names[k]
-                ]
+                weights = self._weights(self._shapes[k], dtype)
                 out, states = recurrence(
-                    self.cell, x, first[k], tuple(weights[:4]), tuple(weights[4:]), sizes, k % directions == 1
+                    self.cell, steps, initial[k], tuple(weights[:4]), tuple(weights[4:]), sizes, k % directions == 1
                 )
                 outputs.append(out)
                 last.append(states)
-            x = outputs[0] if directions == 1 else cat(outputs, 2)
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
+            steps = outputs[0] if directions == 1 else cat(outputs, 2)
+            x = pack_steps(steps, sizes) if packed else steps
         final = tuple(s[0].unsqueeze(0) if len(s) == 1 else stack(s) for s in zip(*last, strict=True))
+        output: Any = x
         if packed:
-            output = PackedSequence(pack_steps(x, sizes), batch_sizes, sorted_indices, unsorted_indices)
-            if unsorted_indices is not None:
-                final = tuple(s.index_select(1, unsorted_indices) for s in final)
-        elif batched:
-            output = x.transpose(0, 1) if self.batch_first else x
-        else:
+            output = PackedSequence(x, batch_sizes, sorted_indices, unsorted_indices)
+            final = tuple(self.permute_hidden(s, unsorted_indices) for s in final)
+        elif not batched:
             output, final = x.squeeze(1), tuple(s.squeeze(1) for s in final)
+        elif self.batch_first:
+            output = x.transpose(0, 1)
         return output, final if len(final) > 1 else final[0]
 
-    def _check_type(self, input: Tensor) -> None:
-        weight = getattr(self, self._names[0][0])
-        if input.array.dtype != weight.array.dtype:
+    def _check(self, input: Tensor, dtype: Any) -> None:
+        name = type(self).__name__
+        if input.array.dtype != dtype:
             raise ValueError(
-                f"{type(self).__name__} input dtype ({input.dtype}) does not match weight dtype "
-                f"({weight.dtype}). Convert input: "
-                f"input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+                f"{name} input dtype ({input.dtype}) does not match weight dtype (torch.{dtype}). Convert input: "
+                f"input.to(torch.{dtype}), or convert model: model.to({input.dtype})"
             )
-
-    def _check_width(self, input: Tensor) -> None:
         if input.array.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.array.shape[-1]} "
-                f"({type(self).__name__} got an input of shape {list(input.array.shape)})"
+                f"({name} got an input of shape {list(input.array.shape)})"
             )
 
-    def _initial(self, hx: Any, batch: int, batched: bool, order: Tensor | None) -> list[tuple]:
+    def _initial(self, hx: Any, batch: int, batched: bool, order: Tensor | None, dtype: Any) -> list[tuple]:
         """The initial states of each layer and direction, checked; None where they are zero."""
-        name, count, states = type(self).__name__, len(self._names), len(self.cell.states)
+        count, states = len(self._shapes), len(self.cell.states)
         if hx is None:
             return [(None,) * states] * count
-        given = (hx,) if states == 1 else tuple(hx) if isinstance(hx, (tuple, list)) else None
-        if given is None or len(given) != states or not all(isinstance(h, Tensor) for h in given):
-            got = type(hx).__name__ + (
-                f" of {', '.join(type(h).__name__ for h in hx)}" if isinstance(hx, (tuple, list)) else ""
-            )
-            raise TypeError(
-                f"{name}: hx must be {'a tensor' if states == 1 else f'a tuple of {states} tensors'}, got {got}"
-            )
+        given = self._states(hx, dtype)
         ndim, shape = (3, (count, batch, self.hidden_size)) if batched else (2, (count, self.hidden_size))
+        if any(h.array.ndim != ndim for h in given):
+            got = ", ".join(f"{h.array.ndim}-D" for h in given)
+            raise RuntimeError(
+                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, {'hx' if states == 1 else 'hx and cx'} "
+                f"should also be {ndim}-D but got {got if states == 1 else f'({got})'} tensor{'s' * (states > 1)} "
+                f"({type(self).__name__})"
+            )
         for k, h in enumerate(given):
-            if h.array.ndim != ndim:
-                kind = f"For {'batched 3-D' if batched else 'unbatched 2-D'} input"
-                raise RuntimeError(
-                    f"{kind}, hx should also be {ndim}-D but got {h.array.ndim}-D tensor"
-                    if states == 1
-                    else f"{kind}, hx and cx should also be {ndim}-D but got "
-                    f"({', '.join(f'{s.array.ndim}-D' for s in given)}) tensors"
-                )
             if h.array.shape != shape:
-                which = "hidden" if states == 1 else f"hidden[{k}]"
-                raise RuntimeError(f"Expected {which} size {shape}, got {list(h.array.shape)}")
-            if h.array.dtype != getattr(self, self._names[0][0]).array.dtype:
                 raise RuntimeError(
-                    f"{name}: hx has dtype {h.dtype}, but the weights have {getattr(self, self._names[0][0]).dtype}"
+                    f"Expected {'hidden' if states == 1 else f'hidden[{k}]'} size {shape}, got {list(h.array.shape)} "
+                    f"({type(self).__name__}: layers times directions, {'batch, ' * batched}hidden size)"
                 )
         if not batched:
             given = tuple(h.unsqueeze(1) for h in given)
-        if order is not None:
-            given = tuple(h.index_select(1, order) for h in given)
+        given = tuple(self.permute_hidden(h, order) for h in given)
         return [tuple(h[k] for h in given) for k in range(count)]
 
     def permute_hidden(self, hx: Any, permutation: Tensor | None) -> Any:
         """The states with their batch in another order."""
         if permutation is None:
             return hx
-        return (
-            hx.index_select(1, permutation)
-            if isinstance(hx, Tensor)
-            else tuple(h.index_select(1, permutation) for h in hx)
+        if isinstance(hx, Tensor):
+            return hx.index_select(1, permutation)
+        return tuple(h.index_select(1, permutation) for h in hx)
+
+
+def _batch_sizes(name: str, batch_sizes: Tensor, rows: int) -> np.ndarray:
+    """The batch sizes of a PackedSequence with `rows` rows of data.  They steer loops over memory: they are checked."""
+    sizes = np.ascontiguousarray(batch_sizes.array, np.int64)
+    if sizes.ndim != 1 or not sizes.size or np.any(np.diff(sizes) > 0) or sizes[-1] < 1 or sizes.sum() != rows:
+        raise RuntimeError(
+            f"{name}: the batch_sizes of a PackedSequence must be positive, must not increase, and must add up to the "
+            f"{rows} rows of its data, got {sizes.tolist()}"
         )
+    return sizes
 
 
 MODES = {"RNN_TANH": cells.RNN_TANH, "RNN_RELU": cells.RNN_RELU, "GRU": cells.GRU, "LSTM": cells.LSTM}
@@ -252,108 +292,66 @@ class RNNBase(Recurrent):
         dtype: Any = None,
     ):
         if mode not in MODES:
-            raise ValueError("Unrecognized RNN mode: " + str(mode))
+            raise ValueError(f"Unrecognized RNN mode: {mode}")
+        self.mode, self.proj_size = mode, proj_size
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
         if proj_size:
             raise NotImplementedError(
                 f"{type(self).__name__}(proj_size={proj_size}): projections of the hidden state are not supported"
             )
-        super().__init__(
-            MODES[mode], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
-        self.mode, self.proj_size = mode, proj_size
+
+    @property
+    def cell(self) -> Cell:  # type: ignore[override]
+        return MODES[self.mode]
 
 
 class RNN(RNNBase):
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu (Elman 1990): see Recurrent."""
+    """RNN(input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True, batch_first=False, dropout=0.0,
+    bidirectional=False, device=None, dtype=None)
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ):
+    h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu (Elman 1990): see Recurrent.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        if len(args) > 3:
+            nonlinearity, args = args[3], (*args[:3], *args[4:])
+        else:
+            nonlinearity = kwargs.pop("nonlinearity", "tanh")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        super().__init__(
-            f"RNN_{nonlinearity.upper()}",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-        )
+        super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
         self.nonlinearity = nonlinearity
 
 
 class GRU(RNNBase):
-    """Gated recurrent unit, gates in the order r, z, n (Cho et al. 2014, reset after the product): see Recurrent."""
+    """GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+    device=None, dtype=None)
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ):
-        super().__init__(
-            "GRU",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-        )
+    Gated recurrent unit, gates in the order r, z, n (Cho et al. 2014, reset after the product): see Recurrent.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        super().__init__("GRU", *args, **kwargs)
 
 
 class LSTM(RNNBase):
-    """Long short-term memory, gates in the order i, f, g, o (Hochreiter and Schmidhuber 1997): see Recurrent."""
+    """LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+    proj_size=0, device=None, dtype=None)
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
-    ):
-        super().__init__(
-            "LSTM",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-        )
+    Long short-term memory, gates in the order i, f, g, o (Hochreiter and Schmidhuber 1997): see Recurrent.
+    `proj_size` other than 0 raises NotImplementedError.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__("LSTM", *args, **kwargs)
 
 
 def cell(step: Callable) -> type[Recurrent]:
@@ -365,102 +363,86 @@ def cell(step: Callable) -> type[Recurrent]:
             return (1 - f) * h + f * torch.tanh(x_n + f * h_n)
 
         layer = mgu(32, 64, num_layers=2, bidirectional=True)
+        output, h = layer(x)
 
-    A positional parameter is the pre-activation of a gate, W_ih x + b_ih + W_hh h + b_hh; a pair x_name, h_name
-    stands for the
-    two halves of that sum.  The first result is the hidden state; further results are further states, which come in
-    as the
-    last parameters; a parameter h is the hidden state of the step before.  Keyword-only parameters are learned
-    vectors, one
-    element for each hidden unit.  The fused forward and backward kernels are derived from the function when the
-    layer first runs.
+    The step is about one hidden unit, and its parameters say what the layer consists of:
+
+    f            a gate: its value is W_ih x + b_ih + W_hh h + b_hh, with weights of its own; any name will do
+    x_n, h_n     a gate in two halves, W_ih x + b_ih and W_hh h + b_hh, for a step that treats them differently
+    h            the hidden state of the step before
+    c, at last   a further state: the step returns (h, c), and takes the old c as its last positional parameter;
+                 likewise for more states, in the same order
+    *, p         a learned vector (keyword-only): a number for each hidden unit, a peephole weight, say
+
+    The step may use numbers, + - * / **, abs, comparisons, torch.where, and torch's sigmoid, tanh, relu, exp, log, sqrt
+    and other functions of one number.  It is called once, on symbols, when the layer class is made; from what it did
+    to them the fused kernels for forward and backward are derived.  So it must not branch on a value (use
+    torch.where), and numbers that it reads from outside are those of that moment.  `layer.cell` shows what was found.
 
     The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout and bidirectional: see Recurrent.
 
-    Raises TypeError, naming the line, for a step that cannot be derived: one that branches on a value, or calls
-    something else than arithmetic and the functions of the table (tinyrnn.kernels.scalar).
+    Raises TypeError, naming the line, for a step that cannot be derived.
     """
-    derived = Cell(step)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ):
-        Recurrent.__init__(
-            self, derived, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
-
     members = {
-        "__init__": __init__,
-        "__doc__": step.__doc__ or f"The recurrent cell {step.__name__}: see Recurrent.",
+        "__doc__": step.__doc__ or f"The recurrent cell {getattr(step, '__name__', step)}: see Recurrent.",
         "__module__": step.__module__,
         "__qualname__": step.__qualname__,
+        "cell": Cell(step),
         "step": staticmethod(step),
     }
     return type(step.__name__, (Recurrent,), members)
 
 
-class RecurrentCell(Module):
+class RecurrentCell(_Weighted):
     """One step of a cell: input (B, input_size) or (input_size,), states (B, H) or (H,), zeros if None."""
 
-    def __init__(
-        self, cell: Cell, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__()
-        self.cell, self.input_size, self.hidden_size, self.bias = cell, input_size, hidden_size, bias
-        rows, options = len(cell.gates) * hidden_size, {"device": device, "dtype": dtype}
-        self.weight_ih = Parameter(create.empty(rows, input_size, **options))
-        self.weight_hh = Parameter(create.empty(rows, hidden_size, **options))
-        for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(create.empty(rows, **options)) if bias else None)
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self._shapes = self._make("", input_size, {"device": device, "dtype": dtype})
+        if not bias:
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Uniform in +-1 / sqrt(hidden_size)."""
-        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
-        for weight in self.parameters():
-            init.uniform_(weight, -bound, bound)
-
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        name, ndim, states = type(self).__name__, input.dim(), len(self.cell.states)
-        if ndim not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {ndim}D instead")
+        name, states = type(self).__name__, len(self.cell.states)
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         if input.array.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input has inconsistent input_size: got {input.array.shape[-1]} expected {self.input_size} ({name})"
             )
-        given = (None,) * states if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        if len(given) != states:
-            raise TypeError(
-                f"{name}: hx must be {'a tensor' if states == 1 else f'a tuple of {states} tensors'}, got {len(given)}"
-            )
-        for h in given:
-            if h is not None and h.array.shape != (*input.array.shape[:-1], self.hidden_size):
-                raise RuntimeError(
-                    f"{name}: expected hx of shape {[*input.array.shape[:-1], self.hidden_size]}, got "
-                    f"{list(h.array.shape)}"
-                )
-            if h is not None and h.array.dtype != self.weight_hh.array.dtype:
-                raise RuntimeError(f"{name}: hx has dtype {h.dtype}, but the weights have {self.weight_hh.dtype}")
-        if input.array.dtype != self.weight_ih.array.dtype:
+        dtype = self.weight_ih.array.dtype
+        if input.array.dtype != dtype:
             raise RuntimeError(
-                f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {self.weight_ih.dtype} ({name})"
+                f"mat1 and mat2 must have the same dtype, but got {input.dtype} and torch.{dtype}: the input and the "
+                f"weights of {name}"
             )
-        x = input.unsqueeze(0) if ndim == 2 else input.unsqueeze(0).unsqueeze(0)
-        first = tuple(h if h is None or ndim == 2 else h.unsqueeze(0) for h in given)
-        _, last = recurrence(self.cell, x, first, (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh))
-        if ndim == 1:
+        batched = input.dim() == 2
+        x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
+        first: tuple = (None,) * states if hx is None else self._states(hx, dtype)
+        for k, h in enumerate(first if hx is not None else ()):
+            if h.dim() not in (1, 2):
+                which = "hidden" if states == 1 else f"hx[{k}]"
+                raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {h.dim()}D instead")
+            if h.array.shape[0] != x.array.shape[1] and (batched or h.dim() == 2):
+                raise RuntimeError(
+                    f"Input batch size {x.array.shape[1]} doesn't match hidden{k} batch size {h.array.shape[0]} ({name})"
+                )
+            if h.array.shape[-1] != self.hidden_size or h.dim() != input.dim():
+                raise RuntimeError(
+                    f"hidden{k} has inconsistent hidden_size: got {h.array.shape[-1]}, expected {self.hidden_size} "
+                    f"({name} got hx of shape {list(h.array.shape)} for an input of shape {list(input.array.shape)})"
+                )
+        if not batched:
+            first = tuple(h if h is None else h.unsqueeze(0) for h in first)
+        weights = self._weights(self._shapes, dtype)
+        _, last = recurrence(self.cell, x, first, tuple(weights[:4]), tuple(weights[4:]))
+        if not batched:
             last = tuple(h.squeeze(0) for h in last)
         return last if states > 1 else last[0]
 
@@ -479,8 +461,12 @@ class RNNCell(RecurrentCell):
     ):
         if nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {nonlinearity}")
-        super().__init__(MODES[f"RNN_{nonlinearity.upper()}"], input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+
+    @property
+    def cell(self) -> Cell:  # type: ignore[override]
+        return MODES[f"RNN_{self.nonlinearity.upper()}"]
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
@@ -489,12 +475,10 @@ class RNNCell(RecurrentCell):
 class GRUCell(RecurrentCell):
     """One step of a GRU: see RecurrentCell."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
-        super().__init__(cells.GRU, input_size, hidden_size, bias, device, dtype)
+    cell = cells.GRU
 
 
 class LSTMCell(RecurrentCell):
     """One step of an LSTM: hx and the result are pairs (h, c); see RecurrentCell."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
-        super().__init__(cells.LSTM, input_size, hidden_size, bias, device, dtype)
+    cell = cells.LSTM

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
 
-from .common import Op, binary, expect_tensor, into, number, run, wrap
+from .. import dtypes
+from .common import Op, TensorBase, binary, cast, check_broadcast, expect_tensor, into, number, operands, run, unsupported, wrap
 
 
 class Add(Op):
@@ -66,13 +68,29 @@ class Neg(Op):
         return -g
 
 
-class Pow(Op):
-    keeps = ((0, 1), (0, 1), (1,))
+def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a ** b.  The exponents that have a function of their own use it, as torch does: -inf ** 0.5 is NaN, not inf."""
+    if a.dtype.kind == "f" and np.ndim(b) == 0:
+        match float(b):
+            case 2.0:
+                return a * a
+            case 0.5:
+                return np.sqrt(a)
+            case -0.5:
+                return 1 / np.sqrt(a)
+            case -1.0:
+                return 1 / a
+    if a.dtype.kind != "f" and np.any(b < 0):  # 1 / a, without its fraction
+        inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0)).astype(a.dtype)
+        return np.where(b < 0, inverse, np.power(a, np.abs(b)))
+    return np.power(a, b)
 
+
+class Pow(Op):
     @staticmethod
     def forward(a, b):
         with np.errstate(all="ignore"):
-            y = np.power(a, b)
+            y = power(a, b)
         return y, (a, b, y)
 
     @staticmethod
@@ -80,19 +98,26 @@ class Pow(Op):
         a, b, y = saved
         da = db = None
         if needs[0]:
-            da = g * np.where(b == 0, 0, b * np.power(a, b - 1)).astype(g.dtype, copy=False)
+            da = g * np.where(b == 0, 0, b * power(a, b - 1)).astype(y.dtype, copy=False)
         if needs[1]:
-            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(g.dtype, copy=False)
+            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(y.dtype, copy=False)
         return da, db
+
+
+def check_divisor(a: np.ndarray, b: np.ndarray, call: str) -> None:
+    """torch's errors for dividing truth values, and integers by zero."""
+    if a.dtype.kind == "b":
+        raise unsupported(call, a.dtype)
+    if a.dtype.kind in "iu" and np.any(b == 0):
+        raise RuntimeError(f"ZeroDivisionError: {call}() of integers by 0")
 
 
 class Remainder(Op):
     """a - b * floor(a / b): the sign is the divisor's."""
 
-    keeps = ((1,), (1,))
-
     @staticmethod
     def forward(a, b):
+        check_divisor(a, b, "remainder")
         with np.errstate(all="ignore"):
             return np.remainder(a, b), (a, b)
 
@@ -103,44 +128,83 @@ class Remainder(Op):
 
 
 class FloorDivide(Op):
-    """floor(a / b), without a gradient."""
+    """floor(a / b), which torch does not differentiate."""
 
     @staticmethod
     def forward(a, b):
-        if a.dtype.kind in "iu" and np.any(b == 0):
-            raise RuntimeError("ZeroDivisionError")
+        check_divisor(a, b, "floor_divide")
         with np.errstate(all="ignore"):
             return np.floor_divide(a, b), ()
 
     @staticmethod
     def backward(saved, needs, g):
-        return None, None
+        raise RuntimeError("derivative for aten::floor_divide is not implemented")
+
+
+class RoundedDiv(Op):
+    """floor(a / b), or the quotient without its fraction: constant between its steps."""
+
+    @staticmethod
+    def forward(a, b, *, mode):
+        check_divisor(a, b, f"div_{mode}")
+        with np.errstate(all="ignore"):
+            if mode == "floor":
+                return np.floor_divide(a, b), ()
+            if a.dtype.kind == "f":
+                return np.trunc(a / b), ()
+            return np.floor_divide(a, b) + ((a % b != 0) & ((a < 0) != (b < 0))), ()
+
+    @staticmethod
+    def backward(saved, needs, g):
+        zero = np.zeros_like(g)
+        return zero, zero
+
+
+def scaled(input: Any, other: Any, alpha: Any, call: str) -> Any:
+    """alpha * other, of the type that input + other has."""
+    x, y = (getattr(v, "array", v) for v in (input, other))
+    dtype = dtypes.promote(x, number(y, call, "other") if y is other else y)
+    alpha = number(alpha, call, "alpha")
+    if isinstance(alpha, bool) and dtype.kind != "b":
+        raise RuntimeError(f"Boolean alpha only supported for Boolean results. ({call}(): the result is {dtype})")
+    if isinstance(alpha, float) and dtype.kind != "f":
+        raise RuntimeError(
+            f"For integral input tensors, argument alpha must not be a floating point number. ({call}(): {alpha})"
+        )
+    if y is other:
+        return other * alpha
+    return mul(cast(other, dtype), bool(alpha) if dtype.kind == "b" else alpha)
 
 
 def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input + alpha * other, with broadcasting and type promotion."""
-    if alpha != 1:
-        other = mul(other, alpha) if not isinstance(other, (int, float)) else other * alpha
+    if alpha is not 1:  # noqa: F632  (True is not 1, and is refused for numbers)
+        other = scaled(input, other, alpha, "add")
     return into(out, binary(Add, input, other, "add"), "add")
+
+
+def refuse_bool(call: str, a: Any, b: Any) -> None:
+    """torch's error for subtracting truth values."""
+    for x in (a, b):
+        if x.array.dtype.kind == "b" if isinstance(x, TensorBase) else isinstance(number(x, call, "other"), bool):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                "mask, use the `~` or `logical_not()` operator instead."
+            )
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input - alpha * other, with broadcasting and type promotion."""
-    if any(getattr(x, "dtype", None) is not None and x.array.dtype.kind == "b" for x in (input, other)) or isinstance(
-        other, bool
-    ):
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
-            "mask, use the `~` or `logical_not()` operator instead."
-        )
-    if alpha != 1:
-        other = mul(other, alpha) if not isinstance(other, (int, float)) else other * alpha
+    refuse_bool("sub", input, other)
+    if alpha is not 1:  # noqa: F632
+        other = scaled(input, other, alpha, "sub")
     return into(out, binary(Sub, input, other, "sub"), "sub")
 
 
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """other - alpha * input."""
-    return binary(Sub, other, input if alpha == 1 else mul(input, alpha), "rsub")
+    refuse_bool("rsub", input, other)
+    return binary(Sub, other, input if alpha is 1 else scaled(other, input, alpha, "rsub"), "rsub")  # noqa: F632
 
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -152,13 +216,12 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     """input / other; integers are divided as floating-point numbers unless `rounding_mode` is 'floor' or 'trunc'."""
     if rounding_mode is None:
         return into(out, binary(Div, input, other, "div", kinds="f"), "div")
-    if rounding_mode == "floor":
-        return into(out, floor_divide(input, other), "div")
-    if rounding_mode == "trunc":
-        quotient = binary(Div, input, other, "div", kinds="f")
-        kind = binary(FloorDivide, input, other, "div").array.dtype
-        return into(out, wrap(np.trunc(quotient.array).astype(kind)), "div")
-    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+    if rounding_mode not in ("floor", "trunc"):
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
+    a, b, x, y = operands(input, other, "div")
+    return into(out, run(RoundedDiv, (a, b), (x, y), mode=rounding_mode), "div")
 
 
 def rdiv(input: Any, other: Any) -> Any:
@@ -188,8 +251,11 @@ def neg(input: Any, *, out: Any = None) -> Any:
 
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent, with broadcasting and type promotion."""
-    if isinstance(exponent, int) and exponent < 0 and getattr(input, "array", np.zeros(0)).dtype.kind in "iu":
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    x, y = (getattr(v, "array", v) for v in (input, exponent))
+    if y is exponent and isinstance(y, int) and y < 0 and x is not input and x.dtype.kind != "f":
+        raise RuntimeError(f"Integers to negative integer powers are not allowed. (pow(): exponent {y})")
+    if x is not input and y is not exponent and x.dtype.kind == y.dtype.kind == "b":
+        raise unsupported("pow", x.dtype)
     return into(out, binary(Pow, input, exponent, "pow", kinds="iuf"), "pow")
 
 
@@ -221,9 +287,23 @@ lt = comparison("lt", np.less, "input < other, element by element.")
 le = comparison("le", np.less_equal, "input <= other, element by element.")
 gt = comparison("gt", np.greater, "input > other, element by element.")
 ge = comparison("ge", np.greater_equal, "input >= other, element by element.")
-logical_and = comparison("logical_and", np.logical_and, "Whether both are not zero.")
-logical_or = comparison("logical_or", np.logical_or, "Whether one is not zero.")
-logical_xor = comparison("logical_xor", np.logical_xor, "Whether exactly one is not zero.")
+
+
+def logical(name: str, ufunc: np.ufunc, doc: str) -> Any:
+    """A comparison that takes no numbers."""
+    compare = comparison(name, ufunc, doc)
+
+    def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        return compare(input, expect_tensor(other, name, "other"), out=out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+logical_and = logical("logical_and", np.logical_and, "Whether both are not zero.")
+logical_or = logical("logical_or", np.logical_or, "Whether one is not zero.")
+logical_xor = logical("logical_xor", np.logical_xor, "Whether exactly one is not zero.")
 
 
 def logical_not(input: Any, *, out: Any = None) -> Any:
@@ -238,9 +318,7 @@ def bitwise(name: str, ufunc: np.ufunc, doc: str) -> Any:
         @staticmethod
         def forward(a, b):
             if a.dtype.kind == "f":
-                raise RuntimeError(
-                    f"\"{name}_cpu\" not implemented for '{'Float' if a.dtype.itemsize == 4 else 'Double'}'"
-                )
+                raise unsupported(name, a.dtype)
             return ufunc(a, b), ()
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -259,7 +337,7 @@ bitwise_xor = bitwise("bitwise_xor", np.bitwise_xor, "input ^ other.")
 def bitwise_not(input: Any, *, out: Any = None) -> Any:
     """~input: of integers the bits, of booleans the truth."""
     if expect_tensor(input, "bitwise_not").array.dtype.kind == "f":
-        raise RuntimeError("bitwise_not(): expected integers or booleans, got floating-point numbers")
+        raise unsupported("bitwise_not", input.array.dtype)
     return into(out, wrap(np.invert(input.array)), "bitwise_not")
 
 
@@ -289,6 +367,10 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
     a, b = expect_tensor(input, "isclose").array, expect_tensor(other, "isclose", "other").array
     if a.dtype != b.dtype:
         raise RuntimeError(f"isclose(): expected two tensors of one dtype, got {input.dtype} and {other.dtype}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if number(value, "isclose", name) < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    check_broadcast(a, b)
     return wrap(np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
@@ -302,52 +384,97 @@ class Rounding(Op):
 
     @staticmethod
     def forward(a, *, ufunc):
-        return (ufunc(a) if a.dtype.kind == "f" or ufunc is np.sign else a.copy()), ()
+        return ufunc(a), ()
 
     @staticmethod
     def backward(saved, needs, g):
         return np.zeros_like(g)
 
 
-def floor(input: Any) -> Any:
-    """The largest integer that is not above each element."""
-    return run(Rounding, (expect_tensor(input, "floor"),), (input.array,), ufunc=np.floor)
+def rounding(name: str, ufunc: np.ufunc, doc: str) -> Any:
+    """A function that is the identity for integers."""
+
+    def function(input: Any, *, out: Any = None) -> Any:
+        a = expect_tensor(input, name).array
+        if a.dtype.kind == "b":
+            raise unsupported(name, a.dtype)
+        return into(out, run(Rounding, (input,), (a,), ufunc=ufunc if a.dtype.kind == "f" else np.copy), name)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
 
 
-def ceil(input: Any) -> Any:
-    """The smallest integer that is not below each element."""
-    return run(Rounding, (expect_tensor(input, "ceil"),), (input.array,), ufunc=np.ceil)
+floor = rounding("floor", np.floor, "The largest integer that is not above each element.")
+ceil = rounding("ceil", np.ceil, "The smallest integer that is not below each element.")
+trunc = rounding("trunc", np.trunc, "Each element without its fraction.")
+to_integer = rounding("round", np.rint, "")
 
 
-def round(input: Any, *, decimals: int = 0) -> Any:
+def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:
     """The nearest integer, the even one of two; or the nearest number with `decimals` decimals."""
-    expect_tensor(input, "round")
-    if decimals:
-        return div(run(Rounding, (input,), (input.array * 10.0**decimals,), ufunc=np.rint), 10.0**decimals)
-    return run(Rounding, (input,), (input.array,), ufunc=np.rint)
+    if decimals == 0:
+        return to_integer(input, out=out)
+    a = expect_tensor(input, "round").array
+    if a.dtype.kind != "f":
+        raise unsupported("round", a.dtype)
+    ten = a.dtype.type(10.0 ** builtins.abs(decimals))
+    there, back = (np.multiply, np.divide) if decimals > 0 else (np.divide, np.multiply)
+    return into(out, run(Rounding, (input,), (a,), ufunc=lambda a: back(np.rint(there(a, ten)), ten)), "round")
 
 
-def trunc(input: Any) -> Any:
-    """Each element without its fraction."""
-    return run(Rounding, (expect_tensor(input, "trunc"),), (input.array,), ufunc=np.trunc)
+def sign(input: Any, *, out: Any = None) -> Any:
+    """-1, 0 or 1; 0 for NaN."""
+    a = expect_tensor(input, "sign").array
+    ufunc = np.copy if a.dtype.kind == "b" else lambda a: np.where(a == a, np.sign(a), a.dtype.type(0))
+    return into(out, run(Rounding, (input,), (a,), ufunc=ufunc), "sign")
 
 
-def sign(input: Any) -> Any:
-    """-1, 0 or 1."""
-    array = expect_tensor(input, "sign").array
-    return wrap(array.copy()) if array.dtype.kind == "b" else run(Rounding, (input,), (array,), ufunc=np.sign)
+def weighted(input: Any, value: Any, call: str, tensor1: Any, tensor2: Any) -> Any:
+    """`value` as a number of the type that the three tensors have together."""
+    kind = dtypes.promote(*(expect_tensor(x, call).array for x in (input, tensor1, tensor2))).kind
+    return number(value, call, "value") if kind == "f" else int(number(value, call, "value"))
 
 
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 * tensor2."""
-    return add(input, mul(mul(tensor1, tensor2), number(value, "addcmul", "value")))
+    value = weighted(input, value, "addcmul", tensor1, tensor2)
+    return into(out, add(input, mul(mul(tensor1, tensor2), value)), "addcmul")
 
 
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 / tensor2."""
-    return add(input, mul(div(tensor1, tensor2), number(value, "addcdiv", "value")))
+    value = weighted(input, value, "addcdiv", tensor1, tensor2)
+    if tensor1.array.dtype.kind != "f" and tensor2.array.dtype.kind != "f":
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a "
+            f"true division of tensor1 and tensor2, got {tensor1.dtype} and {tensor2.dtype}."
+        )
+    return into(out, add(input, mul(div(tensor1, tensor2), value)), "addcdiv")
 
 
-def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """input + weight * (end - input)."""
-    return add(input, mul(sub(end, input), weight))
+class Lerp(Op):
+    """From a to b by the fraction w, exactly b for w = 1."""
+
+    @staticmethod
+    def forward(a, b, w):
+        return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)), (a, b, w)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, b, w = saved
+        return g * (1 - w), g * w, g * (b - a) if needs[2] else None
+
+
+def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
+    """input + weight * (end - input); `weight` is a number or a tensor."""
+    a, b = expect_tensor(input, "lerp").array, expect_tensor(end, "lerp", "end").array
+    third = weight if isinstance(weight, TensorBase) else None
+    w = a.dtype.type(number(weight, "lerp", "weight")) if third is None else third.array
+    for name, x in (("end", b), ("weight", w)):
+        if x.dtype != a.dtype:
+            raise RuntimeError(f"expected dtype {a.dtype} for `{name}` but got dtype {x.dtype}")
+    if a.dtype.kind != "f":
+        raise unsupported("lerp", a.dtype)
+    check_broadcast(a, b, w)
+    return into(out, run(Lerp, (input, end, third), (a, b, w)), "lerp")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..tape import Cast, Op, TensorBase, apply, check_writable, run, wrap, write
+from ..tape import Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, run, wrap, write
 
 Number = (int, float, bool, np.number, np.bool_)
 
@@ -75,7 +76,7 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
     dtype = dtypes.promote(x, y)
     if dtype.kind not in kinds:
         dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
-    x, y = (v.astype(dtype, copy=False) if isinstance(v, np.ndarray) else np.asarray(v, dtype) for v in (x, y))
+    x, y = (np.asarray(v).astype(dtype, copy=False) for v in (x, y))  # an integer that does not fit wraps, as in torch
     check_broadcast(x, y)
     return a if isinstance(a, TensorBase) else None, b if isinstance(b, TensorBase) else None, x, y
 
@@ -97,25 +98,42 @@ def number(x: Any, call: str, argument: str) -> Any:
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
 
 
+def converted(value: Any, dtype: np.dtype, call: str) -> np.ndarray:
+    """A number as a 0-d array of the type that it is written to; torch's RuntimeError if it does not fit."""
+    value = number(value, call, "value")
+    fits = True
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        fits = (limits.min if dtype.kind == "i" else -limits.max) <= value <= limits.max
+        value = int(value) if fits else value
+    elif dtype.kind == "f" and np.isfinite(value):
+        fits = abs(value) <= np.finfo(dtype).max
+    if not fits:
+        raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow ({call}(): {value})")
+    return np.asarray(value).astype(dtype)
+
+
+def unsupported(call: str, dtype: np.dtype) -> NotImplementedError:
+    """torch's error for a function of floating-point numbers that is given others, or the other way round."""
+    return NotImplementedError(f"\"{call}_cpu\" not implemented for '{dtypes.word(dtype)}'")
+
+
 def inplace(function: Any) -> Any:
     """The in-place form of `function`: its result overwrites the first argument, which is returned."""
     name = f"{function.__name__}_"
 
     @functools.wraps(function)
     def overwrite(self, *args, **kwargs):
-        check_writable(self, any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values())))
-        result = function(self, *args, **kwargs)
+        recorded = any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values()))
+        check_writable(self, recorded)
+        result = function(before(self) if recorded or self.requires_grad else self, *args, **kwargs)
         here, there = self.array, result.array
         if there.shape != here.shape:
             raise RuntimeError(
                 f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}"
             )
         if there.dtype != here.dtype and not dtypes.can_cast(result.dtype, self.dtype):
-            kinds = {"f": "Float", "b": "Bool"}
-            raise RuntimeError(
-                f"result type {kinds.get(there.dtype.kind, 'Long')} can't be cast to the desired output type "
-                f"{kinds.get(here.dtype.kind, 'Long')}"
-            )
+            raise cannot_write(there.dtype, here.dtype)
         return write(self, result)
 
     overwrite.__name__ = overwrite.__qualname__ = name
@@ -123,24 +141,56 @@ def inplace(function: Any) -> Any:
     return overwrite
 
 
+def cannot_write(there: np.dtype, here: np.dtype) -> RuntimeError:
+    return RuntimeError(
+        f"result type {dtypes.word(there)} can't be cast to the desired output type {dtypes.word(here)}"
+    )
+
+
+def before(t: Any) -> Any:
+    """A tensor at the same place of the tape as `t`, with a copy of its content: ops may save it and `t` may change."""
+    if not is_grad_enabled():
+        return t
+    copy = wrap(t.array.copy())
+    copy._node, copy._slot, copy._requires = t._node, t._slot, t._requires
+    return copy
+
+
 def into(out: Any, result: Any, call: str) -> Any:
     """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions)."""
     if out is None:
         return result
-    if out.requires_grad or result.requires_grad:
+    expect_tensor(out, call, "out")
+    if is_grad_enabled() and (out.requires_grad or result.requires_grad):
         raise RuntimeError(
             f"{call}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."
         )
     if not dtypes.can_cast(result.dtype, out.dtype):
-        raise RuntimeError(f"{call}(): result type {result.dtype} can't be cast to the desired output type {out.dtype}")
+        raise cannot_write(result.array.dtype, out.array.dtype)
     if out.array.shape != result.array.shape:
         if out.array.size:
-            raise RuntimeError(
-                f"{call}(): out has shape {list(out.array.shape)}, but the result has {list(result.array.shape)}"
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape {list(out.array.shape)}, which "
+                f"does not match the required output shape {list(result.array.shape)}.",
+                stacklevel=3,
             )
         out.array = np.empty(result.array.shape, out.array.dtype)
     return write(out, result)
+
+
+def numpy_names(function: Any) -> Any:
+    """`function` with NumPy's keywords too, as torch takes them: axis for dim and keepdims for keepdim."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if kwargs:
+            for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
+                if theirs in kwargs and ours not in kwargs:
+                    kwargs[ours] = kwargs.pop(theirs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def axis(dim: Any, ndim: int) -> int:
@@ -185,15 +235,19 @@ __all__ = [
     "axes",
     "axis",
     "binary",
+    "before",
     "cast",
     "check_broadcast",
+    "converted",
     "expect_tensor",
     "floating",
     "inplace",
     "into",
     "number",
+    "numpy_names",
     "operands",
     "run",
     "sizes",
+    "unsupported",
     "wrap",
 ]

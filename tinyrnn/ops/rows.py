@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..tape import is_grad_enabled
 from .arithmetic import div, mul, neg
-from .common import Op, axis, cast, expect_tensor, run
+from .common import Op, axis, cast, expect_tensor, run, sizes
 from .create import TYPED
 from .reduce import mean, sum
 
@@ -301,13 +301,18 @@ def nll_loss(
 
 
 # ------------------------------------------------------------------------------------------ layer norm
+def matrix(a: np.ndarray, columns: int) -> np.ndarray:
+    """`a` as a contiguous matrix with so many columns."""
+    return np.ascontiguousarray(a).reshape(a.size // columns if columns else 0, columns)
+
+
 class LayerNorm(Op):
     @staticmethod
     def forward(x, weight, bias, *, columns, eps):
         from ..kernels.cpu import rows
 
         empty = np.empty(0, x.dtype)
-        flat = np.ascontiguousarray(x).reshape(-1, columns)
+        flat = matrix(x, columns)
         w, b = (empty if p is None else np.ascontiguousarray(p).reshape(-1) for p in (weight, bias))
         out, mean, rstd = rows.layer_norm(flat, w, b, eps)
         return out.reshape(x.shape), (x, weight, mean, rstd, columns)
@@ -317,9 +322,9 @@ class LayerNorm(Op):
         from ..kernels.cpu import rows
 
         x, weight, mean, rstd, columns = saved
-        flat = np.ascontiguousarray(x).reshape(-1, columns)
+        flat = matrix(x, columns)
         w = np.empty(0, x.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
-        dx, dw, db = rows.layer_norm_backward(flat, w, mean, rstd, np.ascontiguousarray(g).reshape(-1, columns))
+        dx, dw, db = rows.layer_norm_backward(flat, w, mean, rstd, matrix(g, columns))
         shape = weight.shape if weight is not None else (columns,)
         return dx.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
 
@@ -327,8 +332,14 @@ class LayerNorm(Op):
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
     """(input - mean) / sqrt(variance + eps) * weight + bias over the last dimensions (Ba et al. 2016)."""
     x = expect_tensor(input, "layer_norm").array
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or x.shape[len(x.shape) - len(shape) :] != shape:
+    if not isinstance(normalized_shape, (tuple, list)):
+        raise TypeError(
+            f"layer_norm(): argument 'normalized_shape' must be tuple of ints, not {type(normalized_shape).__name__}"
+        )
+    shape = sizes(normalized_shape, "layer_norm")
+    if not shape:
+        raise RuntimeError(f"Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = {shape}")
+    if x.shape[len(x.shape) - len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, "
             f"{', '.join(map(str, shape))}], but got input of "
@@ -343,7 +354,6 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
             )
         if p is not None and p.array.dtype != x.dtype:
             raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
-    if x.dtype.kind != "f":
-        raise RuntimeError(f"layer_norm(): expected floating-point numbers, got {input.dtype}")
+    expect_floating(input, "layer_norm")
     arrays = (x, *(None if p is None else p.array for p in (weight, bias)))
     return run(LayerNorm, (input, weight, bias), arrays, columns=math.prod(shape), eps=float(eps))

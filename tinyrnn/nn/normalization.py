@@ -1,0 +1,110 @@
+"""Normalisation layers: over the batch, and over the last dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops import create
+from ..ops.normalization import batch_norm, rms_norm
+from . import init
+from .module import Module
+from .parameter import Parameter
+
+
+class BatchNorm1d(Module):
+    """Batch normalisation of (N, C) or (N, C, L) for each of C channels (Ioffe and Szegedy 2015).
+
+    In training with the batch's statistics, which the running ones follow by `momentum` (None: their plain average);
+    in evaluation with the running ones.
+    """
+
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__()
+        options = {"device": device, "dtype": dtype}
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        for name in ("weight", "bias"):
+            self.register_parameter(name, Parameter(create.empty(num_features, **options)) if affine else None)
+        for name, make in (("running_mean", create.zeros), ("running_var", create.ones)):
+            self.register_buffer(name, make(num_features, **options) if track_running_stats else None)
+        counter = create.tensor(0, device=device) if track_running_stats else None
+        self.register_buffer("num_batches_tracked", counter)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Mean zero, variance one, no batch seen."""
+        if self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Weights one, biases zero, and fresh running statistics."""
+        self.reset_running_stats()
+        if self.affine:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: Any) -> Any:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                momentum = 1.0 / self.num_batches_tracked.item()
+        moving = not self.training or self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if moving else (None, None)
+        batch = self.training or (self.running_mean is None and self.running_var is None)
+        return batch_norm(input, mean, var, self.weight, self.bias, batch, momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class RMSNorm(Module):
+    """input / sqrt(mean(input ** 2) + eps) * weight over the last dimensions (Zhang and Sennrich 2019)."""
+
+    weight: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: Any,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__()
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        weight = Parameter(create.empty(self.normalized_shape, device=device, dtype=dtype))
+        self.register_parameter("weight", weight if elementwise_affine else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights one."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, input: Any) -> Any:
+        return rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
