@@ -121,13 +121,18 @@ def leaky_relu(x, *, negative_slope):
 
 def elu(x, *, alpha):
     """Clevert et al. 2015, https://arxiv.org/abs/1511.07289."""
-    return where(x > 0.0, x, alpha * expm1(where(x > 0.0, 0.0, x)))
+    return where(x <= 0.0, alpha * expm1(where(x <= 0.0, x, 0.0)), x)
 
 
 def softplus(x, *, beta, threshold):
     """log(1 + exp(beta x)) / beta, and x itself where beta x is above the threshold."""
     bounded = where(x * beta > threshold, 0.0, x * beta)
     return where(x * beta > threshold, x, log1p(exp(bounded)) / beta)
+
+
+def absolute_gradient(x, out, g):
+    """Nothing at zero and for NaN."""
+    return (where(x > 0.0, g, where(x < 0.0, -g, 0.0)),)
 
 
 def logsigmoid(x):
@@ -140,8 +145,14 @@ def logsigmoid_gradient(x, out, g):
 
 
 def clamp(x, *, min, max):
-    above = where(x < min, min, x)
-    return where(above > max, max, above)
+    """NaN if one of the three is NaN; `max` if the bounds are the wrong way round."""
+    above = where(x >= min, x, where(x < min, min, x + min))
+    return where(above <= max, above, where(above > max, max, above + max))
+
+
+def clamp_gradient(x, out, g, *, min, max):
+    """The bounds let the gradient through; NaN does not."""
+    return (where(x >= min, where(x <= max, g, 0.0), 0.0),)
 
 
 UNARY = {
@@ -170,14 +181,23 @@ UNARY = {
         leaky_relu,
         elu,
         softplus,
-        logsigmoid,
-        clamp,
     )
 }
-UNARY["abs"] = Formula(absolute)
+UNARY["abs"] = Formula(absolute, absolute_gradient)
 UNARY["logsigmoid"] = Formula(logsigmoid, logsigmoid_gradient)
+UNARY["clamp"] = Formula(clamp, clamp_gradient)
 
-BINARY = {f.__name__: Formula(f) for f in (maximum, minimum)}
+
+def maximum_gradient(a, b, out, g):
+    """One half for each of two equal elements; beside NaN both have it whole, as in torch."""
+    return (where(a <= b, where(a >= b, 0.5 * g, 0.0), g), where(b <= a, where(b >= a, 0.5 * g, 0.0), g))
+
+
+def minimum_gradient(a, b, out, g):
+    return maximum_gradient(-a, -b, out, g)
+
+
+BINARY = {"maximum": Formula(maximum, maximum_gradient), "minimum": Formula(minimum, minimum_gradient)}
 
 
 # --------------------------------------------------------------------------------- loss terms: prediction x, target y
@@ -278,9 +298,19 @@ LOSSES = {
 
 # --------------------------------------------------------------------------------- optimizer updates
 # Parameter p, its gradient g and the optimizer's state go in; the new p and the new state come out.
+def decayed(g, p, weight_decay):
+    """The gradient with the penalty for large parameters; without one, an infinite p does no harm."""
+    return where(weight_decay > 0.0, g + weight_decay * p, g)
+
+
+def towards(a, b, weight):
+    """The point between a and b, a for weight 0 and b for 1, exact at both ends (torch.lerp)."""
+    return where(weight < 0.5, a + weight * (b - a), b - (b - a) * (1.0 - weight))
+
+
 def sgd(p, g, buffer, *, lr, weight_decay, momentum, one_minus_dampening, nesterov):
     """torch.optim.SGD's step; `buffer` starts at zero, with one_minus_dampening = 1 in the first step."""
-    g = g + weight_decay * p
+    g = decayed(g, p, weight_decay)
     buffer = momentum * buffer + one_minus_dampening * g
     g = g + momentum * buffer if nesterov else buffer
     return p - lr * g, buffer
@@ -288,7 +318,7 @@ def sgd(p, g, buffer, *, lr, weight_decay, momentum, one_minus_dampening, nester
 
 def sgd_plain(p, g, *, lr, weight_decay):
     """SGD without momentum keeps no state."""
-    return p - lr * (g + weight_decay * p)
+    return p - lr * decayed(g, p, weight_decay)
 
 
 def adam(
@@ -312,10 +342,10 @@ def adam(
     Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
     """
     p = shrink * p
-    g = g + weight_decay * p
-    mean = mean + one_minus_beta1 * (g - mean)
+    g = decayed(g, p, weight_decay)
+    mean = towards(mean, g, one_minus_beta1)
     square = beta2 * square + one_minus_beta2 * g * g
-    return p - step_size * (mean / (sqrt(square) / sqrt_bias_correction2 + eps)), mean, square
+    return p - step_size * mean / (sqrt(square) / sqrt_bias_correction2 + eps), mean, square
 
 
 def adam_amsgrad(
@@ -336,17 +366,64 @@ def adam_amsgrad(
 ):
     """Reddi et al. 2018 (https://openreview.net/forum?id=ryQu7f-RZ): the largest second moment so far divides."""
     p = shrink * p
-    g = g + weight_decay * p
-    mean = mean + one_minus_beta1 * (g - mean)
+    g = decayed(g, p, weight_decay)
+    mean = towards(mean, g, one_minus_beta1)
     square = beta2 * square + one_minus_beta2 * g * g
     largest = maximum(largest, square)
-    return p - step_size * (mean / (sqrt(largest) / sqrt_bias_correction2 + eps)), mean, square, largest
+    return p - step_size * mean / (sqrt(largest) / sqrt_bias_correction2 + eps), mean, square, largest
+
+
+def adagrad(p, g, total, *, lr, eps, weight_decay):
+    """Duchi et al. 2011 (https://jmlr.org/papers/v12/duchi11a.html): all squared gradients so far divide."""
+    g = decayed(g, p, weight_decay)
+    total = total + g * g
+    return p - lr * g / (sqrt(total) + eps), total
+
+
+def rmsprop(p, g, square, *, lr, alpha, one_minus_alpha, eps, weight_decay):
+    """Tieleman and Hinton 2012, lecture 6.5: the running mean of the squared gradients divides."""
+    g = decayed(g, p, weight_decay)
+    square = alpha * square + one_minus_alpha * g * g
+    return p - lr * g / (sqrt(square) + eps), square
+
+
+def rmsprop_centered(p, g, square, mean, *, lr, alpha, one_minus_alpha, eps, weight_decay):
+    """Graves 2013 (https://arxiv.org/abs/1308.0850), equations 38 to 45: the running variance divides."""
+    g = decayed(g, p, weight_decay)
+    square = alpha * square + one_minus_alpha * g * g
+    mean = towards(mean, g, one_minus_alpha)
+    return p - lr * g / (sqrt(square - mean * mean) + eps), square, mean
+
+
+def rmsprop_momentum(p, g, square, buffer, *, lr, alpha, one_minus_alpha, eps, weight_decay, momentum):
+    g = decayed(g, p, weight_decay)
+    square = alpha * square + one_minus_alpha * g * g
+    buffer = momentum * buffer + g / (sqrt(square) + eps)
+    return p - lr * buffer, square, buffer
+
+
+def rmsprop_centered_momentum(p, g, square, mean, buffer, *, lr, alpha, one_minus_alpha, eps, weight_decay, momentum):
+    g = decayed(g, p, weight_decay)
+    square = alpha * square + one_minus_alpha * g * g
+    mean = towards(mean, g, one_minus_alpha)
+    buffer = momentum * buffer + g / (sqrt(square - mean * mean) + eps)
+    return p - lr * buffer, square, mean, buffer
 
 
 UPDATES = {
     "sgd": Formula(sgd, nesterov=False),
     "sgd_nesterov": Formula(sgd, nesterov=True),
-    "sgd_plain": Formula(sgd_plain),
-    "adam": Formula(adam),
-    "adam_amsgrad": Formula(adam_amsgrad),
+    **{
+        f.__name__: Formula(f)
+        for f in (
+            sgd_plain,
+            adam,
+            adam_amsgrad,
+            adagrad,
+            rmsprop,
+            rmsprop_centered,
+            rmsprop_momentum,
+            rmsprop_centered_momentum,
+        )
+    },
 }

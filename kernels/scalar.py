@@ -91,9 +91,9 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
     "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne"
 }  # fmt: skip
 
-# Names that the printed kernels use for something else.
+# Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
-    r"v\d+|d_out\d*|out\d+|in_\w+|[TBHbjkt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|states|"
+    r"v\d+|d_out\d*|out\d+|in_\w*[^\W_]|[TBHbjkt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|states|"
     r"product|sizes|reverse|d_states|d_gates|d_hidden|d_vectors|kernel|forward|backward|accumulate|njit|range|float|"
     r"cosh?|erf|exp|expm1|log|log1p|sinh?|sqrt|tanh"
 )
@@ -293,12 +293,16 @@ def record(function: Callable, **static: bool) -> Recording:
     try:
         result = function(*inputs.values(), **keywords, **static)
     except Exception as error:
-        own = isinstance(error, NotRecordable)
-        raise refusal(code, str(error) if own else f"{type(error).__name__}: {error}", error) from error
+        why = str(error) if isinstance(error, NotRecordable) else f"it fails with {type(error).__name__}: {error}"
+        raise refusal(code, why, error) from error
     outputs = []
     for value in result if isinstance(result, tuple) else (result,):
         if not isinstance(value, numbers.Real) and (not isinstance(value, Var) or value.tape is not tape):
-            raise refusal(code, f"it returns a {type(value).__name__}, not a value computed from its parameters")
+            raise refusal(
+                code,
+                f"it returns a {type(value).__name__}; it must return a value computed from its parameters, or a tuple "
+                "of such values",
+            )
         v = operand(tape, value)
         outputs.append(emit("where", v, ONE, 0.0) if v.op in CONDITIONS else v)
     return Recording(function.__name__, inputs, keywords, tuple(outputs))

@@ -1,17 +1,21 @@
 """The table behind test_ops.py: how a row is written, what it is asked, and how the answers are compared.
 
-    Row("add", "2,3 2,3; 2,1 3; 2:i -", lambda t, x, y: t.add(x, y), lambda t, x, y: t.add(x, y, alpha=2))
+    Row("add", "2,3 2,3; 2,1 3; 2:i -", "_(x, y)", "_(x, y, alpha=2)", "x + y")
 
-A row names an op, lists the inputs of each case ("2,3 3" is a matrix and a vector, "-" a 0-d tensor, a letter after the
-colon says what is in it: see `numbers`) and the calls; every call is made in every case.  `t` is torch or tinyrnn; where
-there is no function of a name, t.name(x, ...) is the method x.name(...).
+A row names an op, lists the inputs of each case ("2,3 3" is a matrix and a vector, "-" a 0-d tensor, a letter after
+the colon says what is in it: see `numbers`) and the calls; every call is made in every case.  A call is an expression
+of the inputs x, y and z, of `t`, which is torch or tinyrnn, and of `_`, the op: t.add here, or F.add of nn.functional,
+or x.add(y) for _(x, y), where there is no such function.
 
-What torch says is asked once, in float64: results, gradients, whether a result is a view, or the class of the exception.
-The numbers are multiples of 1/16, exact in float32 too, so the same answer serves for both types.
+What torch says is asked once, in float64: results, gradients, whether a result is a view, or the class of an exception.
+The numbers are small multiples of 1/64, exact in float32 too, so the same answer serves for both types.
 """
 
 import inspect
 import json
+import math
+import operator
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -24,26 +28,72 @@ TOLERANCE = {"float64": (1e-12, 1e-10), "float32": (1e-5, 1e-4)}  # of results a
 
 
 class Row:
-    """One op: `strided=False` if it is refused on strided memory; `rough=True` if its result is not continuous."""
+    """One op; `rough` if its result is not continuous; `without` the forms that it does not have, of "strided" (it asks
+    for contiguous memory), "method" (which has another self than the first argument), "in-place" and "out".
+    """
 
-    def __init__(self, name: str, cases: str, *calls: Callable, strided: bool = True, rough: bool = False):
-        self.name, self.calls, self.strided, self.rough = name, calls, strided, rough
+    def __init__(self, name: str, cases: str, *calls: str, rough: bool = False, without: str = ""):
+        self.name, self.rough, self.without = name, rough, without
+        self.calls = [compiled(name, text) for text in calls]
         self.cases = [case.split() for case in cases.split(";")]
+        if name.isidentifier() and name[0] != "_":
+            assert all(re.search(rf"\b_\b|\.{name}\b", text) for text in calls), f"a call is not of {name}"
 
     def arrays(self, case: int) -> list[np.ndarray]:
         """The inputs of a case, the same in every run."""
         rng = np.random.default_rng(zlib.crc32(f"{self.name} {case}".encode()))
-        return [numbers(rng, *spec.partition(":")[::2]) for spec in self.cases[case]]
+        return [numbers(rng, *spec.partition(":")[::2], k / 64) for k, spec in enumerate(self.cases[case])]
 
 
-def numbers(rng: np.random.Generator, shape: str, kind: str) -> np.ndarray:
+def compiled(name: str, text: str) -> Callable:
+    """The function (t, x, y, z) that a text stands for."""
+    code = compile(text, f"<{text}>", "eval")
+
+    def call(t, *inputs):
+        here = {"t": t, "F": t.nn.functional, "_": getattr(t, name, None)}
+        return eval(code, {**SCOPE, **here, **dict(zip("xyz", inputs, strict=False))})
+
+    call.__name__ = text
+    return call
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    """x, with x[index] = value."""
+    x[index] = value
+    return x
+
+
+def seeded(t: Any) -> Any:
+    """The library with its random stream at a known place."""
+    t.manual_seed(42)
+    return t
+
+
+def drawn(t: Any, x: Any) -> Any:
+    """A tensor to be overwritten with random numbers: of floating-point ones double, whatever x is."""
+    seeded(t)
+    return (x.double() if x.is_floating_point() else x).detach().clone()
+
+
+def leaf(t: Any) -> Any:
+    """A tensor that requires a gradient."""
+    return t.tensor([1.0, 2.0], requires_grad=True)
+
+
+SCOPE = {
+    "np": np, "s": np.s_, "operator": operator, "inf": math.inf, "nan": math.nan,
+    "put": put, "seeded": seeded, "drawn": drawn, "leaf": leaf,
+}  # fmt: skip
+
+
+def numbers(rng: np.random.Generator, shape: str, kind: str, shift: float) -> np.ndarray:
     """An array of a shape such as "2,3", filled by its kind (none: different numbers, no integers, of both signs)."""
     size = [int(n) for n in shape.split(",")] if shape != "-" else []
     n = int(np.prod(size))
     m = 2 ** max(n - 1, 15).bit_length()  # at least 16 different numbers
     flat = {
-        "": lambda: (rng.permutation(2 * m)[:n] - m) * 2.0 / m + 1 / 16,
-        "p": lambda: (rng.permutation(2 * m)[:n] + 1) * 2.0 / m + 1 / 16,  # positive
+        "": lambda: (rng.permutation(2 * m)[:n] - m) * 2.0 / m + 1 / 16 + shift,
+        "p": lambda: (rng.permutation(2 * m)[:n] + 1) * 2.0 / m + 1 / 16 + shift,  # positive
         "u": lambda: (rng.permutation(m)[:n] + 0.5) / m,  # between 0 and 1
         "t": lambda: rng.integers(-1, 2, n) * 1.0,  # ties and zeros
         "s": lambda: np.resize([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.5], n),  # special
@@ -67,25 +117,26 @@ def strided(array: np.ndarray) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------ the forms of a call
 class Functions:
-    """`t` of a call: functions of a library, methods where it has no such function."""
+    """`t` of a call: functions of a library, of its nn.functional, or methods where it has no such function."""
 
-    def __init__(self, library: Any, asked: set[str] | None = None):
-        self.library, self.asked = library, set() if asked is None else asked
+    def __init__(self, library: Any):
+        self.library = library
 
     def __getattr__(self, name: str) -> Any:
-        self.asked.add(name)
-        return getattr(self.library, name) if hasattr(self.library, name) else self.method(name)
+        for place in (self.library, self.library.nn.functional):
+            if hasattr(place, name):
+                return getattr(place, name)
+        return self.method(name)
 
-    @property
-    def F(self) -> Any:
-        return Functions(self.library.nn.functional, self.asked)
-
-    def method(self, name: str) -> Callable:
-        """A function that calls the method `name` of its first argument, also where that is given as input=."""
+    def method(self, name: str, otherwise: Any = None, copy: bool = False) -> Callable:
+        """A function that calls a method of its first argument, which may be given as input=; `otherwise` is called
+        if that is no tensor."""
 
         def call(*args, **kwargs):
             first, *rest = (kwargs.pop("input"), *args) if "input" in kwargs else args
-            return getattr(first, name)(*rest, **kwargs)
+            if otherwise and not isinstance(first, self.library.Tensor):
+                return otherwise(first, *rest, **kwargs)
+            return getattr(first.clone() if copy else first, name)(*rest, **kwargs)
 
         return call
 
@@ -94,22 +145,17 @@ class Methods(Functions):
     """x.name(...) for t.name(x, ...)."""
 
     def __getattr__(self, name: str) -> Any:
-        return self.method(name) if hasattr(self.library.Tensor, name) else getattr(self.library, name)
+        function = getattr(self.library, name, None)
+        both = callable(function) and hasattr(self.library.Tensor, name)
+        return self.method(name, function) if both else super().__getattr__(name)
 
 
 class InPlace(Functions):
     """x.name_(...) for t.name(x, ...), on a copy of x."""
 
     def __getattr__(self, name: str) -> Any:
-        if not hasattr(self.library.Tensor, f"{name}_"):
-            return getattr(self.library, name)
-
-
-        def call(*args, **kwargs):
-            first, *rest = (kwargs.pop("input"), *args) if "input" in kwargs else args
-            return getattr(first.clone(), f"{name}_")(*rest, **kwargs)
-
-        return call
+        there = hasattr(self.library.Tensor, f"{name}_")
+        return self.method(f"{name}_", getattr(self.library, name, None), True) if there else super().__getattr__(name)
 
 
 class Out(Functions):
@@ -133,13 +179,14 @@ class Out(Functions):
 
 def takes_out(name: str) -> bool:
     function = getattr(tinyrnn, name, None)
-    return function is not None and "out" in inspect.signature(function).parameters
+    return callable(function) and "out" in inspect.signature(function).parameters
 
 
 # ------------------------------------------------------------------------------------------ questions and answers
 def leaves(x: Any) -> list:
     """The results in nested tuples, in order."""
-    return [y for part in x for y in leaves(part)] if type(x) in (tuple, list) or hasattr(x, "_fields") else [x]
+    nested = isinstance(x, (tuple, list)) and type(x).__name__ != "Size"
+    return [y for part in x for y in leaves(part)] if nested else [x]
 
 
 def seed(library: Any, y: Any) -> Any:
@@ -163,6 +210,8 @@ def ask(library: Any, call: Callable, arrays: list, dtype: str, form: type = Fun
         sent = [y for y in results if getattr(y, "requires_grad", False)]
         if sent:
             library.autograd.backward(sent, [seed(library, y) for y in sent])
+    except (NameError, AttributeError):  # a slip in the row
+        raise
     except Exception as error:
         return type(error).__name__
     first = inputs[0].detach().numpy() if inputs else None
@@ -171,6 +220,8 @@ def ask(library: Any, call: Callable, arrays: list, dtype: str, form: type = Fun
 
 
 def described(y: Any, first: np.ndarray | None) -> Any:
+    if isinstance(y, (np.ndarray, np.generic)):
+        return f"NumPy {y.dtype} {y.tolist()}"
     if not hasattr(y, "numel") or not hasattr(y, "dtype"):
         return y if isinstance(y, (bool, int, float, type(None))) else str(y)
     array = y.detach().numpy()
@@ -183,52 +234,56 @@ def answers(library: Any, row: Row) -> str:
     lines = []
     for case in range(len(row.cases)):
         for call in row.calls:
-            a = row.arrays(case)
-            double, single = ask(library, call, a, "float64"), ask(library, call, a, "float32")
-            there = ask(library, call, a, "float64", InPlace) if hasattr(library.Tensor, f"{row.name}_") else None
+            double, single = (ask(library, call, row.arrays(case), dtype) for dtype in ("float64", "float32"))
+            there = None
+            if hasattr(library.Tensor, f"{row.name}_"):
+                there = ask(library, call, row.arrays(case), "float64", InPlace)
             types = single if isinstance(single, str) else [y[0] if isinstance(y, list) else y for y in single]
             lines.append([double, types, "same" if there == double else there])
     return json.dumps(lines, separators=(",", ":"))
+
+
+def torchs_answer(row: Row, oracle: Callable) -> str:
+    """What torch says to a row; recorded as bytes, which take a quarter of the room that NumPy gives to text."""
+    found = oracle(lambda torch: {"": np.frombuffer(answers(torch, row).encode(), np.uint8)})
+    return found[""].tobytes().decode()
 
 
 # ------------------------------------------------------------------------------------------ the comparison
 def check(row: Row, answer: str) -> None:
     """Hold tinyrnn to torch's answer: both types, strided memory, and every form that the op has."""
     expected = iter(json.loads(answer))
-    asked: set[str] = set()
-
-    def Spy(library):
-        return Functions(library, asked)
-
     for case in range(len(row.cases)):
-        for number, call in enumerate(row.calls):
-            a = row.arrays(case)
+        for call in row.calls:
             double, types, there = next(expected)
             single = types if isinstance(types, str) else retyped(double, types)
 
-            def same(form, dtype, wanted, traits="gv", arrays=a, number=number, case=case, call=call, **how):
-                where = f"{row.name}, call {number}, case {' '.join(row.cases[case])!r}, {dtype}, {form.__name__}"
-                compare(ask(tinyrnn, call, arrays, dtype, form, **how), wanted, dtype, traits, where)
+            def same(form, dtype, wanted, traits="gv", laid=np.copy, case=case, call=call, **how):
+                where = f"{row.name}: {call.__name__} for {' '.join(row.cases[case])!r}, {dtype}, {form.__name__}"
+                arrays = [laid(a) for a in row.arrays(case)]
+                compare(ask(tinyrnn, call, arrays, dtype, form, **how), wanted, traits, where)
 
-            same(Spy, "float64", double)
-            same(Functions, "float32", single)
-            if row.strided:
-                same(Functions, "float64", double, "g", [strided(x) for x in a])
-            if hasattr(tinyrnn, row.name) and hasattr(tinyrnn.Tensor, row.name):
+            same(Functions, "float64", double)
+            same(Functions, "float32", single, "g")
+            if "strided" not in row.without:
+                same(Functions, "float64", double, "g", strided)
+            if "method" not in row.without and hasattr(tinyrnn, row.name) and hasattr(tinyrnn.Tensor, row.name):
                 same(Methods, "float64", double)
-            if hasattr(tinyrnn.Tensor, f"{row.name}_"):
+            if "in-place" not in row.without and hasattr(tinyrnn.Tensor, f"{row.name}_"):
                 same(InPlace, "float64", double if there == "same" else there, "g")
-            if takes_out(row.name) and not isinstance(double, str):
+            if "out" not in row.without and takes_out(row.name) and not isinstance(double, str):
                 same(Out, "float64", double[: double.index("gradients") + 1], "", grad=False)
-    assert row.name in asked, f"the row {row.name} never calls {row.name}"
 
 
 def retyped(answer: Any, types: list) -> Any:
     return [[kind, *y[1:]] if isinstance(y, list) else y for y, kind in zip(answer, types, strict=True)]
 
 
-def compare(got: Any, wanted: Any, dtype: str, traits: str, where: str) -> None:
-    """Two answers: exceptions, Python values and types must be equal, numbers close."""
+def compare(got: Any, wanted: Any, traits: str, where: str, scale: float = 0.0) -> None:
+    """Two answers: exceptions, Python values and types must be equal, numbers close.
+
+    `scale` is how large the numbers were from which the results came, where that is larger than the results.
+    """
     if isinstance(wanted, str) or isinstance(got, str):
         assert got == wanted, f"{where}: {got} instead of {wanted}"
         return
@@ -242,13 +297,30 @@ def compare(got: Any, wanted: Any, dtype: str, traits: str, where: str) -> None:
             continue
         assert mine[:2] == other[:2], f"{what}: {mine[:2]} instead of {other[:2]}"
         assert set(mine[2]) & set(traits) == set(other[2]) & set(traits), f"{what}: {mine[2]!r} instead of {other[2]!r}"
-        close(np.array(mine[3]), np.array(other[3]), TOLERANCE[other[0]][gradients] if "float" in other[0] else 0, what)
+        tolerance = TOLERANCE[other[0]][gradients] if "float" in other[0] else 0
+        close(np.array(mine[3]), np.array(other[3]), tolerance, scale, what)
 
 
-def close(mine: np.ndarray, other: np.ndarray, tolerance: float, what: str) -> None:
+def close(mine: np.ndarray, other: np.ndarray, tolerance: float, scale: float, what: str) -> None:
     """Equal but for `tolerance` times the largest number; NaN and infinities in the same places."""
-    finite = np.isfinite(other)
-    near = tolerance * np.abs(other[finite]).max(initial=0)
-    right = (mine == other) | (mine != mine) & (other != other)
-    right |= np.where(finite & np.isfinite(mine), np.abs(np.where(finite, mine, 0) * 1.0 - np.where(finite, other, 0)) <= near, False)
+    finite = np.isfinite(other) & np.isfinite(mine)
+    distance = np.abs(np.where(finite, mine, 0) * 1.0 - np.where(finite, other, 0))
+    near = finite & (distance <= tolerance * np.abs(other[finite]).max(initial=scale))
+    right = near | (mine == other) | (mine != mine) & (other != other)
     assert right.all(), f"{what}:\n{mine}\ninstead of\n{other}"
+
+
+def gradients_check(row: Row) -> int:
+    """gradcheck for all calls of a row that give finite numbers, at different inputs; how many there were."""
+    checked = 0
+    for case, specs in enumerate(row.cases):
+        if any(spec[-2:] in (":s", ":t") for spec in specs) or not all(a.size for a in row.arrays(case)):
+            continue
+        for call in row.calls:
+            answer = ask(tinyrnn, call, row.arrays(case), "float64")
+            found = [y for y in answer if isinstance(y, list)] if isinstance(answer, list) else []
+            if any("g" in y[2] for y in found) and all(y[0] != "float32" and np.isfinite(y[3]).all() for y in found):
+                inputs = [tinyrnn.from_numpy(a).requires_grad_(a.dtype.kind == "f") for a in row.arrays(case)]
+                tinyrnn.autograd.gradcheck(lambda *x, call=call: leaves(call(Functions(tinyrnn), *x)), inputs)
+                checked += 1
+    return checked

@@ -1,4 +1,5 @@
 """Datasets, samplers, collation and the DataLoader: torch's order, torch's place in the stream, torch's errors."""
+
 import collections
 import gc
 import multiprocessing
@@ -62,11 +63,14 @@ class Eager:
 
 def stream_of(n):
     """An IterableDataset's class, made with torch's or tinyrnn's as base."""
+
     def make(T):
         class Stream(T.utils.data.IterableDataset):
             def __iter__(self):
                 return iter(range(n))
+
         return Stream()
+
     return make
 
 
@@ -80,7 +84,8 @@ ORDERS = {
     "RandomSampler, replacement, 64": lambda T, D: list(D.RandomSampler(range(55), True, 64, T.default_generator)),
     "RandomSampler, the default generator": lambda T, D: list(D.RandomSampler(range(9), generator=T.default_generator)),
     "RandomSampler, own generator": lambda T, D: list(
-        D.RandomSampler(range(9), generator=T.Generator().manual_seed(3))),
+        D.RandomSampler(range(9), generator=T.Generator().manual_seed(3))
+    ),
     "SubsetRandomSampler": lambda T, D: list(D.SubsetRandomSampler([5, 7, 9, 11])),
     "WeightedRandomSampler": lambda T, D: list(D.WeightedRandomSampler([0.1, 3, 0, 2], 20)),
     "WeightedRandomSampler, one": lambda T, D: list(D.WeightedRandomSampler([0.1, 3, 0, 2], 1)),
@@ -89,15 +94,18 @@ ORDERS = {
     "BatchSampler, drop_last": lambda T, D: sum(D.BatchSampler(D.RandomSampler(range(10)), 4, True), []),
     "random_split": lambda T, D: [i for part in D.random_split(range(10), [6, 4]) for i in part.indices],
     "random_split, fractions": lambda T, D: [
-        i for part in D.random_split(range(11), [0.3, 0.3, 0.4]) for i in [len(part), *part.indices]],
+        i for part in D.random_split(range(11), [0.3, 0.3, 0.4]) for i in [len(part), *part.indices]
+    ],
     "random_split, generator": lambda T, D: [
-        i for part in D.random_split(range(9), [1], T.Generator().manual_seed(4)) for i in part.indices],
+        i for part in D.random_split(range(9), [1], T.Generator().manual_seed(4)) for i in part.indices
+    ],
     "shuffle": lambda T, D: loaded(D.DataLoader(range(10), 4, shuffle=True)),
     "no shuffle": lambda T, D: loaded(D.DataLoader(range(10), 4)),
     "one by one": lambda T, D: loaded(D.DataLoader(T.arange(10), None, shuffle=True)),
     "drop_last": lambda T, D: loaded(D.DataLoader(range(10), 4, True, drop_last=True)),
     "three epochs": lambda T, D: (lambda loader: loaded(loader) + loaded(loader) + loaded(loader))(
-        D.DataLoader(range(7), 2, shuffle=True)),
+        D.DataLoader(range(7), 2, shuffle=True)
+    ),
     "only begun": lambda T, D: iter(D.DataLoader(range(7), shuffle=True)) and [],
     "broken off": lambda T, D: next(iter(D.DataLoader(range(7), 3, shuffle=True))).tolist(),
     "sampler": lambda T, D: loaded(D.DataLoader(range(9), 2, sampler=D.RandomSampler(range(9), True))),
@@ -105,14 +113,17 @@ ORDERS = {
     "stream": lambda T, D: loaded(D.DataLoader(stream_of(7)(T), 3)),
     "workers": lambda T, D: loaded(D.DataLoader(range(10), 4, shuffle=True, num_workers=2)),
     "workers, two epochs": lambda T, D: (lambda loader: loaded(loader) + loaded(loader))(
-        D.DataLoader(range(7), shuffle=True, num_workers=2)),
+        D.DataLoader(range(7), shuffle=True, num_workers=2)
+    ),
     "workers, persistent": lambda T, D: (lambda loader: loaded(loader) + loaded(loader))(
-        D.DataLoader(range(7), shuffle=True, num_workers=2, persistent_workers=True)),
+        D.DataLoader(range(7), shuffle=True, num_workers=2, persistent_workers=True)
+    ),
     "workers, only begun": lambda T, D: iter(D.DataLoader(range(7), shuffle=True, num_workers=1)) and [],
     "workers, batch sampler": lambda T, D: loaded(D.DataLoader(range(10), batch_sampler=Eager(T), num_workers=1)),
     "workers, stream": lambda T, D: loaded(D.DataLoader(stream_of(7)(T), 3, num_workers=2)),
     "workers, not in order": lambda T, D: sorted(
-        loaded(D.DataLoader(range(10), shuffle=True, num_workers=2, in_order=False))),
+        loaded(D.DataLoader(range(10), shuffle=True, num_workers=2, in_order=False))
+    ),
 }
 
 
@@ -132,8 +143,11 @@ def test_a_given_generator_serves_order_and_seeds(workers, oracle):
         g = T.Generator().manual_seed(3)
         T.manual_seed(1)
         order = loaded(T.utils.data.DataLoader(range(10), 3, shuffle=True, generator=g, num_workers=workers))
-        return {"order": order, "next": T.randint(0, 1 << 20, (4,), generator=g).numpy(),
-                "default": T.randint(0, 1 << 20, (4,)).numpy()}
+        return {
+            "order": order,
+            "next": T.randint(0, 1 << 20, (4,), generator=g).numpy(),
+            "default": T.randint(0, 1 << 20, (4,)).numpy(),
+        }
 
     same(oracle, question)
 
@@ -141,6 +155,7 @@ def test_a_given_generator_serves_order_and_seeds(workers, oracle):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_when_a_sampler_is_asked(workers, oracle):
     """A sampler that draws from the program's own stream draws between the same two draws of the program."""
+
     def question(T):
         def here():
             return T.randint(0, 1 << 20, (1,)).item()
@@ -158,11 +173,15 @@ def test_when_a_sampler_is_asked(workers, oracle):
 
 def test_worker_streams(oracle):
     """In worker w, the default generators of torch and Python are seeded with base seed + w, NumPy's with a mixture."""
+
     def question(T):
         def sample(i):
             info = T.utils.data.get_worker_info()
             return [info.id, info.num_workers, info.seed, T.initial_seed()], [
-                random.random(), np.random.rand(), T.rand(1).item()]
+                random.random(),
+                np.random.rand(),
+                T.rand(1).item(),
+            ]
 
         T.manual_seed(5)
         loader = T.utils.data.DataLoader(Squares(4, sample), batch_size=None, num_workers=2)
@@ -263,8 +282,7 @@ def test_collate_and_convert(name, oracle):
     def question(T):
         batch = BATCHES[name](T)
         collated, message = outcome(T.utils.data.default_collate, batch)
-        return {"collated": collated, "message": message,
-                "converted": outcome(T.utils.data.default_convert, batch)[0]}
+        return {"collated": collated, "message": message, "converted": outcome(T.utils.data.default_convert, batch)[0]}
 
     expected, got = oracle(question), question(tinyrnn)
     assert got["collated"] == expected["collated"]
@@ -426,10 +444,17 @@ def test_lengths(oracle):
             def __len__(self):
                 return 7
 
-        loaders = [D.DataLoader(data, size, drop_last=drop) for data in (range(7), Stream()) for size in (1, 2, 7, 10)
-                   for drop in (False, True)] + [D.DataLoader(data, None) for data in (range(7), Stream())]
-        return {"len": [len(x) for x in loaders], "iterators": [len(iter(x)) for x in loaders[:8]],
-                "came": [len(list(x)) for x in loaders]}
+        loaders = [
+            D.DataLoader(data, size, drop_last=drop)
+            for data in (range(7), Stream())
+            for size in (1, 2, 7, 10)
+            for drop in (False, True)
+        ] + [D.DataLoader(data, None) for data in (range(7), Stream())]
+        return {
+            "len": [len(x) for x in loaders],
+            "iterators": [len(iter(x)) for x in loaders[:8]],
+            "came": [len(list(x)) for x in loaders],
+        }
 
     same(oracle, question)
 
@@ -474,13 +499,16 @@ class Shares(IterableDataset):
         return iter(range(7) if info is None else range(info.id, 7, info.num_workers))
 
 
-@pytest.mark.parametrize(("workers", "drop_last", "batches"), [
-    (0, False, [[0, 1, 2], [3, 4, 5], [6]]),
-    (0, True, [[0, 1, 2], [3, 4, 5]]),
-    (2, False, [[0, 2, 4], [1, 3, 5], [6]]),
-    (2, True, [[0, 2, 4], [1, 3, 5]]),
-    (3, False, [[0, 3, 6], [1, 4], [2, 5]]),
-])
+@pytest.mark.parametrize(
+    ("workers", "drop_last", "batches"),
+    [
+        (0, False, [[0, 1, 2], [3, 4, 5], [6]]),
+        (0, True, [[0, 1, 2], [3, 4, 5]]),
+        (2, False, [[0, 2, 4], [1, 3, 5], [6]]),
+        (2, True, [[0, 2, 4], [1, 3, 5]]),
+        (3, False, [[0, 3, 6], [1, 4], [2, 5]]),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_a_stream_and_its_shares(workers, drop_last, batches):
     loader = DataLoader(Shares(), 3, num_workers=workers, drop_last=drop_last, persistent_workers=workers > 0)
@@ -534,6 +562,7 @@ def failing(kind):
         if i == 1:
             raise kind(f"bad {i}")
         return i
+
     return sample
 
 
@@ -555,8 +584,13 @@ def failure_of(T, sample):
     with pytest.raises(Exception) as caught:  # noqa: PT011, B017
         next(batches)
     lines = str(caught.value).splitlines()
-    return {"kind": caught.type.__name__, "first": "\n".join(lines[:2]), "last": lines[-1],
-            "ours": sum(__file__ in line for line in lines), "others": seen + [b.item() for b in batches]}
+    return {
+        "kind": caught.type.__name__,
+        "first": "\n".join(lines[:2]),
+        "last": lines[-1],
+        "ours": sum(__file__ in line for line in lines),
+        "others": seen + [b.item() for b in batches],
+    }
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyError, FileNotFoundError, TwoArguments])
@@ -599,10 +633,13 @@ def test_worker_init_fn_may_change_the_dataset():
     assert loaded(DataLoader(Squares(4), num_workers=2, worker_init_fn=init)) == [0, 11, 20, 31]
 
 
-@pytest.mark.parametrize(("end", "how"), [
-    (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by signal: Killed"),
-    (lambda: sys.exit(3), "exit code 3"),
-])
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by signal: Killed"),
+        (lambda: sys.exit(3), "exit code 3"),
+    ],
+)
 def test_a_worker_that_dies_is_named(end, how):
     data = Squares(2, lambda i: (i, os.getpid()) if i == 0 else end())
     batches = iter(DataLoader(data, None, num_workers=1, prefetch_factor=1))
@@ -717,8 +754,14 @@ except KeyboardInterrupt:
 
 def test_ctrl_c():
     """The program stops at once, with its own traceback alone, and its workers with it."""
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, start_new_session=True, cwd=os.path.dirname(os.path.dirname(__file__)))
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+    )
     pids = program.stdout.readline().split()
     time.sleep(0.1)
     os.killpg(program.pid, signal.SIGINT)

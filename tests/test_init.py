@@ -1,4 +1,5 @@
 """nn.init: torch's values, from torch's stream."""
+
 import math
 import warnings
 
@@ -80,11 +81,17 @@ def test_gain(oracle):
     assert body(tinyrnn) == {name: str(value) for name, value in oracle(body).items()}
 
 
-@pytest.mark.parametrize("function, options", [
-    ("kaiming_uniform_", {"mode": "fan"}), ("kaiming_normal_", {"nonlinearity": "gelu"}),
-    ("uniform_", {"a": 2, "b": 1}),
-    ("normal_", {"std": -1.0}), ("xavier_uniform_", {"gain": -1.0}), ("trunc_normal_", {"a": 2.0, "b": 1.0}),
-])
+@pytest.mark.parametrize(
+    "function, options",
+    [
+        ("kaiming_uniform_", {"mode": "fan"}),
+        ("kaiming_normal_", {"nonlinearity": "gelu"}),
+        ("uniform_", {"a": 2, "b": 1}),
+        ("normal_", {"std": -1.0}),
+        ("xavier_uniform_", {"gain": -1.0}),
+        ("trunc_normal_", {"a": 2.0, "b": 1.0}),
+    ],
+)
 def test_wrong_arguments(oracle, function, options):
     ask = lambda torch: {"told": filled(torch, function, (2, 2), options)}
     assert str(oracle(ask)["told"]) == ask(tinyrnn)["told"]
@@ -94,12 +101,19 @@ def test_warnings(oracle):
     def body(torch):
         init, t = torch.nn.init, torch.zeros(2, 2)
         calls = {
-            "no elements": lambda: init.kaiming_uniform_(torch.zeros(0, 2)), "far": lambda: init.trunc_normal_(t, 9.0),
-            "uniform": lambda: init.uniform(t), "normal": lambda: init.normal(t), "eye": lambda: init.eye(t),
-            "constant": lambda: init.constant(t, 1), "xavier_uniform": lambda: init.xavier_uniform(t),
-            "xavier_normal": lambda: init.xavier_normal(t), "kaiming_uniform": lambda: init.kaiming_uniform(t),
-            "kaiming_normal": lambda: init.kaiming_normal(t), "orthogonal": lambda: init.orthogonal(t),
-            "sparse": lambda: init.sparse(t, 0.5), "nothing": lambda: init.xavier_uniform_(t),
+            "no elements": lambda: init.kaiming_uniform_(torch.zeros(0, 2)),
+            "far": lambda: init.trunc_normal_(t, 9.0),
+            "uniform": lambda: init.uniform(t),
+            "normal": lambda: init.normal(t),
+            "eye": lambda: init.eye(t),
+            "constant": lambda: init.constant(t, 1),
+            "xavier_uniform": lambda: init.xavier_uniform(t),
+            "xavier_normal": lambda: init.xavier_normal(t),
+            "kaiming_uniform": lambda: init.kaiming_uniform(t),
+            "kaiming_normal": lambda: init.kaiming_normal(t),
+            "orthogonal": lambda: init.orthogonal(t),
+            "sparse": lambda: init.sparse(t, 0.5),
+            "nothing": lambda: init.xavier_uniform_(t),
         }
 
         def warned(call):
@@ -120,6 +134,7 @@ RANDOM = [name for name in FILLS if name not in ("constant_", "ones_", "zeros_",
 @pytest.mark.parametrize("function", [*RANDOM, "orthogonal_"])
 def test_a_generator_of_ones_own(oracle, function):
     """It is drawn from, and the default one is not (but by sparse_, as in torch)."""
+
     def body(torch):
         torch.manual_seed(1)
         t = torch.zeros(3, 4)

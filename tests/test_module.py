@@ -1,4 +1,5 @@
 """Module and its containers.  Each body runs twice, on torch and on tinyrnn, and must tell the same story."""
+
 import copy
 import itertools
 import pickle
@@ -14,6 +15,7 @@ import tinyrnn
 
 def same(oracle, body):
     """body(torch) and body(tinyrnn) return dicts that print the same."""
+
     def story(torch):
         return "\n".join(f"{name}: {value}" for name, value in body(torch).items())
 
@@ -84,9 +86,13 @@ def test_an_attribute_lives_in_one_place(oracle):
     def body(torch):
         nn = torch.nn
         values = {
-            "parameter": lambda: nn.Parameter(torch.ones(1)), "module": nn.Module, "tensor": lambda: torch.ones(1),
-            "buffer": lambda: nn.Buffer(torch.ones(1)), "passing": lambda: nn.Buffer(torch.ones(1), persistent=False),
-            "number": lambda: 3, "none": lambda: None,
+            "parameter": lambda: nn.Parameter(torch.ones(1)),
+            "module": nn.Module,
+            "tensor": lambda: torch.ones(1),
+            "buffer": lambda: nn.Buffer(torch.ones(1)),
+            "passing": lambda: nn.Buffer(torch.ones(1), persistent=False),
+            "number": lambda: 3,
+            "none": lambda: None,
         }
 
         def story(first, second):
@@ -111,6 +117,7 @@ def test_nothing_can_be_assigned_before_init(oracle):
             class Early(torch.nn.Module):
                 def __init__(self):
                     assign(self)
+
             return told(Early)
 
         p, m, b = torch.nn.Parameter(torch.ones(1)), torch.nn.Module(), torch.ones(1)
@@ -129,8 +136,11 @@ def test_nothing_can_be_assigned_before_init(oracle):
 
 def test_what_cannot_be_registered(oracle):
     def body(torch):
-        right = {"register_parameter": torch.nn.Parameter(torch.ones(1)), "register_buffer": torch.ones(1),
-                 "add_module": torch.nn.Module()}
+        right = {
+            "register_parameter": torch.nn.Parameter(torch.ones(1)),
+            "register_buffer": torch.ones(1),
+            "add_module": torch.nn.Module(),
+        }
 
         def register(method, *pairs):
             module = torch.nn.Module()
@@ -173,16 +183,35 @@ def test_walks(oracle):
             "modules": names(model.named_modules()),
             "all modules": names(model.named_modules(prefix="x", remove_duplicate=False)),
             "children": names(model.named_children()),
-            "counts": [len(list(walk)) for walk in (
-                model.parameters(), model.parameters(recurse=False), model.buffers(), model.buffers(recurse=False),
-                model.modules(), model.modules(remove_duplicate=False), model.children())],
+            "counts": [
+                len(list(walk))
+                for walk in (
+                    model.parameters(),
+                    model.parameters(recurse=False),
+                    model.buffers(),
+                    model.buffers(recurse=False),
+                    model.modules(),
+                    model.modules(remove_duplicate=False),
+                    model.children(),
+                )
+            ],
         }
 
     same(oracle, body)
 
 
-PATHS = ["", "first", "layers.0", "layers.0.weight", "first.calls", "first.size", "first.zzz", "zzz.weight",
-         "first.weight.x", "heads.a.1.weight"]
+PATHS = [
+    "",
+    "first",
+    "layers.0",
+    "layers.0.weight",
+    "first.calls",
+    "first.size",
+    "first.zzz",
+    "zzz.weight",
+    "first.weight.x",
+    "heads.a.1.weight",
+]
 
 
 @pytest.mark.parametrize("method", ["get_parameter", "get_buffer", "get_submodule"])
@@ -225,15 +254,34 @@ def test_printed_form(oracle):
                 return self.text
 
         P = lambda *shape: nn.Parameter(torch.ones(shape))
-        return {str(i): repr(m) for i, m in enumerate([
-            tree(torch), Says(""), Says("a"), Says("a\nb"), Says("a", c=Says("c")), Says("", c=Says("c\nd"), e=None),
-            Says("a\n\nb", c=Says("c\n\nd", e=Says(""))),
-            nn.Sequential(), nn.Sequential(OrderedDict(a=Affine(), b=Affine())), nn.ModuleList(), nn.ModuleDict(),
-            nn.ModuleList([Affine(1)] * 3 + [Affine(2)] + [nn.Sequential(Affine(1), Affine(1))] * 2 + [None, None]),
-            nn.ParameterList(), nn.ParameterList([P(2)]), nn.ParameterList([P(2), P(2, 3), P(), 3, "x", None]),
-            nn.ParameterDict(), nn.ParameterDict({"a": P(2)}), nn.ParameterDict({"b": P(2, 3).double(), "a": 3}),
-            nn.Sequential(nn.ParameterList([P(1), P(2)]), nn.ParameterDict({"x": P(1), "m": nn.Module()})),
-        ])}
+        return {
+            str(i): repr(m)
+            for i, m in enumerate(
+                [
+                    tree(torch),
+                    Says(""),
+                    Says("a"),
+                    Says("a\nb"),
+                    Says("a", c=Says("c")),
+                    Says("", c=Says("c\nd"), e=None),
+                    Says("a\n\nb", c=Says("c\n\nd", e=Says(""))),
+                    nn.Sequential(),
+                    nn.Sequential(OrderedDict(a=Affine(), b=Affine())),
+                    nn.ModuleList(),
+                    nn.ModuleDict(),
+                    nn.ModuleList(
+                        [Affine(1)] * 3 + [Affine(2)] + [nn.Sequential(Affine(1), Affine(1))] * 2 + [None, None]
+                    ),
+                    nn.ParameterList(),
+                    nn.ParameterList([P(2)]),
+                    nn.ParameterList([P(2), P(2, 3), P(), 3, "x", None]),
+                    nn.ParameterDict(),
+                    nn.ParameterDict({"a": P(2)}),
+                    nn.ParameterDict({"b": P(2, 3).double(), "a": 3}),
+                    nn.Sequential(nn.ParameterList([P(1), P(2)]), nn.ParameterDict({"x": P(1), "m": nn.Module()})),
+                ]
+            )
+        }
 
     same(oracle, body)
 
@@ -248,10 +296,14 @@ def test_state_dict(oracle):
             positional = model.state_dict(OrderedDict(), "p.", True)
         state["scale"].fill_(7)
         return {
-            "keys": list(state), "metadata": list(state._metadata), "other": list(other), "type": type(state).__name__,
+            "keys": list(state),
+            "metadata": list(state._metadata),
+            "other": list(other),
+            "type": type(state).__name__,
             "kinds": [type(s["pre.scale"]).__name__ for s in (other, model.state_dict(prefix="pre."))],
             "trained": [state["scale"].requires_grad, positional["p.scale"] is model.scale],
-            "positional": list(positional), "shared memory": model.scale.item(),
+            "positional": list(positional),
+            "shared memory": model.scale.item(),
         }
 
     same(oracle, body)
@@ -279,14 +331,17 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_loading_what_does_not_fit(oracle, fault, options):
     """The message lists all of it, and what fits has been loaded."""
+
     def body(torch):
         model, state = tree(torch), tree(torch).state_dict()
         for tensor in state.values():
             tensor.fill_(5)
         BROKEN[fault](torch, state)
-        return {"told": told(lambda: model.load_state_dict(state, **options)),
-                "loaded": [p.detach().sum().item() for p in model.parameters()],
-                "types": [str(p.dtype) for p in model.parameters()]}
+        return {
+            "told": told(lambda: model.load_state_dict(state, **options)),
+            "loaded": [p.detach().sum().item() for p in model.parameters()],
+            "types": [str(p.dtype) for p in model.parameters()],
+        }
 
     same(oracle, body)
 
@@ -303,8 +358,13 @@ def test_assigning_puts_the_tensors_themselves_in_place(oracle, trained):
         state = {"weight": tensor, "bias": param, "calls": torch.ones(1).double()}
         answer = told(lambda: model.load_state_dict(state, assign=True))
         tensor.fill_(9)
-        return {"told": answer, "weight": model.weight.tolist(), "bias": model.bias is param,
-                "trained": [p.requires_grad for p in model.parameters()], "calls": str(model.calls.dtype)}
+        return {
+            "told": answer,
+            "weight": model.weight.tolist(),
+            "bias": model.bias is param,
+            "trained": [p.requires_grad for p in model.parameters()],
+            "calls": str(model.calls.dtype),
+        }
 
     same(oracle, body)
 
@@ -336,9 +396,13 @@ def test_extra_state(oracle):
             return module
 
         model, state = counting(1), counting(5).state_dict()
-        return {"keys": list(state), "told": told(lambda: model.load_state_dict(state)), "n": model[0].n,
-                "missing": told(lambda: model.load_state_dict({})),
-                "unexpected": told(lambda: torch.nn.Sequential(torch.nn.Module()).load_state_dict(state))}
+        return {
+            "keys": list(state),
+            "told": told(lambda: model.load_state_dict(state)),
+            "n": model[0].n,
+            "missing": told(lambda: model.load_state_dict({})),
+            "unexpected": told(lambda: torch.nn.Sequential(torch.nn.Module()).load_state_dict(state)),
+        }
 
     same(oracle, body)
 
@@ -384,7 +448,8 @@ def test_forward_hooks(oracle):
 
         pre, post = "register_forward_pre_hook", "register_forward_hook"
         return {
-            "pre sees": run(pre, note), "pre sees no keywords": run(pre, note, named),
+            "pre sees": run(pre, note),
+            "pre sees no keywords": run(pre, note, named),
             "pre sees keywords": run(pre, note, named, with_kwargs=True),
             "pre gives a value": run(pre, lambda m, args: args[0] * 2),
             "pre gives a tuple": run(pre, lambda m, args: (args[0], 10.0)),
@@ -392,7 +457,8 @@ def test_forward_hooks(oracle):
             "pre gives a number": run(pre, lambda m, args, kw: 3, with_kwargs=True),
             "pre gives too little": run(pre, lambda m, args, kw: (1,), with_kwargs=True),
             "pre gives a list": run(pre, lambda m, args, kw: [(), {}], with_kwargs=True),
-            "post sees": run(post, note), "post sees no keywords": run(post, note, named),
+            "post sees": run(post, note),
+            "post sees no keywords": run(post, note, named),
             "post sees keywords": run(post, note, named, with_kwargs=True),
             "post gives": run(post, lambda m, args, y: y * 2),
             "seen": seen,
@@ -429,8 +495,11 @@ def test_hooks_run_in_order_and_can_be_removed(oracle):
     def body(torch):
         layer, log = torch.nn.Sequential(), []
         note = lambda name: lambda *args: log.append(name)
-        handles = [layer.register_forward_hook(note("a")), layer.register_forward_hook(note("b")),
-                   layer.register_forward_hook(note("c"), prepend=True)]
+        handles = [
+            layer.register_forward_hook(note("a")),
+            layer.register_forward_hook(note("b")),
+            layer.register_forward_hook(note("c"), prepend=True),
+        ]
         layer.register_forward_pre_hook(note("d"))
         layer.register_forward_pre_hook(note("e"), prepend=True)
         layer(1)
@@ -448,6 +517,7 @@ def test_hooks_run_in_order_and_can_be_removed(oracle):
 # ------------------------------------------------------------------------------------------------------- backward hooks
 def pair(torch):
     """A module of two arguments and more, with results of all kinds."""
+
     class Pair(torch.nn.Module):
         def forward(self, a, b, *more):
             return a * b, 3, a + 1, b * 2
@@ -489,13 +559,17 @@ def test_backward_hooks_replace_gradients(oracle):
         x = lambda: torch.tensor([1.0, 2.0], requires_grad=True)
         first = lambda y: y[0] if isinstance(y, tuple) else y
         full, pre = "register_full_backward_hook", "register_full_backward_pre_hook"
-        one, two = (lambda hook, kind: gradients(torch, affine(torch)(), [x()], first, hook, kind),
-                    lambda hook, kind: gradients(torch, pair(torch), [x(), x()], first, hook, kind))
+        one, two = (
+            lambda hook, kind: gradients(torch, affine(torch)(), [x()], first, hook, kind),
+            lambda hook, kind: gradients(torch, pair(torch), [x(), x()], first, hook, kind),
+        )
         return {
-            "input": one(lambda gi, go: (gi[0] * 10,), full), "output": one(lambda go: (go[0] * 10,), pre),
+            "input": one(lambda gi, go: (gi[0] * 10,), full),
+            "output": one(lambda go: (go[0] * 10,), pre),
             "of two": two(lambda gi, go: (gi[0] * 10, gi[1]), full),
             "list": two(lambda gi, go: [gi[0] * 10, gi[1]], full),
-            "none": one(lambda gi, go: (None,), full), "too many": one(lambda gi, go: (gi[0], gi[0]), full)[0],
+            "none": one(lambda gi, go: (None,), full),
+            "too many": one(lambda gi, go: (gi[0], gi[0]), full)[0],
             "too many out": one(lambda go: (go[0], go[0]), pre)[0],
             "not an input": gradients(torch, affine(torch)(), [x().detach()], first, lambda gi, go: (go[0],), full)[0],
         }
@@ -505,10 +579,12 @@ def test_backward_hooks_replace_gradients(oracle):
 
 def test_backward_hooks_run_in_order(oracle):
     """Each sees what the one before made of the gradient."""
+
     def body(torch):
         layer, log = affine(torch)(), []
-        note = lambda name, factor: lambda m, *grads: (log.append(f"{name} {[g[0].tolist() for g in grads]}"),
-                                                       (grads[0][0] * factor,))[1]
+        note = lambda name, factor: (
+            lambda m, *grads: (log.append(f"{name} {[g[0].tolist() for g in grads]}"), (grads[0][0] * factor,))[1]
+        )
         layer.register_full_backward_hook(note("a", 2))
         layer.register_full_backward_hook(note("b", 3), prepend=True)
         layer.register_full_backward_pre_hook(note("c", 5))
@@ -600,9 +676,13 @@ def test_conversions(oracle, name):
         layer.register_buffer("count", torch.zeros(1, dtype=torch.int64))
         layer(torch.ones(2)).sum().backward()
         weight = layer.weight
-        return {"told": told(lambda: CONVERSIONS[name](torch, layer) is layer),
-                "types": [str(t.dtype) for t in (weight, weight.grad, layer.cache, layer.count)],
-                "the same object": layer.weight is weight, "leaf": weight.is_leaf, "trained": weight.requires_grad}
+        return {
+            "told": told(lambda: CONVERSIONS[name](torch, layer) is layer),
+            "types": [str(t.dtype) for t in (weight, weight.grad, layer.cache, layer.count)],
+            "the same object": layer.weight is weight,
+            "leaf": weight.is_leaf,
+            "trained": weight.requires_grad,
+        }
 
     same(oracle, body)
 
@@ -668,8 +748,10 @@ def test_parameters_and_buffers(oracle):
         x.fill_(3)
         kinds = (torch.Tensor, nn.Parameter, nn.Buffer)
         return {
-            "repr": [repr(p), repr(frozen), repr(b), repr(nn.Parameter())], "shared": [p[0].item(), b[0].item()],
-            "leaf": [p.is_leaf, y.is_leaf], "trained": [t.requires_grad for t in (p, frozen, inside, y, x)],
+            "repr": [repr(p), repr(frozen), repr(b), repr(nn.Parameter())],
+            "shared": [p[0].item(), b[0].item()],
+            "leaf": [p.is_leaf, y.is_leaf],
+            "trained": [t.requires_grad for t in (p, frozen, inside, y, x)],
             "kinds": [isinstance(t, kind) for t in (p, x, b, p.data, p * 2, nn.Parameter(p)) for kind in kinds],
             "types": [type(t).__name__ for t in (p, p * 2, p.data, p.detach(), p.clone(), p.requires_grad_(), b)],
             "persistent": [b.persistent, nn.Buffer(x).persistent],
@@ -689,6 +771,7 @@ def test_a_parameter_is_made_of_a_tensor(data):
 # ----------------------------------------------------------------------------------------------------------- containers
 def stories(make, expressions):
     """A body: what each expression (two spaces apart) gives, and what becomes of the container."""
+
     def body(torch):
         def story(expression):
             nn, Affine = torch.nn, affine(torch)
@@ -712,27 +795,47 @@ c+c  c+nn.Sequential(A(9))  c+[A(9)]  c+3
 
 
 def test_sequential(oracle):
-    same(oracle, stories(lambda nn, A: nn.Sequential(A(1), A(2), A(3)), LISTS + """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.Sequential(A(1), A(2), A(3)),
+            LISTS
+            + """
         c.__iadd__([A(9)])  c.__iadd__(nn.Sequential(A(9)))  c*2  2*c  c*0  c*-1  c*1.5  c.__imul__(2)  c.__imul__(0)
         c.__imul__('a')  c.insert(-1,A(9))  c.insert(-3,A(9))  c.insert(-4,A(9))  c.insert(4,A(9))  c.insert(0,3)
         nn.Sequential(3)  nn.Sequential([A(1)])  nn.Sequential(None)  nn.Sequential({'a':A(1)})  nn.Sequential(A)
         nn.Sequential(OrderedDict(a=A(1)),A(2))  nn.Sequential(OrderedDict(forward=A(1)))  nn.Sequential()(3)
         nn.Sequential(A(2), A(2))(torch.ones(2)).tolist()  [name for name, _ in (c * 2).named_parameters()]
-    """))
+    """,
+        ),
+    )
 
 
 def test_named_sequential(oracle):
-    same(oracle, stories(lambda nn, A: nn.Sequential(OrderedDict(a=A(1), b=A(2), c=A(3))), """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.Sequential(OrderedDict(a=A(1), b=A(2), c=A(3))),
+            """
         c[0]  c[1:]  c.b  c.append(A(9))  c.insert(0,A(9))  c.pop(1)  c.__delitem__(slice(0,2))  c.__setitem__(1,A(9))
         c+c  c*2
-    """))
+    """,
+        ),
+    )
 
 
 def test_module_list(oracle):
-    same(oracle, stories(lambda nn, A: nn.ModuleList([A(1), A(2), A(3)]), LISTS + """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.ModuleList([A(1), A(2), A(3)]),
+            LISTS
+            + """
         c.__iadd__([A(9)])  c.__iadd__(3)  c(1)  nn.ModuleList(A(1))  nn.ModuleList(3)  nn.ModuleList({'a':A(1)})
         nn.ModuleList([None])  nn.ModuleList([1])  nn.ModuleList(A(n) for n in (1, 2))  c*2
-    """))
+    """,
+        ),
+    )
 
 
 @pytest.mark.parametrize("index", [-1, 2])
@@ -746,28 +849,44 @@ def test_module_list_refuses_positions_that_torch_garbles(index):
 
 
 def test_module_dict(oracle):
-    same(oracle, stories(lambda nn, A: nn.ModuleDict({"b": A(1), "a": A(2)}), """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.ModuleDict({"b": A(1), "a": A(2)}),
+            """
         c['a']  c['z']  c[0]  c.b  len(c)  list(c)  c.keys()  c.items()  c.values()  'a' in c  'z' in c
         c.update({'z':A(9),'b':A(8)})  c.update([('z',A(9))])  c.update([('z',A(9),1)])  c.update(3)  c.update({'z':3})
         c.update(nn.ModuleDict({'z':A(9)}))  c.update('ab')  c.pop('a')  c.pop('z')  c.clear()  c.__setitem__('z',3)
         c.__setitem__('z',A(9))  c.__setitem__(0,A(9))  c.__setitem__('a.b',A(9))  c.__setitem__('keys',A(9))
         c.__delitem__('a')  c.__delitem__('z')  c(1)  nn.ModuleDict(3)  nn.ModuleDict({'a':None})
-    """))
+    """,
+        ),
+    )
 
 
 def test_parameter_list(oracle):
-    same(oracle, stories(lambda nn, A: nn.ParameterList([A(1).weight, A(2).weight, A(3).weight]), """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.ParameterList([A(1).weight, A(2).weight, A(3).weight]),
+            """
         c[0]  c[-1]  c[3]  c[-4]  c['a']  c[1:]  c[1:][0] is c[1]  len(c)  list(c)  c.append(A(9).bias) is c
         c.append(3)  c.append(torch.ones(2))  c.append(None)  c.extend([A(9).bias,torch.ones(2)])  c.extend(3)
         c.extend(A(9).bias)  c.__iadd__([A(9).bias])  c.__iadd__(3)  c+c  c(1)  c.__setitem__(0,A(9).bias)
         c.__setitem__(-1,torch.ones(2))
         c.__setitem__(9,A(1).bias)  c.__setitem__(0,3)  c.double()  nn.ParameterList(3)  nn.ParameterList(torch.ones(2))
         nn.ParameterList([torch.ones(1).long()])  nn.ParameterList([A(1)])  nn.ParameterList([nn.Buffer(torch.ones(1))])
-    """))
+    """,
+        ),
+    )
 
 
 def test_parameter_dict(oracle):
-    same(oracle, stories(lambda nn, A: nn.ParameterDict({"b": A(1).weight, "a": A(2).weight}), """
+    same(
+        oracle,
+        stories(
+            lambda nn, A: nn.ParameterDict({"b": A(1).weight, "a": A(2).weight}),
+            """
         c['a']  c['z']  c.b  len(c)  list(c)  list(reversed(c))  c.keys()  list(c.items())  list(c.values())  'a' in c
         'z' in c  c.update({'z':A(9).bias,'y':torch.ones(1)})  c.update([('z',A(9).bias),('y',3)])
         c.update([('z',1,2)])  c.update(3)  c.update(OrderedDict(z=A(1).bias,y=A(2).bias))  c.update('ab')
@@ -778,12 +897,19 @@ def test_parameter_dict(oracle):
         c.copy()  c.copy()['a'] is c['a']  c|{'z':A(9).bias}  {'z':3}|c  c|nn.ParameterDict({'a':A(9).bias})
         c.__ior__({'z':A(9).bias})  c.fromkeys(['x','y'])  c.fromkeys(['x'],torch.ones(2))
         nn.ParameterDict({'x':A(1)})  nn.ParameterDict([['b',1],['a',2]])
-    """))
+    """,
+        ),
+    )
 
 
-@pytest.mark.parametrize("key, message", [
-    (0, "cannot be used as a key as it is not a string"), ("a.b", "t contain"), ("keys", "already exists"),
-])
+@pytest.mark.parametrize(
+    "key, message",
+    [
+        (0, "cannot be used as a key as it is not a string"),
+        ("a.b", "t contain"),
+        ("keys", "already exists"),
+    ],
+)
 def test_parameter_dict_keys_are_names(key, message):
     parameters = tinyrnn.nn.ParameterDict()
     with pytest.raises((TypeError, KeyError), match=message):

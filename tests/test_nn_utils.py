@@ -1,4 +1,5 @@
 """nn.utils: clipping gradients, parameters as one vector."""
+
 import math
 
 import numpy as np
@@ -70,20 +71,28 @@ def test_gradients_that_are_not_finite(oracle, value):
         params = parameters(torch, [value, 1.0], [2.0])
         refused = told(lambda: clip(params, 1.0, error_if_nonfinite=True))
         untouched = gradients(params)
-        return {"refused": refused, "untouched": untouched["gradient 1"].copy(), "total": clip(params, 1.0).numpy(),
-                **gradients(params)}
+        return {
+            "refused": refused,
+            "untouched": untouched["gradient 1"].copy(),
+            "total": clip(params, 1.0).numpy(),
+            **gradients(params),
+        }
 
     same(oracle, body)
 
 
 def test_what_can_be_clipped(oracle):
     """A list, a generator, a single tensor, nothing."""
+
     def body(torch):
         clip = torch.nn.utils.clip_grad_norm_
         params = parameters(torch, [3.0, 4.0], [12.0])
-        story = {"generator": clip((p for p in params), 6.5).item(), "empty": repr(clip([], 1.0)),
-                 "single": clip(params[0], 1.0, foreach=True).item(),
-                 "no gradients": repr(clip(parameters(torch, None), 1.0))}
+        story = {
+            "generator": clip((p for p in params), 6.5).item(),
+            "empty": repr(clip([], 1.0)),
+            "single": clip(params[0], 1.0, foreach=True).item(),
+            "no gradients": repr(clip(parameters(torch, None), 1.0)),
+        }
         with pytest.warns(UserWarning, match="`parameters` is an empty generator, no gradient clipping will occur."):
             clip((p for p in ()), 1.0)
         with pytest.warns(FutureWarning, match="`torch.nn.utils.clip_grad_norm` is now deprecated in favor of"):
@@ -95,8 +104,12 @@ def test_what_can_be_clipped(oracle):
 
 @pytest.mark.parametrize("max_norm, norm_type", [("a", 2), (1.0, "a"), (1.0, None)])
 def test_norms_are_numbers(oracle, max_norm, norm_type):
-    same(oracle, lambda torch: {"told": told(
-        lambda: torch.nn.utils.clip_grad_norm_(parameters(torch, [1.0]), max_norm, norm_type))})
+    same(
+        oracle,
+        lambda torch: {
+            "told": told(lambda: torch.nn.utils.clip_grad_norm_(parameters(torch, [1.0]), max_norm, norm_type))
+        },
+    )
 
 
 @pytest.mark.parametrize("clip_value", [2.0, "2", -1.0, 0])
@@ -116,8 +129,12 @@ def test_norm_and_scaling_apart(oracle):
         params = parameters(torch, [3.0, 4.0], None, [12.0])
         grads = [p.grad for p in params if p.grad is not None]
         norm = lambda *args: utils.get_total_norm(*args).numpy()
-        story = {"list": norm(grads), "single": norm(grads[0], math.inf), "generator": norm(g for g in grads),
-                 "nothing": norm([])}
+        story = {
+            "list": norm(grads),
+            "single": norm(grads[0], math.inf),
+            "generator": norm(g for g in grads),
+            "nothing": norm([]),
+        }
         assert utils.clip_grads_with_norm_(params, 6.5, torch.tensor(13.0)) is None
         utils.clip_grads_with_norm_(params[2], 1.0, torch.tensor(4.0))
         return {**story, **gradients(params)}
@@ -146,6 +163,7 @@ def test_parameters_to_vector(oracle):
 
 def test_vector_to_parameters(oracle):
     """The parameters stay the same objects, and share the memory of the vector."""
+
     def body(torch):
         params = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2,), (2, 3), ())]
         vector = torch.arange(10.0)

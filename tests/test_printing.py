@@ -1,4 +1,5 @@
 """The printed form of a tensor is torch's, character for character."""
+
 import numpy as np
 import pytest
 from conftest import needs_torch
@@ -92,9 +93,15 @@ def test_suffixes(oracle):
         x = tensor([0.5, 1.0]).requires_grad_()
         long = tensor([[0.5] * 8]).requires_grad_()
         texts = {
-            "leaf": repr(x), "result": repr(x * 2), "number": repr((x * 2).sum()),
-            "detached": repr((x * 2).detach()), "long": repr(long), "long result": repr(long * 2),
-            "double": repr(double(x).detach().requires_grad_()), "empty": repr(x[:0]), "text": f"{x} {x[0]} {x[0]:.2f}",
+            "leaf": repr(x),
+            "result": repr(x * 2),
+            "number": repr((x * 2).sum()),
+            "detached": repr((x * 2).detach()),
+            "long": repr(long),
+            "long result": repr(long * 2),
+            "double": repr(double(x).detach().requires_grad_()),
+            "empty": repr(x[:0]),
+            "text": f"{x} {x[0]} {x[0]:.2f}",
         }
         requires(long, False)
         return {**texts, "again without": repr(long)}
@@ -129,8 +136,14 @@ def test_a_subclass_prints_under_its_name():
 
 def test_format(oracle):
     def ask(tensor):
-        return {"fixed": f"{tensor(2.345):.2f}", "plain": f"{tensor(2.5)}", "integer": f"{tensor(7):03d}",
-                "padded": f"{tensor(1.5):>8}", "truth": f"{tensor(True)}", "list": f"{tensor([1.5])}"}
+        return {
+            "fixed": f"{tensor(2.345):.2f}",
+            "plain": f"{tensor(2.5)}",
+            "integer": f"{tensor(7):03d}",
+            "padded": f"{tensor(1.5):>8}",
+            "truth": f"{tensor(True)}",
+            "list": f"{tensor([1.5])}",
+        }
 
     expected = oracle(lambda torch: ask(torch.tensor))
     ours = ask(lambda values: wrap(np.array(values, np.asarray(values).dtype.name.replace("float64", "float32"))))
@@ -172,7 +185,7 @@ def test_thousands_of_arrays_print_as_torch():
         if kind == 0:
             return rng.integers(-9, 9, shape).astype(rng.choice(["int64", "int32", "int16", "int8", "bool", "uint8"]))
         if kind == 1:
-            return rng.integers(-10**17, 10**17, shape) // 10 ** rng.integers(1, 17)
+            return rng.integers(-(10**17), 10**17, shape) // 10 ** rng.integers(1, 17)
         if kind == 2:
             return (rng.integers(0, 10**12, shape) // 10 ** rng.integers(1, 12) * sign).astype(dtype)
         if kind == 3:
@@ -195,11 +208,18 @@ def test_thousands_of_arrays_print_as_torch():
                 array = np.where(rng.random(shape) < 0.3, odd, array).astype(array.dtype)
             options = {"profile": "default"}
             if number % 2:
-                choices = {"precision": range(8), "threshold": [0, 5, 50], "edgeitems": range(5),
-                           "linewidth": [5, 40, 120], "sci_mode": [None, True, False]}
+                choices = {
+                    "precision": range(8),
+                    "threshold": [0, 5, 50],
+                    "edgeitems": range(5),
+                    "linewidth": [5, 40, 120],
+                    "sci_mode": [None, True, False],
+                }
                 options = {name: rng.choice(list(some)) for name, some in choices.items() if rng.random() < 0.4}
-                options = {name: some if some is None else some.item() if hasattr(some, "item") else some
-                           for name, some in options.items()}
+                options = {
+                    name: some if some is None else some.item() if hasattr(some, "item") else some
+                    for name, some in options.items()
+                }
             torch.set_printoptions(**options)
             set_printoptions(**options)
             theirs = torch.tensor(array)

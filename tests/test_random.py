@@ -1,4 +1,5 @@
 """The random stream is torch's: the same samples, bit for bit, and the same state after every call."""
+
 import copy
 import hashlib
 import pickle

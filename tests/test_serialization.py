@@ -1,4 +1,5 @@
 """save and load: torch's file format in both directions, whole files or none, and no trust in strangers' pickles."""
+
 import errno
 import io
 import os
@@ -51,6 +52,7 @@ def pickle_of(file: io.BytesIO) -> bytes:
 
 
 # ---- what torch wrote ------------------------------------------------------------------------------------------------
+
 
 def test_a_state_dict_of_torchs(oracle):
     def question(torch):
@@ -108,10 +110,15 @@ def test_every_type_and_container_of_torchs(oracle):
     assert objects["torchs"] == [(2, 3), dtypes.float64, device("cpu")] and type(objects["torchs"][0]) is Size
 
 
-@pytest.mark.parametrize("kind, name", [
-    ("half", "HalfStorage"), ("bfloat16", "BFloat16Storage"), ("cfloat", "ComplexFloatStorage"),
-    ("uint16", "_rebuild_tensor_v3"),
-])
+@pytest.mark.parametrize(
+    "kind, name",
+    [
+        ("half", "HalfStorage"),
+        ("bfloat16", "BFloat16Storage"),
+        ("cfloat", "ComplexFloatStorage"),
+        ("uint16", "_rebuild_tensor_v3"),
+    ],
+)
 def test_types_that_are_not_here_are_refused_by_name(oracle, kind, name):
     def question(torch):
         file = io.BytesIO()
@@ -183,6 +190,7 @@ def test_files_of_other_formats(oracle, tmp_path):
 
 # ---- what torch reads ------------------------------------------------------------------------------------------------
 
+
 @needs_torch
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_torch_reads_what_save_wrote(protocol):
@@ -195,8 +203,10 @@ def test_torch_reads_what_save_wrote(protocol):
         views=[wrap(whole), wrap(whole[1:, ::2]), wrap(whole.T), wrap(np.broadcast_to(whole[0], (2, 4)))],
         kinds=[tensor([0, 1], kind.numpy) for kind in dtypes.ALL],
         parameters=[Parameter(tensor([[1, 2]]), requires_grad=False), parameter],
-        leaf=tensor([3]).requires_grad_(), empty=tensor([[], []]),
-        others=[1, 2.5, "text", None, b"bytes", {"a": (1, 2)}, {3}, Size((2, 3)), dtypes.int64, device("cpu")])
+        leaf=tensor([3]).requires_grad_(),
+        empty=tensor([[], []]),
+        others=[1, 2.5, "text", None, b"bytes", {"a": (1, 2)}, {3}, Size((2, 3)), dtypes.int64, device("cpu")],
+    )
     objects._metadata = {"version": 1}
     for weights_only in (False, True) if protocol == 2 else (False,):  # torch's safe form knows little else
         read = torch.load(saved(objects, pickle_protocol=protocol), weights_only=weights_only)
@@ -211,8 +221,18 @@ def test_torch_reads_what_save_wrote(protocol):
         assert [p.requires_grad for p in read["parameters"]] == [False, True]
         assert read["parameters"][1].tag == "mine"
         assert read["leaf"].requires_grad and read["empty"].shape == (2, 0)
-        assert read["others"] == [1, 2.5, "text", None, b"bytes", {"a": (1, 2)}, {3}, torch.Size([2, 3]), torch.int64,
-                                  torch.device("cpu")]
+        assert read["others"] == [
+            1,
+            2.5,
+            "text",
+            None,
+            b"bytes",
+            {"a": (1, 2)},
+            {3},
+            torch.Size([2, 3]),
+            torch.int64,
+            torch.device("cpu"),
+        ]
 
 
 @needs_torch
@@ -220,8 +240,11 @@ def test_the_pickle_is_torchs_own():
     import torch
 
     ours = OrderedDict(w=Parameter(tensor([[1, 2], [3, 4]])), b=tensor([5, 6]), n=[Size((1,)), dtypes.float64])
-    theirs = OrderedDict(w=torch.nn.Parameter(torch.tensor([[1.0, 2], [3, 4]])), b=torch.tensor([5.0, 6]),
-                         n=[torch.Size([1]), torch.float64])
+    theirs = OrderedDict(
+        w=torch.nn.Parameter(torch.tensor([[1.0, 2], [3, 4]])),
+        b=torch.tensor([5.0, 6]),
+        n=[torch.Size([1]), torch.float64],
+    )
     file = io.BytesIO()
     torch.save(theirs, file)
     assert pickle_of(saved(ours)) == pickle_of(file)
@@ -250,6 +273,7 @@ def test_views_of_every_kind_go_to_torch_and_back():
 
 
 # ---- what comes back -------------------------------------------------------------------------------------------------
+
 
 def test_shared_memory_stays_shared():
     weight = Parameter(tensor([[1, 2], [3, 4]]))
@@ -369,6 +393,7 @@ def test_records_start_at_multiples_of_64_bytes(tmp_path, monkeypatch, limit):
 
 # ---- map_location ----------------------------------------------------------------------------------------------------
 
+
 def test_map_location():
     file = saved({"x": tensor([1, 2])})
     seen = []
@@ -379,15 +404,27 @@ def test_map_location():
     def broken(storage, location):
         raise KeyError("from a user's function")
 
-    for wish in (None, "cpu", device("cpu"), {}, {"cuda:0": "cpu"}, {"cpu": "cpu"}, as_saved, lambda s, location: s,
-                 lambda s, location: s.cpu()):
+    for wish in (
+        None,
+        "cpu",
+        device("cpu"),
+        {},
+        {"cuda:0": "cpu"},
+        {"cpu": "cpu"},
+        as_saved,
+        lambda s, location: s,
+        lambda s, location: s.cpu(),
+    ):
         file.seek(0)
         assert load(file, wish)["x"].array.tolist() == [1, 2]
     assert seen == [("cpu", 8, device("cpu"))]
     for wish, error, words in [
-        ("cuda", RuntimeError, "CUDA device.*map_location='cpu'"), ({"cpu": "cuda:1"}, RuntimeError, "cuda:1"),
-        (lambda s, location: s.cuda(0), RuntimeError, "CUDA device"), ("nowhere", RuntimeError, "restore.*'nowhere'"),
-        (lambda s, location: 5, TypeError, "return the storage.*5"), (5, TypeError, "map_location, got int"),
+        ("cuda", RuntimeError, "CUDA device.*map_location='cpu'"),
+        ({"cpu": "cuda:1"}, RuntimeError, "cuda:1"),
+        (lambda s, location: s.cuda(0), RuntimeError, "CUDA device"),
+        ("nowhere", RuntimeError, "restore.*'nowhere'"),
+        (lambda s, location: 5, TypeError, "return the storage.*5"),
+        (5, TypeError, "map_location, got int"),
         (broken, KeyError, "from a user's function"),
     ]:
         file.seek(0)
@@ -406,6 +443,7 @@ def test_a_file_written_on_a_gpu():
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
+
 
 def test_arguments_that_are_refused(tmp_path):
     with pytest.raises(AttributeError, match="'write' attribute, got int"):
@@ -431,6 +469,7 @@ def test_arguments_that_are_refused(tmp_path):
 
 # ---- a file is whole or as it was ------------------------------------------------------------------------------------
 
+
 class Full(io.FileIO):
     """A disk that takes 400 bytes."""
 
@@ -443,6 +482,7 @@ class Full(io.FileIO):
 def raises(error):
     def fail(*arguments, **keywords):
         raise error
+
     return fail
 
 
@@ -456,8 +496,9 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
         new, error = {"x": tensor([3]), "f": lambda: None}, (pickle.PicklingError, AttributeError)
     elif trouble == "permission":
         refused = lambda name, mode: raises(PermissionError(errno.EACCES, "Permission denied", name))()
-        monkeypatch.setattr(serialization, "open", lambda name, mode: (refused if mode == "r+b" else open)(name, mode),
-                            raising=False)
+        monkeypatch.setattr(
+            serialization, "open", lambda name, mode: (refused if mode == "r+b" else open)(name, mode), raising=False
+        )
     elif trouble == "disk":
         on_full_disk = lambda name, mode: (Full if "x" in mode else open)(name, mode)
         monkeypatch.setattr(serialization, "open", on_full_disk, raising=False)
@@ -527,6 +568,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
 
 # ---- damage and malice -----------------------------------------------------------------------------------------------
 
+
 def test_a_truncated_file_is_named(tmp_path):
     path = tmp_path / "cut.pt"
     content = saved({"x": tensor(np.arange(50))}).getvalue()
@@ -567,37 +609,45 @@ def test_the_refusal_names_the_global_and_the_way_out():
         load(saved(Payload(os.system, "true")))
 
 
-@pytest.mark.parametrize("code, words", [
-    (b"ctorch\nTensor\n(K\x05tR.", "calls .*Tensor"),  # not a function that weights are built with
-    (b"ctorch\nfloat32\n}X\x08\x00\x00\x00itemsizeK\x01sb.", "sets the state of a dtype"),
-    (b"c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "expected bytes"),  # would take 2 GB
-    (b"c_codecs\nencode\nX\x01\x00\x00\x00xX\x05\x00\x00\x00idna\n\x86R.", "latin1"),
-    (b"ccollections\nOrderedDict\n)\x81.", "instruction"),
-    (b"\x82\x01.", "instruction"),
-    (b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch\nTensor\nctorch\nTensor\nK\x05\x85NtR.", "made by .*Tensor"),
-    (b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\nctorch\ndevice\n)NtR.",
-     "device.* expected a class of tensors"),
-    (b"R.", "damaged"),
-    (b"X\xff\xff\xff\xffabc.", "damaged|truncated"),
-    (b"U\x01\xff.", "damaged"),
-    (b"K\x01Q.", "persistent id"),
-    (b"", "damaged"),
-])
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        (b"ctorch\nTensor\n(K\x05tR.", "calls .*Tensor"),  # not a function that weights are built with
+        (b"ctorch\nfloat32\n}X\x08\x00\x00\x00itemsizeK\x01sb.", "sets the state of a dtype"),
+        (b"c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "expected bytes"),  # would take 2 GB
+        (b"c_codecs\nencode\nX\x01\x00\x00\x00xX\x05\x00\x00\x00idna\n\x86R.", "latin1"),
+        (b"ccollections\nOrderedDict\n)\x81.", "instruction"),
+        (b"\x82\x01.", "instruction"),
+        (b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch\nTensor\nctorch\nTensor\nK\x05\x85NtR.", "made by .*Tensor"),
+        (
+            b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\nctorch\ndevice\n)NtR.",
+            "device.* expected a class of tensors",
+        ),
+        (b"R.", "damaged"),
+        (b"X\xff\xff\xff\xffabc.", "damaged|truncated"),
+        (b"U\x01\xff.", "damaged"),
+        (b"K\x01Q.", "persistent id"),
+        (b"", "damaged"),
+    ],
+)
 def test_hostile_pickles(code, words):
     with pytest.raises(pickle.UnpicklingError, match=words):
         load(rewritten(saved(1), data_pkl=code))
 
 
-@pytest.mark.parametrize("old, new, words", [
-    (b"K\x06\x85", b"K\x07\x85", "outside its storage"),  # size 7 of 6 elements
-    (b"K\x06\x85", b"J\xff\xff\xff\xff\x85", "no tensor has"),  # size -1
-    (b"K\x00K\x06\x85", b"K\x01K\x06\x85", "outside its storage"),  # offset 1
-    (b"K\x01\x85", b"J\xff\xff\xff\x7f\x85", "outside its storage"),  # stride 2**31 - 1
-    (b"K\x01\x85", b"X\x01\x00\x00\x001\x85", "no tensor has"),
-    (b"K\x01\x85", b"K\x01K\x01\x86", "no tensor has"),  # two strides for one dimension
-    (b"K\x06t", b"K\x07t", "24 bytes, and a storage of 7 elements"),
-    (b"FloatStorage", b"DoubleStorage", "24 bytes"),
-])
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        (b"K\x06\x85", b"K\x07\x85", "outside its storage"),  # size 7 of 6 elements
+        (b"K\x06\x85", b"J\xff\xff\xff\xff\x85", "no tensor has"),  # size -1
+        (b"K\x00K\x06\x85", b"K\x01K\x06\x85", "outside its storage"),  # offset 1
+        (b"K\x01\x85", b"J\xff\xff\xff\x7f\x85", "outside its storage"),  # stride 2**31 - 1
+        (b"K\x01\x85", b"X\x01\x00\x00\x001\x85", "no tensor has"),
+        (b"K\x01\x85", b"K\x01K\x01\x86", "no tensor has"),  # two strides for one dimension
+        (b"K\x06t", b"K\x07t", "24 bytes, and a storage of 7 elements"),
+        (b"FloatStorage", b"DoubleStorage", "24 bytes"),
+    ],
+)
 def test_no_tensor_reaches_outside_its_memory(old, new, words):
     file = saved(tensor(np.arange(6)))
     assert pickle_of(file).count(old) == 1
@@ -626,7 +676,7 @@ def test_records_that_pretend_to_be_longer_than_the_file():
     content = bytearray(saved(tensor([1, 2])).getvalue())
     for name in (b"PK\x01\x02",):
         start = content.rindex(name)  # the central directory's last entry
-        content[start + 20:start + 28] = np.array([1 << 31, 1 << 31], "<u4").tobytes()
+        content[start + 20 : start + 28] = np.array([1 << 31, 1 << 31], "<u4").tobytes()
     with pytest.raises(RuntimeError, match="longer than the file"):
         load(io.BytesIO(content))
 
@@ -650,5 +700,9 @@ def test_random_damage_to_the_pickle_is_an_error_or_a_value():
 def test_a_pickle_is_plain_enough_for_other_readers():
     code = pickletools.genops(pickle_of(saved(Parameter(tensor([1])))))
     names = {argument for operation, argument, _ in code if operation.name == "GLOBAL"}
-    assert names == {"torch._utils _rebuild_parameter", "torch._utils _rebuild_tensor_v2", "torch FloatStorage",
-                     "collections OrderedDict"}
+    assert names == {
+        "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_tensor_v2",
+        "torch FloatStorage",
+        "collections OrderedDict",
+    }

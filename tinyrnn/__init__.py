@@ -17,6 +17,8 @@ if (_root := _Path(__file__).parent.parent) and (_root / "kernels" / "formulas.p
 _warnings.filterwarnings("ignore", r"(overflow|invalid value|divide by zero) encountered", RuntimeWarning, r"tinyrnn\.")
 
 from . import (
+    accelerator,
+    amp,
     autograd,
     backends,
     cuda,

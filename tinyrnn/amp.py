@@ -1,4 +1,4 @@
-"""torch.amp where all arithmetic is done in the tensors' own types: switched off it does nothing, switched on it refuses."""
+"""torch.amp where all arithmetic is in the tensors' own types: switched off it does nothing, switched on it refuses."""
 
 from __future__ import annotations
 

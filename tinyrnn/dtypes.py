@@ -127,7 +127,7 @@ def _promote_pair(a: np.dtype, b: np.dtype) -> np.dtype:
 def can_cast(a: dtype, b: dtype) -> builtins.bool:
     """Whether a result of type `a` may be written into a tensor of type `b`: not to a lower category."""
     order_a, order_b = _KIND_ORDER[a.numpy.kind], _KIND_ORDER[b.numpy.kind]
-    return order_a <= order_b and not (a.is_signed and b is uint8 and order_a == 1)
+    return order_a <= order_b
 
 
 def result_type(a: Any, b: Any) -> dtype:

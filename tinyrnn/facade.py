@@ -25,7 +25,7 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _SHARED = """
     accelerator amp autograd autograd.function autograd.functional autograd.graph backends backends.cuda backends.cudnn
     backends.mps cuda cuda.amp nn nn.functional nn.init nn.modules nn.parameter nn.utils nn.utils.clip_grad
-    nn.utils.convert_parameters nn.utils.rnn optim optim.adagrad optim.adam optim.adamw optim.lr_scheduler
+    nn.utils.convert_parameters nn.utils.rnn optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler
     optim.optimizer optim.rmsprop optim.sgd random serialization
     utils utils.data utils.data.dataloader utils.data.dataset utils.data.sampler
 """

@@ -21,18 +21,33 @@ The contract of an op, without exception:
   What no gradient needs is not kept.
 * A gradient is the incoming one, a view of it, or a fresh array that nobody else holds.
 * A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.
+
+Who holds whom: a tensor its node, a node the nodes (or leaves) that its gradients go to, a view its base.  Nothing
+points the other way, so a graph goes when its last tensor goes, without the garbage collector.
 """
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import threading
+import warnings
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from .grad_mode import (  # noqa: F401  (the tape's users find the switches here)
+    current,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .strides import dense, frames, overlaps, span, window
 
 
 class Op:
@@ -41,6 +56,11 @@ class Op:
     view = False  # a view op's results share the memory of its first input
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
+
+    @classmethod
+    def title(cls) -> str:
+        """What `grad_fn` shows."""
+        return f"{cls.__name__}Backward0"
 
     @staticmethod
     def forward(*inputs, **parameters):
@@ -51,136 +71,49 @@ class Op:
         raise TypeError("an Op defines backward")
 
 
-# ------------------------------------------------------------------------------------------ recording on and off
-class _Mode(threading.local):
-    enabled = True  # operations are recorded
-    inference = False
-
-
-_mode = _Mode()
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
-    return _mode.enabled
-
-
-def is_inference_mode_enabled() -> bool:
-    return _mode.inference
-
-
-class set_grad_enabled(contextlib.ContextDecorator):
-    """Record operations, or do not: from the call on, inside a `with` block, or in a decorated function."""
-
-    def __init__(self, mode: bool):
-        self.before, self.mode = _mode.enabled, bool(mode)
-        _mode.enabled = self.mode
-
-    def __call__(self, function):
-        _mode.enabled = self.before  # a decorator changes nothing outside the function
-        return super().__call__(function)
-
-    def _recreate_cm(self):
-        return type(self)(self.mode)
-
-    def __enter__(self):
-        _mode.enabled = self.mode
-
-    def __exit__(self, *exception):
-        _mode.enabled = self.before
-
-
-class _Switch(contextlib.ContextDecorator):
-    """no_grad and enable_grad: as a `with` block or a decorator, with or without parentheses."""
-
-    mode = False
-
-    def __new__(cls, function=None):
-        self = super().__new__(cls)
-        return self if function is None else self(function)
-
-    def _recreate_cm(self):
-        return type(self)()
-
-    def __enter__(self):
-        self.before = _mode.enabled
-        _mode.enabled = self.mode
-
-    def __exit__(self, *exception):
-        _mode.enabled = self.before
-
-
-class no_grad(_Switch):
-    """Nothing is recorded inside; results do not require a gradient."""
-
-
-class enable_grad(_Switch):
-    """Operations are recorded inside, also within no_grad."""
-
-    mode = True
-
-
-class inference_mode(contextlib.ContextDecorator):
-    """As no_grad.  (torch's tensors made inside can never be recorded later; here they can.)"""
-
-    def __new__(cls, mode=True):
-        self = super().__new__(cls)
-        self.mode = mode
-        if callable(mode):
-            self.mode = True
-            return self(mode)
-        return self
-
-    def _recreate_cm(self):
-        return type(self)(self.mode)
-
-    def __enter__(self):
-        self.before = _mode.enabled, _mode.inference
-        if self.mode:
-            _mode.enabled, _mode.inference = False, True
-        else:
-            _mode.enabled, _mode.inference = True, False
-
-    def __exit__(self, *exception):
-        _mode.enabled, _mode.inference = self.before
-
-
-# ------------------------------------------------------------------------------------------ tensors, as the tape
-# sees them
+# ---------------------------------------------------------------------------------------- tensors
 class View:
-    """How a tensor came from the one whose memory it shares: the view ops, one after the other."""
+    """That a tensor shares the memory of `base`, which is no view itself."""
 
-    __slots__ = ("base", "path", "history", "forbidden")
+    __slots__ = ("base", "seen", "forbidden")
 
-    def __init__(self, base: TensorBase, path: tuple, forbidden: str | None):
-        self.base, self.path, self.forbidden = base, path, forbidden
-        self.history = base._history  # of the base, when this view's node was made
+    def __init__(self, base: TensorBase, seen: int, forbidden: str | None):
+        self.base = base
+        self.seen = seen  # the version of the memory that the view's node knows of
+        self.forbidden = forbidden  # how it was made, if writes to it cannot be recorded
+
+
+NO_GRAD, SEVERAL, CUSTOM = "no_grad", "several", "custom"
 
 
 class TensorBase:
     """What the tape knows of a tensor; tinyrnn.tensor.Tensor adds the vocabulary."""
 
     array: np.ndarray
-    grad: Any = None
+    _grad: Any = None
     _requires: bool = False  # a leaf that collects a gradient
     _node: Node | None = None  # the call that made it
     _slot: int = 0  # which of the node's results it is
     _view: View | None = None
     _version: list[int] | None = None  # [number of writes], shared by all that share the memory
-    _history: int = 0  # how often the node changed because of a write
     _hooks: dict | None = None  # of a leaf
     _retains: bool = False
 
     @property
     def requires_grad(self) -> bool:
         """Whether a gradient flows to this tensor: True for leaves made so, and for what is computed from them."""
-        if self._view is not None:
-            refresh(self)
-        return self._requires or self._node is not None
+        if self._requires or self._node is not None:
+            return True
+        if self._view is None:
+            return False
+        base = self._view.base
+        return base._requires or base._node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if not value and self.requires_grad and self._node is not None:
+        if not isinstance(value, bool):
+            raise RuntimeError(f"requires_grad must be a bool, not {type(value).__name__}")
+        if not value and self.node is not None:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a computed "
                 "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
@@ -188,13 +121,54 @@ class TensorBase:
         if value and self.array.dtype.kind != "f":
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if self._node is None:
-            self._requires = bool(value)
+            self._requires = value
+
+    @property
+    def node(self) -> Node | None:
+        """The call that made this tensor: for a view of a base that was written to since, a new one."""
+        view = self._view
+        if view is not None and view.forbidden is None:
+            refresh(self)
+        return self._node
 
     @property
     def version(self) -> list[int]:
+        """[number of writes to the memory], shared by all tensors that share it."""
         if self._version is None:
             self._version = [0]
         return self._version
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that backward added up for this leaf (or tensor with retain_grad), or None."""
+        if self._grad is None and self._node is not None and not self._retains:
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Backward does not fill "
+                "it: call .retain_grad() on this tensor before, or look at the .grad of the leaf.",
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            if not isinstance(value, TensorBase):
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            here, there = self.array, value.array
+            if (here.shape, here.dtype) != (there.shape, there.dtype):
+                raise RuntimeError(
+                    f"attempting to assign a gradient of size '{list(there.shape)}' and dtype {there.dtype} to a "
+                    f"tensor of size '{list(here.shape)}' and dtype {here.dtype}: they must be the same"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
 
 Tensor: type[TensorBase] = TensorBase  # the class of results, told by tinyrnn.tensor
@@ -214,7 +188,7 @@ def wrap(array: np.ndarray) -> Any:
     return tensor
 
 
-# ------------------------------------------------------------------------------------------ nodes
+# ---------------------------------------------------------------------------------------- nodes
 _sequence = itertools.count()
 FREED = ("freed",)
 
@@ -226,37 +200,47 @@ class Node:
     another node, or to a leaf tensor; it has the shape and dtype of that input.
     """
 
-    __slots__ = ("op", "saved", "watched", "inputs", "needs", "sequence", "outputs", "hooks", "retained", "__weakref__")
+    __slots__ = ("op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "__weakref__")
 
     def __init__(self, op, inputs: Sequence[TensorBase | None], saved: tuple, outputs: int):
         self.op = op
         self.saved = saved
         self.outputs = outputs
-        self.sequence = next(_sequence)
+        self.watched: list | None = None  # what was saved: version, its value then, input number or ~slot, array, ...
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
-        self.retained: list | None = None  # (slot, tensor) whose gradient is kept
-        self.watched: list | None = None  # (input number or ~slot, its version, what it should be)
-        edges: list = []
+        self.retained: list | None = None  # weak references to the results whose gradient is kept
+        self.inputs: list = []
         for t in inputs:
             if t is None:
-                edges.append(None)
-            elif t._node is not None:
-                edges.append((t._node, t._slot, t.array.shape, t.array.dtype))
+                self.inputs.append(None)
+                continue
+            if t._view is not None:
+                refresh(t)
+            if t._node is not None:
+                self.inputs.append((t._node, t._slot, t.array.shape, t.array.dtype))
             elif t._requires:
-                edges.append((t, 0, t.array.shape, t.array.dtype))
+                self.inputs.append((t, 0, t.array.shape, t.array.dtype))
             else:
-                edges.append(None)
-        self.inputs = edges
-        self.needs = [e is not None for e in edges]
+                self.inputs.append(None)
+        self.sequence = next(_sequence)  # after the nodes of the inputs, some of which are made only now
 
     def watch(self, number: int, tensor: TensorBase) -> None:
-        version = tensor.version
+        version = tensor._version
+        if version is None:
+            version = tensor._version = [0]
         if self.watched is None:
-            self.watched = []
-        self.watched.append((number, version, version[0], tensor.array))
+            self.watched = [version, version[0], number, tensor.array]
+        else:
+            self.watched += (version, version[0], number, tensor.array)
+
+    def moved(self, array: np.ndarray, tensor: TensorBase) -> None:
+        """A result was written into `tensor`: if it was saved, it is saved there from now on."""
+        if any(a is array for a in self.saved):
+            self.saved = tuple(tensor.array if a is array else a for a in self.saved)
+            self.watch(~tensor._slot, tensor)
 
     def name(self) -> str:
-        return f"{self.op.__name__}Backward0"
+        return self.op.title()
 
     @property
     def next_functions(self) -> tuple:
@@ -267,19 +251,27 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
 
-    def changed(self, number: int, version: list[int], expected: int, array: np.ndarray) -> RuntimeError:
-        """torch's error for a saved tensor that was written to."""
-        if number < 0:
-            origin = f", which is output {~number} of {self.name()},"
-        else:
-            edge = self.inputs[number]
-            origin = f", which is output {edge[1]} of {edge[0].name()}," if edge and isinstance(edge[0], Node) else ""
-        kind = {"f4": "Float", "f8": "Double", "i8": "Long", "b1": "Bool"}.get(array.dtype.str[1:], array.dtype.name)
-        return RuntimeError(
-            "one of the variables needed for gradient computation has been modified by an inplace operation: "
-            f"[torch.{kind}Tensor {list(array.shape)}]{origin} is at version {version[0]}; expected version {expected} "
-            "instead. Hint: save a copy, clone(), before the write, or write into a new tensor."
-        )
+    def changed(self, version: list[int], expected: int, number: int, array: np.ndarray) -> RuntimeError:
+        """The error for a saved tensor that was written to."""
+        source: tuple | None = (self, ~number) if number < 0 else self.inputs[number]
+        return modified(array, source and source[:2], version[0], expected)
+
+
+def modified(array: np.ndarray, source: tuple | None, version: int, expected: int) -> RuntimeError:
+    """torch's error for a tensor that was saved and then written to; `source` is its node and slot, if it has one."""
+    known = source is not None and isinstance(source[0], Node)
+    origin = f", which is output {source[1]} of {source[0].name()}," if source is not None and known else ""
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[torch.{KINDS.get(array.dtype.str[1:], array.dtype.name)}Tensor {list(array.shape)}]{origin} is at version "
+        f"{version}; expected version {expected} instead. Hint: save a copy, clone(), before the write, or write into "
+        "a new tensor."
+    )
+
+
+KINDS = {
+    "f4": "Float", "f8": "Double", "i8": "Long", "i4": "Int", "i2": "Short", "i1": "Char", "u1": "Byte", "b1": "Bool",
+}  # fmt: skip
 
 
 class AccumulateGrad:
@@ -295,18 +287,14 @@ class AccumulateGrad:
 def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
     """Call `op` on `arrays` (of the tensors `inputs`, perhaps cast; None where absent) and record it if need be."""
     out, saved = op.forward(*arrays, **parameters)
+    several = type(out) is tuple
     node = None
-    if _mode.enabled:
+    if current.enabled:
         for t in inputs:
             if t is not None and (t._requires or t._node is not None or (t._view is not None and t.requires_grad)):
-                for other in inputs:
-                    if other is not None and other._view is not None:
-                        refresh(other)
-                node = Node(op, inputs, saved, len(out) if type(out) is tuple else 1)
-                if op.keeps:
-                    needs = node.needs
-                    needed = [any(needs[i] for i in users) for users in op.keeps]
-                    saved = node.saved = tuple([a if keep else None for a, keep in zip(saved, needed, strict=True)])
+                node = Node(op, inputs, saved, len(out) if several else 1)
+                if op.keeps and None in node.inputs:
+                    saved = node.saved = needed(saved, op.keeps, node.inputs)
                 for a in saved:
                     if type(a) is np.ndarray:
                         for number, t in enumerate(inputs):
@@ -314,12 +302,24 @@ def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
                                 node.watch(number, t)
                                 break
                 break
-    if type(out) is tuple:
-        return tuple(_result(op, inputs, parameters, node, a, slot) for slot, a in enumerate(out))
-    return _result(op, inputs, parameters, node, out, 0)
+    if several:
+        return tuple([_result(op, inputs, node, a, slot) for slot, a in enumerate(out)])
+    return _result(op, inputs, node, out, 0)
 
 
-def _result(op, inputs, parameters, node: Node | None, array, slot: int) -> Any:
+def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
+    """What is needed of `saved`: None in place of what only inputs without a gradient use."""
+    kept = list(saved)
+    for k, users in enumerate(keeps):
+        for i in users:
+            if edges[i] is not None:
+                break
+        else:
+            kept[k] = None
+    return tuple(kept)
+
+
+def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int) -> Any:
     tensor = _new(Tensor)
     tensor.array = array if type(array) is np.ndarray else np.asarray(array)
     if node is not None and tensor.array.dtype.kind == "f":
@@ -330,17 +330,7 @@ def _result(op, inputs, parameters, node: Node | None, array, slot: int) -> Any:
             if a is array:
                 node.watch(~slot, tensor)
     if op.view:
-        source = inputs[0]
-        if np.may_share_memory(tensor.array, source.array):
-            tensor._version = source.version
-            step = (op, parameters, slot)
-            forbidden = f"Output {slot} of {op.__name__}" if op.splits else None
-            if source._view is None:
-                tensor._view = View(source, (step,), forbidden or (None if _mode.enabled else "no_grad"))
-            else:
-                v = source._view
-                forbidden = forbidden or v.forbidden or (None if _mode.enabled else "no_grad")
-                tensor._view = View(v.base, (*v.path, step), forbidden)
+        look(tensor, inputs[0], SEVERAL if op.splits else None)
     return tensor
 
 
@@ -349,99 +339,170 @@ def apply(op, *inputs, **parameters) -> Any:
     return run(op, inputs, [None if t is None else t.array for t in inputs], **parameters)
 
 
-# ------------------------------------------------------------------------------------------ views and writes
-def refresh(view: TensorBase) -> None:
-    """Give a view a new node if the tensor it looks at was written to since the view was made."""
-    v = view._view
-    assert v is not None
-    if v.history == v.base._history:
+# ---------------------------------------------------------------------------------------- views
+def look(tensor: TensorBase, source: TensorBase, forbidden: str | None) -> None:
+    """Note that `tensor` is a view of `source`, if it shares its memory."""
+    if tensor.array.size and not np.may_share_memory(tensor.array, source.array):
+        return  # the copy that a reshape had to make
+    version = tensor._version = source.version
+    view = source._view
+    if not current.enabled:
+        forbidden = NO_GRAD
+    elif forbidden is None and view is not None:
+        forbidden = view.forbidden
+    tensor._view = View(source if view is None else view.base, version[0], forbidden)
+
+
+def refresh(tensor: TensorBase) -> None:
+    """Give a view a new node if the memory was written to since its node was made."""
+    view = tensor._view
+    version = tensor._version
+    if view is None or version is None or view.seen == version[0]:
         return
-    with enable_grad():
-        t: Any = v.base
-        for op, parameters, slot in v.path:
-            t = apply(op, t, **parameters)
-            if type(t) is tuple:
-                t = t[slot]
-    view._node, view._slot, v.history = t._node, t._slot, v.base._history
+    base = view.base
+    if tensor._node is None and base._node is None and not base._requires:
+        return
+    if view.forbidden is not None:
+        raise refused(tensor, "its base or another view of its base has been modified inplace")
+    view.seen = version[0]
+    if tensor.array.dtype == base.array.dtype:
+        attach(tensor, Node(AsStrided, (base,), (window(base.array, tensor.array),), 1), 0)
 
 
-class WriteView(Op):
-    """The base after one of its views was overwritten: the old base around the view's new content.
+def refused(tensor: TensorBase, happened: str) -> RuntimeError:
+    """torch's error for a view of which a write, which `happened` to it, cannot be recorded."""
+    assert tensor._view is not None
+    made = tensor._view.forbidden
+    if made == NO_GRAD:
+        return RuntimeError(
+            f"A view was created in no_grad mode and {happened} with grad mode enabled: make the view and write to the "
+            "memory both inside no_grad, or both outside."
+        )
+    name = f"Output {tensor._slot} of {tensor._node.name()}" if tensor._node is not None else "A tensor"
+    why = (
+        "This view is the output of a function that returns multiple views: use an out-of-place operation instead."
+        if made == SEVERAL
+        else "This view was created inside a custom Function, whose backward would be bypassed: clone() it first."
+    )
+    return RuntimeError(f"{name} is a view and {happened}. {why}")
 
-    The gradient is laid out in memory as the base is, so that the view ops give views of it too.
-    """
+
+class AsStrided(Op):
+    """A view of a base that was written to, found again by its place in memory."""
 
     @staticmethod
     def backward(saved, needs, g):
-        path, layout = saved
-        around = np.empty([g.shape[i] for i in layout], g.dtype).transpose(np.argsort(layout))
+        around, inside = frames(saved[0], np.zeros, g.dtype)
+        repeated = tuple(i for i, stride in enumerate(inside.strides) if stride == 0 and inside.shape[i] > 1)
+        if repeated:
+            g = g.sum(repeated, keepdims=True)
+            inside = inside[tuple(slice(0, 1) if i in repeated else slice(None) for i in range(inside.ndim))]
+        inside[...] = g
+        return around
+
+
+class CopySlices(Op):
+    """The base after one of its views was overwritten: the old base around the view's new content."""
+
+    @classmethod
+    def title(cls) -> str:
+        return cls.__name__
+
+    @staticmethod
+    def backward(saved, needs, g):
+        around, inside = frames(saved[0], np.empty, g.dtype)
         around[...] = g
-        inside = follow(path, around)
         new = inside.copy()
         inside[...] = 0
         return around, new
 
 
-def follow(path: tuple, array: np.ndarray) -> np.ndarray:
-    """The view ops of `path`, applied to a bare array."""
-    for op, parameters, slot in path:
-        array = op.forward(array, **parameters)[0]
-        if type(array) is tuple:
-            array = array[slot]
-    return array
+# ---------------------------------------------------------------------------------------- writes
+def attach(tensor: TensorBase, node: Node | None, slot: int) -> None:
+    """Make the tensor a result of `node`."""
+    tensor._node, tensor._slot = node, slot
+    if tensor._retains and node is not None:
+        node.retained = [*(node.retained or ()), weakref.ref(tensor)]
+
+
+def retain(tensor: TensorBase) -> None:
+    """Keep the gradient of a tensor that is not a leaf, in .grad, when backward comes by."""
+    node = tensor.node
+    if node is not None and not tensor._retains:
+        refresh(tensor)  # an error, if its history is lost
+        tensor._retains = True
+        attach(tensor, node, tensor._slot)
+
+
+SHARED = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
+    "clone() the tensor before performing the operation."
+)
 
 
 def check_writable(target: TensorBase, recorded: bool) -> None:
     """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself."""
-    array, view = target.array, target._view
-    if array.size and any(stride == 0 and size > 1 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single "
-            "memory location. Please clone() the tensor before performing the operation."
-        )
-    if not array.flags.writeable:
+    if overlaps(target.array):
+        raise RuntimeError(SHARED)
+    if not target.array.flags.writeable:
         raise RuntimeError("this tensor's memory is read-only (it came from a read-only NumPy array): clone() it first")
-    if not _mode.enabled or not (recorded or target.requires_grad):
+    check_recordable(target, recorded)
+
+
+def check_recordable(target: TensorBase, recorded: bool) -> None:
+    """The part of check_writable that is about the tape, not the memory."""
+    if not current.enabled or not (recorded or target.requires_grad):
         return
+    view = target._view
     if view is None:
         if target._requires and target._node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-    elif view.base._requires and view.base._node is None:
+        return
+    if view.forbidden is not None:
+        raise refused(target, "is being modified inplace")
+    if target.requires_grad and view.base._node is None:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
-    elif view.forbidden == "no_grad":
+    refresh(target)
+
+
+def check_apart(target: np.ndarray, value: np.ndarray) -> None:
+    """Raise torch's error if what is written lies across the memory that it is written to."""
+    if not np.may_share_memory(target, value) or not dense(target) or not dense(value):
+        return
+    steps = [[s for n, s in zip(a.shape, a.strides, strict=True) if n > 1] for a in (target, value)]
+    if span(target) != span(value) or steps[0] != steps[1]:
         raise RuntimeError(
-            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the "
-            "view and write to it both inside no_grad, or both outside."
-        )
-    elif view.forbidden:
-        raise RuntimeError(
-            f"{view.forbidden} is a view and is being modified inplace. This view is the output of a function "
-            "that returns multiple views. Such functions do not allow the output views to be modified inplace. "
-            "You should replace the inplace operation by an out-of-place one."
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            "memory location. Please clone() the tensor before performing the operation."
         )
 
 
 def write(target: Any, value: TensorBase) -> Any:
-    """Overwrite the content of `target` with `value`, a tensor of its shape, and record that.  Returns `target`."""
+    """Overwrite the content of `target` with `value`, a tensor of its shape, and record that.  Returns `target`.
+
+    If `target` is no view, `value` is a result that nobody else holds: `target` takes its place on the tape.
+    """
     check_writable(target, value.requires_grad)
+    check_apart(target.array, value.array)
+    recorded = current.enabled and (value.requires_grad or target.requires_grad) and target.array.dtype.kind == "f"
+    if recorded and value.array.dtype != target.array.dtype and value.requires_grad:
+        value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
+    place = rewritten(target, value) if recorded else None
     np.copyto(target.array, value.array, casting="unsafe")
     target.version[0] += 1
-    if _mode.enabled and (value.requires_grad or target.requires_grad):
-        if value.array.dtype != target.array.dtype and value.requires_grad:
-            value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
-        view = target._view
-        if view is None:
-            target._node, target._slot = value._node, value._slot
-            target._history += 1
-        else:
-            base = view.base
-            layout = tuple(np.argsort([-stride for stride in base.array.strides], kind="stable"))
-            base._node, base._slot = Node(WriteView, (base, value), (view.path, layout), 1), 0
-            base._history += 1
-        if target._retains:
-            target._retains = False
-            retain(target)
+    if place is not None:
+        attach(*place)
+        if target._view is None and target._node is not None:
+            target._node.moved(value.array, target)
     return target
+
+
+def rewritten(target: TensorBase, value: TensorBase) -> tuple[TensorBase, Node | None, int]:
+    """The tensor that changes its place on the tape when `target` becomes `value`, and the place: node and slot."""
+    view = target._view
+    if view is None:
+        return target, value._node, value._slot
+    return view.base, Node(CopySlices, (view.base, value), (window(view.base.array, target.array),), 1), 0
 
 
 class Cast(Op):
@@ -456,15 +517,7 @@ class Cast(Op):
         return g
 
 
-def retain(tensor: TensorBase) -> None:
-    """Keep the gradient of a tensor that is not a leaf, in .grad, when backward comes by."""
-    if tensor.requires_grad and tensor._node is not None and not tensor._retains:
-        tensor._retains = True
-        node = tensor._node
-        node.retained = [*(node.retained or ()), (tensor._slot, tensor)]
-
-
-# ------------------------------------------------------------------------------------------ the walk
+# ---------------------------------------------------------------------------------------- the walk
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `g` over the axes along which an input of `shape` was broadcast."""
     from .kernels.cpu import reduce
@@ -472,9 +525,6 @@ def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     extra = g.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
     return reduce.sum(g, axes).reshape(shape)
-
-
-_accumulating = threading.Lock()
 
 
 def backward(
@@ -491,139 +541,189 @@ def backward(
     pending: dict[Node, list] = {}
     heap: list[tuple[int, Node]] = []
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours to add to]
-    catch: dict[tuple[int, int], np.ndarray | None] = {}  # (id of a node, slot) -> gradient
+    caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
+    for t, _ in roots:
+        refresh(t)
+    edges: Any = [(t._node or t, t._slot, t.array.shape, t.array.dtype) for t, _ in roots]
     leads = None
     if wanted is not None:
-        for t in wanted:
-            if t.requires_grad and t._node is not None:
-                catch[id(t._node), t._slot] = None
-        leads = _leading([t._node for t, _ in roots if t._node is not None], wanted)
-
-    def send(target, slot: int, g, ours: bool) -> None:
-        if type(target) is Node:
-            slots = pending.get(target)
-            if slots is None:
-                if leads is not None and id(target) not in leads and (id(target), slot) not in catch:
-                    return
-                slots = pending[target] = [None] * target.outputs
-                heapq.heappush(heap, (-target.sequence, target))
-            slots[slot] = g if slots[slot] is None else slots[slot] + g
-        else:
-            entry = leaves.get(id(target))
-            if entry is None:
-                leaves[id(target)] = [target, g, ours]
-            elif entry[2] and type(entry[1]) is np.ndarray:
-                np.add(entry[1], g, out=entry[1])
-            else:
-                entry[1], entry[2] = entry[1] + g, True
+        caught = {(t.node or id(t), t._slot): None for t in wanted}
+        leads = _leading([e[0] for e in edges if isinstance(e[0], Node)], caught)
+    results: Any = [g for _, g in roots]
+    gradients = results  # what came in, and is not ours
+    saved: Any
 
     with np.errstate(all="ignore"):
-        for tensor, g in roots:
-            send(tensor._node or tensor, tensor._slot, g, False)
-        while heap:
-            node = heapq.heappop(heap)[1]
-            gradients = pending.pop(node)
-            if node.hooks:
-                for slot, hooks in node.hooks.items():
-                    gradients[slot] = _call_hooks(hooks, gradients[slot])
-            if node.retained:
-                for slot, tensor in node.retained:
-                    if gradients[slot] is not None:
-                        _accumulate(tensor, gradients[slot], False)
-            if catch:
-                for slot, g in enumerate(gradients):
-                    if g is not None and (id(node), slot) in catch:
-                        catch[id(node), slot] = g
-            if leads is not None and id(node) not in leads:
-                continue
-            saved = node.saved
-            if saved is FREED:
-                raise RuntimeError(
-                    "Trying to backward through the graph a second time (or directly access saved "
-                    "tensors after they have "
-                    "already been freed). Saved intermediate values of the graph are freed when you "
-                    "call .backward() or "
-                    "autograd.grad(). Specify retain_graph=True if you need to backward through the "
-                    "graph a second time or "
-                    "if you need to access saved tensors after calling backward."
-                )
-            if node.watched:
-                for entry in node.watched:
-                    if entry[1][0] != entry[2]:
-                        raise node.changed(*entry)
-            results = node.op.backward(saved, node.needs, *gradients)
-            if not retain_graph and any(type(a) is np.ndarray for a in saved):
-                node.saved = FREED
-                node.watched = None
-            if type(results) is not tuple:
-                results = (results,)
-            for edge, g in zip(node.inputs, results, strict=True):
+        while True:
+            for edge, g in zip(edges, results, strict=True):
                 if edge is None or g is None:
                     continue
                 target, slot, shape, dtype = edge
-                ours = True
+                if type(g) is not np.ndarray:
+                    g = np.asarray(g)
                 if g.shape != shape:
                     g = unbroadcast(g, shape)
-                elif type(g) is not np.ndarray or g.base is not None or any(g is other for other in gradients):
-                    ours = False
                 if g.dtype != dtype:
-                    g, ours = g.astype(dtype), True
-                send(target, slot, g, ours)
-            del saved, results  # an array must not outlive its use until the next round
+                    g = g.astype(dtype)
+                if isinstance(target, Node):
+                    slots = pending.get(target)
+                    if slots is None:
+                        if leads is not None and target not in leads and (target, slot) not in caught:
+                            continue
+                        slots = pending[target] = [None] * target.outputs
+                        heapq.heappush(heap, (-target.sequence, target))
+                    slots[slot] = g if slots[slot] is None else slots[slot] + g
+                    continue
+                entry = leaves.get(id(target))
+                if entry is None:
+                    if leads is None or (id(target), 0) in caught:
+                        leaves[id(target)] = [target, g, g.base is None and all(g is not other for other in gradients)]
+                elif entry[2]:
+                    np.add(entry[1], g, out=entry[1])
+                else:
+                    entry[1], entry[2] = np.asarray(entry[1] + g), True
+            if not heap:
+                break
+            results = g = None  # an array must not outlive its use until the next round
+            node = heapq.heappop(heap)[1]
+            gradients = pending.pop(node)
+            if node.hooks is not None or node.retained is not None:
+                _show(node, gradients)
+            if leads is not None:
+                for slot, g in enumerate(gradients):
+                    if g is not None and (node, slot) in caught:
+                        caught[node, slot] = g
+                if node not in leads:
+                    edges = results = ()
+                    continue
+            edges, saved = node.inputs, node.saved
+            if saved is FREED:
+                raise RuntimeError(TWICE)
+            if node.watched is not None:
+                for i in range(0, len(node.watched), 4):
+                    if node.watched[i][0] != node.watched[i + 1]:
+                        raise node.changed(*node.watched[i : i + 4])
+            needs = [e is not None for e in edges]
+            if True not in needs:  # its inputs were views made inside no_grad
+                edges = results = ()
+                continue
+            results = node.op.backward(saved, needs, *gradients)
+            if type(results) is not tuple:
+                results = (results,)
+            if not retain_graph and saved and _holds_arrays(saved):
+                node.saved, node.watched = FREED, None
+            saved = None
 
-        if wanted is not None:
-            return [
-                catch.get((id(t._node), t._slot))
-                if t._node is not None
-                else _call_hooks(t._hooks, leaves[id(t)][1])
-                if id(t) in leaves
-                else None
-                for t in wanted
-            ]
-        for leaf, g, ours in leaves.values():
-            hooked = _call_hooks(leaf._hooks, g)
-            _accumulate(leaf, hooked, ours and hooked is g)
+        arrived = [
+            (leaf, _call_hooks(leaf._hooks, g), g, ours)
+            for leaf, g, ours in leaves.values()
+            if leaf._requires or leaf._node is not None  # it may have ceased to be one
+        ]
+    if wanted is not None:
+        caught.update({(id(leaf), 0): g for leaf, g, _, _ in arrived})
+        return [caught[t.node or id(t), t._slot] for t in wanted]
+    for leaf, g, _, _ in arrived:
+        check_room(leaf, g)
+    for leaf, g, came, ours in arrived:
+        accumulate(leaf, g, ours and g is came)
     return []
 
 
-def _leading(starts: list[Node], wanted: Sequence[TensorBase]) -> set[int]:
-    """The ids of the nodes from which a wanted tensor can be reached."""
-    nodes: dict[int, Node] = {}
-    stack = list(starts)
+TWICE = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved "
+    "tensors after calling backward."
+)
+
+
+def _holds_arrays(saved: tuple) -> bool:
+    for a in saved:
+        if isinstance(a, (np.ndarray, np.generic)):
+            return True
+        if type(a) is tuple and _holds_arrays(a):
+            return True
+    return False
+
+
+def _leading(starts: list[Node], goals: dict) -> set[Node]:
+    """The nodes from which one of the goals, pairs of a node (or the id of a leaf) and a slot, can be reached."""
+    nodes: set[Node] = set()
+    stack = starts
     while stack:
         node = stack.pop()
-        if id(node) not in nodes:
-            nodes[id(node)] = node
-            stack.extend(e[0] for e in node.inputs if e is not None and type(e[0]) is Node)
-    goals = {(id(t._node or t), t._slot) for t in wanted}
-    leads: set[int] = set()
-    for node in sorted(nodes.values(), key=lambda n: n.sequence):
-        if any(e is not None and ((id(e[0]), e[1]) in goals or id(e[0]) in leads) for e in node.inputs):
-            leads.add(id(node))
+        if node not in nodes:
+            nodes.add(node)
+            stack.extend([e[0] for e in node.inputs if e is not None and isinstance(e[0], Node)])
+    leads: set[Node] = set()
+    for node in sorted(nodes, key=lambda n: n.sequence):
+        for e in node.inputs:
+            if e is not None:
+                target = e[0] if isinstance(e[0], Node) else id(e[0])
+                if target in leads or (target, e[1]) in goals:
+                    leads.add(node)
     return leads
 
 
-def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
+def check_room(leaf: TensorBase, g: np.ndarray) -> None:
+    """Raise torch's errors if `g` cannot be added to the .grad of `leaf`."""
+    if leaf._node is not None:
+        raise RuntimeError("leaf variable has been moved into the graph interior: it was written to in place")
+    held = leaf.array if leaf._grad is None else leaf._grad.array
+    for array, what in ((leaf.array, "tensor"), (held, "tensor's .grad")):
+        if array.shape != g.shape:
+            raise RuntimeError(
+                f"The size of the gradient {list(g.shape)} must match the size of the {what} {list(array.shape)}: was "
+                "its .data replaced?"
+            )
+    if leaf._grad is not None and overlaps(held):
+        raise RuntimeError(SHARED)
+
+
+_accumulating = threading.Lock()
+
+
+def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
+    """Add `g` to the tensor's .grad; the array becomes the .grad itself if it is ours to give away.
+
+    A new .grad lies in memory as the tensor does (in order, if that leaves gaps): programs take .view(-1) of both.
+    """
     with _accumulating:
-        if tensor.grad is None:
-            tensor.grad = wrap(g if ours else np.array(g))
+        a = tensor.array
+        if tensor._grad is None:
+            if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
+                g, came = np.empty_like(a, order="K" if dense(a) else "C"), g
+                np.copyto(g, came)
+            tensor._grad = wrap(g)
         else:
-            tensor.grad.array += g
-            tensor.grad.version[0] += 1
+            tensor._grad.array += g
+            tensor._grad.version[0] += 1
+
+
+def _show(node: Node, gradients: list) -> None:
+    """Call the hooks on the results of a node, and keep the gradients that are to be kept."""
+    for slot, hooks in list((node.hooks or {}).items()):
+        gradients[slot] = _call_hooks(hooks, gradients[slot])
+    for tensor in [reference() for reference in node.retained or ()]:
+        if tensor is not None and tensor._node is node and gradients[tensor._slot] is not None:
+            accumulate(tensor, gradients[tensor._slot], False)
 
 
 def _call_hooks(hooks: dict | None, g: np.ndarray | None) -> Any:
     """Run hooks on a gradient; each may return a tensor to put in its place."""
     if not hooks or g is None:
         return g
+    g = g.copy()  # a hook may change it, and others may hold it
     with no_grad():
         for hook in list(hooks.values()):
             new = hook(wrap(g))
-            if new is not None:
-                if not isinstance(new, TensorBase) or new.array.shape != g.shape:
-                    what = f"shape {new.array.shape}" if isinstance(new, TensorBase) else type(new).__name__
-                    raise RuntimeError(
-                        f"a hook must return None or a tensor of the gradient's shape {g.shape}, got {what}"
-                    )
-                g = new.array
+            if new is None:
+                continue
+            if not isinstance(new, TensorBase):
+                raise TypeError(f"expected Variable, but hook returned '{type(new).__name__}'")
+            for what, was, got in (("size", g.shape, new.array.shape), ("type", g.dtype, new.array.dtype)):
+                if was != got:
+                    name = getattr(hook, "__name__", type(hook).__name__)
+                    raise RuntimeError(f"hook '{name}' has changed the {what} of value (was {was} got {got})")
+            g = new.array
     return g

@@ -17,7 +17,7 @@ from .ops import arithmetic, create, elementwise, linear, rows
 from .ops import index as indexing
 from .ops import reduce as reductions
 from .ops import shape as shapes
-from .ops.common import Number, cast, inplace
+from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, inplace, number
 from .tape import TensorBase, check_writable, run, wrap, write
 
 
@@ -40,6 +40,21 @@ class Size(tuple):
     def __add__(self, other):
         return Size(tuple(self) + tuple(other))
 
+    def __mul__(self, other):
+        return Size(tuple(self) * other)
+
+    __rmul__ = __mul__
+
+
+def operand(function: Callable, kinds: Any = (TensorBase, *Number)) -> Any:
+    """`function` as an operator: for other operands than tensors and numbers, Python asks the other side."""
+
+    def operate(self, other):
+        return function(self, other) if isinstance(other, kinds) else NotImplemented
+
+    operate.__name__ = function.__name__
+    return operate
+
 
 class Tensor(TensorBase):
     """An n-dimensional array of one type, and the record of how it was computed.
@@ -51,7 +66,7 @@ class Tensor(TensorBase):
 
     def __init__(self, *args: Any, device: Any = None):
         devices.check(device)
-        self.array = create.FloatTensor(*args).array
+        self.array = getattr(create, create.TYPED[dtypes.get_default_dtype()])(*args).array
 
     # -------------------------------------------------------------------------------- what it is
     @property
@@ -106,8 +121,12 @@ class Tensor(TensorBase):
 
     def stride(self, dim: builtins.int | None = None) -> Any:
         """How many elements apart neighbours are in memory, along each dimension or along `dim`."""
-        strides = tuple(s // self.array.itemsize for s in self.array.strides)
-        return strides if dim is None else strides[dim]
+        a = self.array
+        strides = [s // a.itemsize for s in a.strides]
+        for i in reversed(range(a.ndim)):  # NumPy's stride is arbitrary where there is nothing to step over
+            if a.size == 0 or a.shape[i] == 1:
+                strides[i] = strides[i + 1] * max(a.shape[i + 1], 1) if i + 1 < a.ndim else 1
+        return tuple(strides) if dim is None else strides[shapes.axis(dim, a.ndim)]
 
     def is_contiguous(self, memory_format: Any = None) -> builtins.bool:
         """Whether the elements lie in order in memory, without gaps."""
@@ -129,11 +148,11 @@ class Tensor(TensorBase):
     # -------------------------------------------------------------------------------- its part in the tape
     @property
     def grad_fn(self) -> tape.Node | None:
-        return self._node if self.requires_grad else None
+        return self.node
 
     @property
     def is_leaf(self) -> builtins.bool:
-        return not self.requires_grad or self._node is None
+        return self.node is None
 
     @property
     def retains_grad(self) -> builtins.bool:
@@ -141,6 +160,9 @@ class Tensor(TensorBase):
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Collect a gradient in .grad from now on, or no more; for leaves of a floating-point type."""
+        if not isinstance(requires_grad, builtins.bool):
+            kind = requires_grad.__class__.__name__
+            raise TypeError(f"requires_grad_(): argument 'requires_grad' (position 1) must be bool, not {kind}")
         self.requires_grad = requires_grad
         return self
 
@@ -156,14 +178,16 @@ class Tensor(TensorBase):
         """
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if self._node is None:
+        tape.refresh(self)
+        node = self._node
+        if node is None:
             if self._hooks is None:
                 self._hooks = {}
             hooks = self._hooks
         else:
-            if self._node.hooks is None:
-                self._node.hooks = {}
-            hooks = self._node.hooks.setdefault(self._slot, {})
+            if node.hooks is None:
+                node.hooks = {}
+            hooks = node.hooks.setdefault(self._slot, {})
         handle = RemovableHandle(hooks)
         hooks[handle.id] = hook
         return handle
@@ -180,6 +204,8 @@ class Tensor(TensorBase):
         """
         from . import autograd
 
+        if isinstance(gradient, (list, tuple)) and len(gradient) == 1:
+            (gradient,) = gradient
         autograd.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
@@ -192,7 +218,7 @@ class Tensor(TensorBase):
         """Forget how this tensor was computed."""
         if self._view is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
-        self._node, self._requires = None, False
+        self._node, self._slot, self._requires = None, 0, False
         return self
 
     @property
@@ -201,6 +227,10 @@ class Tensor(TensorBase):
 
     @data.setter
     def data(self, other: Tensor) -> None:
+        if not isinstance(other, TensorBase):
+            raise TypeError(f"Variable data has to be a tensor, but got {other.__class__.__name__}")
+        if self.requires_grad and other.array.dtype.kind != "f":
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self.array = other.array
 
     # -------------------------------------------------------------------------------- to Python and NumPy
@@ -224,18 +254,11 @@ class Tensor(TensorBase):
         array = self.numpy()
         return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
 
-    __array_priority__ = 1000  # array * tensor is the tensor's business
+    __array_priority__ = 1000  # tensor + array is NumPy's business, and array + tensor is refused, as in torch
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        arrays = [x.numpy() if isinstance(x, Tensor) else x for x in inputs]
-        if method == "__call__" and not kwargs and len(arrays) == 2 and not isinstance(inputs[0], Tensor):
-            reflected = {np.add: arithmetic.add, np.multiply: arithmetic.mul}.get(ufunc)
-            if isinstance(inputs[0], np.ndarray) and ufunc in REFLECTED:
-                return REFLECTED[ufunc](create.as_tensor(inputs[0]), self)
-            if reflected:
-                return reflected(self, inputs[0].item() if isinstance(inputs[0], np.generic) else inputs[0])
-        result = getattr(ufunc, method)(*arrays, **kwargs)
-        return wrap(result) if isinstance(result, np.ndarray) else result
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
+        """What NumPy's functions make of a tensor is a tensor; truth values become uint8, as in torch."""
+        return wrap(array.astype(np.uint8) if array.dtype == np.bool_ else array)
 
     def __bool__(self) -> builtins.bool:
         if self.array.size != 1:
@@ -246,11 +269,18 @@ class Tensor(TensorBase):
             )
         return bool(self.array.item())
 
+    def _number(self) -> Any:
+        if self.array.size != 1:
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, this one has {self.array.size}"
+            )
+        return self.array.item()
+
     def __float__(self) -> builtins.float:
-        return float(self.item())
+        return builtins.float(self._number())
 
     def __int__(self) -> builtins.int:
-        return int(self.item())
+        return builtins.int(self._number())
 
     def __index__(self) -> builtins.int:
         if self.array.dtype.kind not in "iub" or self.array.size != 1:
@@ -266,6 +296,9 @@ class Tensor(TensorBase):
         if self.array.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
         return iter(shapes.unbind(self))
+
+    def __reversed__(self) -> Tensor:
+        return self.flip(0) if self.array.ndim else self
 
     def __contains__(self, element: Any) -> builtins.bool:
         if isinstance(element, (Tensor, *Number)):
@@ -283,13 +316,11 @@ class Tensor(TensorBase):
     def __hash__(self) -> builtins.int:
         return id(self)
 
-    def __reduce_ex__(self, protocol):
-        if not self.is_leaf:
-            raise RuntimeError("a tensor that is not a leaf cannot be pickled: detach() it first")
+    def __reduce_ex__(self, protocol):  # the record is left behind: what comes out is a leaf
         return rebuild, (
             type(self),
             self.array,
-            self._requires,
+            self.requires_grad,
             {k: v for k, v in self.__dict__.items() if k not in STATE},
         )
 
@@ -347,7 +378,7 @@ class Tensor(TensorBase):
 
     def type_as(self, other: Tensor) -> Tensor:
         """The tensor with the type of another."""
-        return self.to(other.dtype)
+        return self.to(expect_tensor(other, "type_as", "other").dtype)
 
     float = lambda self: self.to(dtypes.float32)
     double = lambda self: self.to(dtypes.float64)
@@ -368,29 +399,23 @@ class Tensor(TensorBase):
         return self
 
     # -------------------------------------------------------------------------------- arithmetic and comparisons
-    add = __add__ = __radd__ = arithmetic.add
-    sub = subtract = __sub__ = arithmetic.sub
-    mul = multiply = __mul__ = __rmul__ = arithmetic.mul
-    div = divide = true_divide = __truediv__ = arithmetic.div
-    pow = __pow__ = arithmetic.pow
-    floor_divide = __floordiv__ = arithmetic.floor_divide
-    remainder = __mod__ = arithmetic.remainder
+    add, sub, mul, div = arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div
+    subtract, multiply, divide, true_divide = sub, mul, div, div
+    pow, floor_divide, remainder = arithmetic.pow, arithmetic.floor_divide, arithmetic.remainder
+    eq, ne, lt, le, gt, ge = arithmetic.eq, arithmetic.ne, arithmetic.lt, arithmetic.le, arithmetic.gt, arithmetic.ge
+    less, less_equal, greater, greater_equal = lt, le, gt, ge
+    __add__, __sub__, __mul__, __truediv__ = map(operand, (add, sub, mul, div))
+    __radd__, __rsub__, __rmul__ = operand(add), operand(arithmetic.rsub), operand(mul)
+    __pow__, __floordiv__, __mod__ = map(operand, (pow, floor_divide, remainder))
+    __rpow__, __rfloordiv__, __rmod__ = map(operand, (arithmetic.rpow, arithmetic.rfloordiv, arithmetic.rmod))
+    __ne__ = operand(ne)
+    __lt__, __le__, __gt__, __ge__ = map(operand, (lt, le, gt, ge))
     neg = negative = __neg__ = arithmetic.neg
-    __rsub__ = arithmetic.rsub
-    __rtruediv__ = arithmetic.rdiv
-    __rpow__ = arithmetic.rpow
-    eq = __eq__ = arithmetic.eq  # type: ignore[assignment]
-    ne = __ne__ = arithmetic.ne  # type: ignore[assignment]
-    lt = less = __lt__ = arithmetic.lt
-    le = less_equal = __le__ = arithmetic.le
-    gt = greater = __gt__ = arithmetic.gt
-    ge = greater_equal = __ge__ = arithmetic.ge
     logical_and, logical_or, logical_xor = arithmetic.logical_and, arithmetic.logical_or, arithmetic.logical_xor
     logical_not = arithmetic.logical_not
-    bitwise_and = __and__ = __rand__ = arithmetic.bitwise_and
-    bitwise_or = __or__ = __ror__ = arithmetic.bitwise_or
-    bitwise_xor = __xor__ = __rxor__ = arithmetic.bitwise_xor
-    bitwise_not = __invert__ = arithmetic.bitwise_not
+    bitwise_and, bitwise_or, bitwise_xor = arithmetic.bitwise_and, arithmetic.bitwise_or, arithmetic.bitwise_xor
+    __and__, __or__, __xor__ = __rand__, __ror__, __rxor__ = tuple(map(operand, (bitwise_and, bitwise_or, bitwise_xor)))
+    bitwise_not = arithmetic.bitwise_not
     isnan, isinf, isfinite = arithmetic.isnan, arithmetic.isinf, arithmetic.isfinite
     equal, isclose, allclose = arithmetic.equal, arithmetic.isclose, arithmetic.allclose
     floor, ceil, round, trunc, sign = (
@@ -402,17 +427,31 @@ class Tensor(TensorBase):
     )
     addcmul, addcdiv, lerp = arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp
     addmm, baddbmm = linear.addmm, linear.baddbmm
-    matmul = __matmul__ = linear.matmul
+    matmul = linear.matmul
+    __matmul__ = operand(linear.matmul, TensorBase)
     mm, bmm, mv, dot, outer = linear.mm, linear.bmm, linear.mv, linear.dot, linear.outer
 
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return arithmetic.binary(arithmetic.FloorDivide, other, self, "floor_divide")
+    def __eq__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            other = create.as_tensor(other)
+        return arithmetic.eq(self, other) if isinstance(other, (TensorBase, *Number)) else NotImplemented
 
-    def __rmod__(self, other: Any) -> Tensor:
-        return arithmetic.binary(arithmetic.Remainder, other, self, "remainder")
+    def __rtruediv__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return self.reciprocal() * other
+        return arithmetic.rdiv(self, other) if isinstance(other, Number) else NotImplemented
 
     def __pos__(self) -> Tensor:
+        if self.array.dtype == np.bool_:
+            raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
         return self
+
+    def __invert__(self) -> Tensor:
+        if self.array.dtype.kind == "f":
+            raise TypeError(
+                f"~ (operator.invert) is only implemented on integer and Boolean-type tensors, got {self.dtype}"
+            )
+        return self.bitwise_not()
 
     # -------------------------------------------------------------------------------- functions of each element
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
@@ -451,7 +490,7 @@ class Tensor(TensorBase):
     # -------------------------------------------------------------------------------- shape
     view, reshape, flatten, unflatten = shapes.view, shapes.reshape, shapes.flatten, shapes.unflatten
     permute, transpose, t, movedim = shapes.permute, shapes.transpose, shapes.t, shapes.movedim
-    swapaxes = shapes.transpose
+    swapaxes = shapes.swapaxes
     unsqueeze, squeeze, expand, expand_as, repeat = (
         shapes.unsqueeze,
         shapes.squeeze,
@@ -459,7 +498,7 @@ class Tensor(TensorBase):
         shapes.expand_as,
         shapes.repeat,
     )
-    split, chunk, unbind, clone, contiguous = shapes.split, shapes.chunk, shapes.unbind, shapes.clone, shapes.contiguous
+    chunk, unbind, clone, contiguous = shapes.chunk, shapes.unbind, shapes.clone, shapes.contiguous
     flip, roll, tril, triu, repeat_interleave = (
         shapes.flip,
         shapes.roll,
@@ -467,6 +506,10 @@ class Tensor(TensorBase):
         shapes.triu,
         shapes.repeat_interleave,
     )
+
+    def split(self, split_size: Any, dim: builtins.int = 0) -> tuple:
+        """Consecutive parts along `dim`, as views: see tinyrnn.split."""
+        return shapes.split(self, split_size, dim)
 
     def view_as(self, other: Tensor) -> Tensor:
         """The same memory in the shape of another tensor."""
@@ -482,7 +525,9 @@ class Tensor(TensorBase):
 
     @property
     def mT(self) -> Tensor:
-        return self.transpose(-2, -1)
+        if self.array.ndim == 1:
+            raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor.")
+        return self.transpose(-2, -1) if self.array.ndim else self.view(())
 
     # -------------------------------------------------------------------------------- indexing
     __getitem__, __setitem__ = indexing.getitem, indexing.setitem
@@ -534,47 +579,96 @@ class Tensor(TensorBase):
 
     def fill_(self, value: Any) -> Tensor:
         """Every element becomes `value`, a number or a 0-d tensor."""
-        if isinstance(value, TensorBase) and value.array.ndim:
+        if not isinstance(value, TensorBase):
+            return self.copy_(wrap(converted(value, self.array.dtype, "fill_")))
+        if value.array.ndim:
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions."
             )
-        return self.copy_(value if isinstance(value, TensorBase) else wrap(np.asarray(value)))
+        return self.copy_(value)
 
     def zero_(self) -> Tensor:
         """Every element becomes zero."""
         return self.fill_(0)
 
-    def copy_(self, src: Any, non_blocking: builtins.bool = False) -> Tensor:
-        """Every element becomes that of `src`, which is broadcast and cast."""
-        check_writable(self, src.requires_grad)
-        try:
-            expanded = src if src.array.shape == self.array.shape else src.expand(self.array.shape)
-        except RuntimeError:
+    def copy_(self, other: Any, non_blocking: builtins.bool = False) -> Tensor:
+        """Every element becomes that of `other` (a tensor or a number), which is broadcast and cast."""
+        source = other if isinstance(other, TensorBase) else wrap(np.asarray(number(other, "copy_", "other")))
+        here, there = self.array, source.array
+        if check_broadcast(here, there) != here.shape:
             raise RuntimeError(
-                f"copy_(): a tensor of shape {list(src.array.shape)} cannot be broadcast to {list(self.array.shape)}"
-            ) from None
-        if self.requires_grad and not src.requires_grad and tape.is_grad_enabled():
-            expanded = run(Replaced, (self,), (self.array,), value=expanded.array)
-        return write(self, expanded)
-
-    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
-        """A copy with the first elements of `source` where `mask` holds, in order."""
-        out = self.clone()
-        where = np.broadcast_to(mask.array, self.array.shape)
-        out[wrap(where)] = source.reshape(-1)[: int(where.sum())]
-        return out
+                f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}"
+            )
+        check_writable(self, source.requires_grad)
+        tape.check_apart(here, there)
+        if tape.is_grad_enabled() and (self.requires_grad or source.requires_grad):
+            source = run(Replaced, (self, source), (here, there))
+        return write(self, source)
 
     def index_fill_(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
-        """The slices along `dim` that `index` names become `value`."""
-        self[(*(slice(None),) * (dim % self.array.ndim), index)] = value
+        """The slices along `dim` that `index` names become `value`, a number or a 0-d tensor."""
+        over, ids = shapes.axis(dim, self.array.ndim), expect_tensor(index, "index_fill_", "index").array
+        if isinstance(value, TensorBase) and value.array.ndim:
+            raise RuntimeError(
+                "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.array.ndim} dimension(s)."
+            )
+        if ids.dtype != np.int64:
+            raise IndexError(f"index_fill_(): Expected dtype int64 for index, got {index.dtype}")
+        if ids.ndim > 1:
+            raise RuntimeError(f"Index has to be a vector/scalar, got shape {list(ids.shape)}")
+        target = self if self.array.ndim else self.view(1)
+        target[(*(slice(None),) * over, index)] = value
         return self
 
     def index_add_(self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: builtins.float = 1) -> Tensor:
-        """The slices of `source` are added to those along `dim` that `index` names."""
-        places = indexing.reshape(*(-1 if d == dim % self.array.ndim else 1 for d in range(self.array.ndim))).expand(
-            source.array.shape
+        """The slices of `source`, times `alpha`, are added to those along `dim` that `index` names."""
+        shape, over = self.array.shape, shapes.axis(dim, self.array.ndim)
+        ids, added = (
+            expect_tensor(index, "index_add_", "index").array,
+            expect_tensor(source, "index_add_", "source").array,
         )
-        return self.scatter_add_(dim, places.contiguous(), source * alpha if alpha != 1 else source)
+        if ids.ndim > 1:
+            raise IndexError(f"index_add_(): Index is supposed to be a vector, but got size {list(ids.shape)}")
+        indexing.integers(index, "index_add_")
+        if self.array.dtype != added.dtype:
+            raise RuntimeError(
+                f"index_add_(): self ({self.dtype}) and source ({source.dtype}) must have the same scalar type"
+            )
+        if (*shape[:over], *shape[over + 1 :]) != (*added.shape[:over], *added.shape[over + 1 :]):
+            raise RuntimeError(
+                "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
+                f"{list(shape)} source.shape = {list(added.shape)}"
+            )
+        n = shape[over] if shape else 1
+        if wrong := [i for i in ids.reshape(-1).tolist() if not 0 <= i < n]:
+            kind = RuntimeError if len(shape) > 1 else IndexError
+            raise kind(f"index {wrong[0]} is out of bounds for dimension {over} with size {n} (index_add_())")
+        if ids.size != (added.shape[over] if added.ndim else 1):
+            raise RuntimeError(
+                f"index_add_(): Number of indices ({ids.size}) should be equal to source.size(dim): "
+                f"({list(added.shape)}), for dim: {over}"
+            )
+        places = index.reshape([-1 if d == over else 1 for d in range(max(len(shape), 1))])
+        places = places.expand(added.shape) if added.ndim else places.reshape(())
+        return self.scatter_add_(over, places, source if alpha == 1 else source * alpha)
+
+    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
+        """A copy with the first elements of `source` where `mask` holds, in order."""
+        truth, found = expect_tensor(mask, "masked_scatter", "mask").array, source.array
+        if truth.dtype != np.bool_:
+            raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+        if found.dtype != self.array.dtype:
+            raise RuntimeError(
+                f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}"
+            )
+        out = self.expand(check_broadcast(self.array, truth)).clone()
+        where = np.broadcast_to(truth, out.array.shape)
+        count = np.count_nonzero(where)
+        if count > found.size:
+            raise RuntimeError(f"Number of elements of source < number of ones in mask ({found.size} < {count})")
+        out[wrap(where)] = source.reshape(-1)[:count]
+        return out
 
     def uniform_(
         self,
@@ -601,11 +695,14 @@ class Tensor(TensorBase):
     def bernoulli_(self, p: Any = 0.5, *, generator: random.Generator | None = None) -> Tensor:
         """1 with probability `p` (a number, or a tensor of probabilities), else 0."""
         if isinstance(p, TensorBase):
-            return self._drawn(lambda g: g.bernoulli_from(np.broadcast_to(p.array, self.array.shape)), generator)
+            array = shapes.expand(p, self.array.shape).array
+            return self._drawn(lambda g: g.bernoulli_from(array), generator)
         return self._drawn(lambda g: g.bernoulli(self.array.shape, p), generator)
 
     def random_(self, *bounds: builtins.int, generator: random.Generator | None = None) -> Tensor:
         """Integers: random_(), random_(to) or random_(from, to)."""
+        if len(bounds) == 1:
+            bounds = (0, *bounds)
         return self._drawn(lambda g: g.random_(self.array.shape, self.array.dtype.type, *bounds), generator)
 
     def _drawn(self, draw: Callable, generator: random.Generator | None) -> Tensor:
@@ -616,22 +713,24 @@ class Tensor(TensorBase):
 
     def unsqueeze_(self, dim: builtins.int) -> Tensor:
         """A dimension of size one more, in this tensor itself."""
-        return self._reshaped(shapes.unsqueeze(self, dim))
+        return self._reshaped(shapes.unsqueeze, dim)
 
     def squeeze_(self, dim: Any = None) -> Tensor:
         """Without its dimensions of size one, in this tensor itself."""
-        return self._reshaped(shapes.squeeze(self, dim))
+        return self._reshaped(shapes.squeeze, dim)
 
     def t_(self) -> Tensor:
         """Transposed, in this tensor itself."""
-        return self._reshaped(shapes.t(self))
+        return self._reshaped(shapes.t)
 
-    def _reshaped(self, view: Tensor) -> Tensor:
-        if self.requires_grad and self.is_leaf:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        base = wrap(self.array)  # stands for this tensor as it was
-        base._node, base._slot, base._version, base._view = self._node, self._slot, self._version, self._view
-        self.array, self._node, self._slot = view.array, view._node, view._slot
+    def _reshaped(self, shape: Callable, *args: Any) -> Tensor:
+        tape.check_recordable(self, False)
+        with tape.set_grad_enabled(self.node is not None):
+            view = shape(self, *args)
+        if view._node is not None:
+            tape.attach(self, view._node, view._slot)
+        self.array = view.array
+        self.version[0] += 1
         return self
 
     # -------------------------------------------------------------------------------- new tensors like this one
@@ -663,25 +762,18 @@ class Tensor(TensorBase):
 
 
 class Replaced(tape.Op):
-    """Other content for a recorded tensor: the gradient of what was there is zero."""
+    """Other content for a tensor: the gradient is that content's, and zero for what was there."""
 
     @staticmethod
-    def forward(a, *, value):
-        return value.astype(a.dtype), ()
+    def forward(a, b):
+        return np.array(np.broadcast_to(b, a.shape), a.dtype), ()
 
     @staticmethod
     def backward(saved, needs, g):
-        return np.zeros_like(g)
+        return np.zeros_like(g) if needs[0] else None, g
 
 
-REFLECTED = {
-    np.add: arithmetic.add,
-    np.subtract: arithmetic.sub,
-    np.multiply: arithmetic.mul,
-    np.true_divide: arithmetic.div,
-    np.matmul: linear.matmul,
-}
-STATE = {"array", "grad", "_requires", "_node", "_slot", "_view", "_version", "_history", "_hooks", "_retains"}
+STATE = {"array", "grad", "_grad", "_requires", "_node", "_slot", "_view", "_version", "_hooks", "_retains"}
 
 
 def is_tensor(obj: Any) -> builtins.bool:
@@ -691,12 +783,12 @@ def is_tensor(obj: Any) -> builtins.bool:
 
 def is_floating_point(input: Tensor) -> builtins.bool:
     """Whether the elements are floating-point numbers."""
-    return input.is_floating_point()
+    return expect_tensor(input, "is_floating_point").is_floating_point()
 
 
 def numel(input: Tensor) -> builtins.int:
     """The number of elements."""
-    return input.array.size
+    return expect_tensor(input, "numel").array.size
 
 
 def rebuild(cls: type, array: np.ndarray, requires_grad: bool, attributes: dict) -> Any:

@@ -46,17 +46,25 @@ one = real(1)
 
 @njit
 def forward(gates, hidden, weight, bias, vectors, states, product, sizes, reverse):
-    """product (B, G*H) is scratch; weight (H, G*H) is transposed; bias (G*H,) belongs to the product."""
+    """product (B, G*H) is scratch; weight (H, G*H) is transposed; bias (G*H,) belongs to the product.
+
+    Arrays are copied by loops: the check in a slice assignment takes Numba seconds to compile.
+    """
     T, B, H = states.shape[1] - 1, states.shape[2], states.shape[3]
     for step in range(T):
         t = T - 1 - step if reverse else step
         before, after, alive = (t + 1, t, sizes[t]) if reverse else (t, t + 1, sizes[t])
-        product[:] = bias
+        for b in range(alive):
+            for k in range(bias.size):
+                product[b, k] = bias[k]
         accumulate(product, states[0, before], weight, alive)
         for b in range(alive):
             for j in range(H):
 {forward}
-        states[:, after, alive:] = states[:, before, alive:]
+        for k in range(states.shape[0]):
+            for b in range(alive, B):
+                for j in range(H):
+                    states[k, after, b, j] = states[k, before, b, j]
 
 
 @njit

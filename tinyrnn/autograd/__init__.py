@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import tape
-from ..tape import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ..dtypes import get_default_dtype
+from ..grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from ..tensor import Tensor
 from . import function, graph
 from .function import Function
@@ -30,16 +31,20 @@ __all__ = [
 ]
 
 
-class Variable(Tensor):
-    """torch's old name for a tensor: Variable(x) is x itself."""
+class _AnyTensor(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor)
 
-    def __new__(cls, data: Tensor, requires_grad: bool = False, volatile: bool = False) -> Any:
+
+class Variable(Tensor, metaclass=_AnyTensor):
+    """torch's old name for a tensor: Variable(x) is a detached tensor that shares the memory of x."""
+
+    def __new__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
+        if data is None:
+            data = tape.wrap(np.empty(0, get_default_dtype().numpy))
         if not isinstance(data, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
-        alias = data.detach()
-        if requires_grad:
-            alias.requires_grad = True
-        return alias
+        return data.detach().requires_grad_(requires_grad)
 
 
 def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None) -> list[tuple[Tensor, np.ndarray]]:
@@ -49,6 +54,8 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
         raise RuntimeError(f"got {len(tensors)} tensors and {len(gradients)} gradients")
     roots = []
     for k, (t, g) in enumerate(zip(tensors, gradients, strict=True)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected tensors to differentiate, but got {type(t).__name__} as element {k}")
         if not t.requires_grad:
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
         if g is None:
@@ -102,9 +109,15 @@ def backward(
     wanted = _as_tuple(inputs)
     if not wanted:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    for t, g in zip(wanted, tape.backward(roots, bool(retain_graph), wanted), strict=True):
-        if g is not None:
-            tape._accumulate(t, g, False)
+    for t in wanted:
+        t.retain_grad()  # the walk itself adds to the .grad of a tensor that is not a leaf
+    leaves = list(dict.fromkeys(t for t in wanted if t.is_leaf))
+    arrived = dict(zip(wanted, tape.backward(roots, bool(retain_graph), wanted), strict=True))
+    found = [(t, g) for t in leaves if (g := arrived[t]) is not None]
+    for t, g in found:
+        tape.check_room(t, g)
+    for t, g in found:
+        tape.accumulate(t, g, False)
 
 
 def grad(
@@ -118,25 +131,36 @@ def grad(
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple:
-    """The gradients of `outputs` with respect to `inputs`, as a tuple; no .grad is touched."""
+    """The gradients of `outputs` with respect to `inputs`, as a tuple; no .grad is touched.
+
+    Raises RuntimeError as backward does, and for an input that no gradient reaches, unless `allow_unused` (its
+    gradient is None) or `materialize_grads` (its gradient is zero).
+    """
     _no_second_order(create_graph, "grad")
+    if is_grads_batched:
+        raise NotImplementedError(
+            "grad(): is_grads_batched=True is not supported by tinyrnn: call it for each gradient"
+        )
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     wanted = _as_tuple(inputs)
+    if not wanted:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     roots = _roots(_as_tuple(outputs), None if grad_outputs is None else _as_tuple(grad_outputs))
     for t in wanted:
         if not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    found = tape.backward(roots, bool(retain_graph), wanted)
-    results = []
-    for t, g in zip(wanted, found, strict=True):
-        if g is None and not (allow_unused or materialize_grads):
+    found: list = tape.backward(roots, bool(retain_graph), wanted)
+    for k, (t, g) in enumerate(zip(wanted, found, strict=True)):
+        if g is not None:
+            found[k] = tape.wrap(np.array(g, order="C"))
+        elif materialize_grads:
+            found[k] = tape.wrap(np.zeros_like(t.array))
+        elif not allow_unused:
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set "
-                "allow_unused=True if this "
-                "is the desired behavior."
+                f"The differentiated Tensor at index {k} appears to not have been used in the graph. Set "
+                "allow_unused=True if this is the desired behavior."
             )
-        results.append(
-            tape.wrap(np.zeros_like(t.array) if g is None else np.array(g))
-            if g is not None or materialize_grads
-            else None
-        )
-    return tuple(results)
+    return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,77 +14,114 @@ from ..tensor import Tensor
 
 
 class Context:
-    """What a Function's forward leaves for its backward (`ctx`)."""
+    """What a Function's forward leaves for its backward (`ctx`); programs may hang anything else on it."""
 
-    def __init__(self, function: type[Function], needs: tuple[bool, ...]):
-        self.function = function
+    def __init__(self, needs: tuple[bool, ...]):
         self.needs_input_grad = needs
-        self.materialize = True
-        self.dirty: tuple = ()
-        self.undifferentiable: tuple = ()
-        self.kept: tuple = ()
-        self.versions: tuple = ()
+        self._materialize = True
+        self._dirty: tuple = ()
+        self._undifferentiable: tuple = ()
+        self._to_save: tuple = ()
+        self._saved: tuple[_Saved | None, ...] = ()
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for the backward, which finds them in `saved_tensors`, unchanged."""
-        self.kept = tensors
-        self.versions = tuple(None if t is None else t.version[0] for t in tensors)
+        self._to_save = tensors
 
     @property
     def saved_tensors(self) -> tuple:
-        for t, version in zip(self.kept, self.versions, strict=True):
-            if t is not None and t.version[0] != version:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"[{t.type()} {list(t.array.shape)}] is at version {t.version[0]}; expected "
-                    f"version {version} instead."
-                )
-        return self.kept
+        """What was saved.  RuntimeError if one of the tensors was changed in place since."""
+        return tuple(None if saved is None else saved.tensor() for saved in self._saved)
 
     def mark_dirty(self, *tensors: Tensor) -> None:
         """Say which inputs the forward changed in place."""
-        self.dirty = tensors
+        self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say which results have no gradient."""
-        self.undifferentiable = tensors
+        self._undifferentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether the backward gets zeros (the default) or None for results that were not used."""
-        self.materialize = value
+        self._materialize = value
 
 
-class _Call:
-    """An op, as the tape wants it, of one call of a Function."""
+class _Saved:
+    """A tensor that was saved for the backward of `call`, as it was then.
 
-    def __init__(self, context: Context, results: list[Tensor], inputs: int):
-        self.context, self.inputs = context, inputs
-        self.__name__ = context.function.__name__
-        self.shapes = [(t.array.shape, t.array.dtype) for t in results]
+    Only a leaf is held itself.  Others may become results of later calls, by a write in place, and results of the
+    call itself hold it: either would be a circle.
+    """
+
+    __slots__ = ("leaf", "array", "version", "expected", "source", "slot")
+
+    def __init__(self, tensor: Tensor, call: tape.Node | None):
+        self.leaf = tensor if tensor._requires else None
+        self.array, self.version, self.expected = tensor.array, tensor.version, tensor.version[0]
+        node, self.slot = tensor.node, tensor._slot
+        self.source: Any = node if node is not call or node is None else weakref.ref(node)
+
+    def tensor(self) -> Tensor:
+        node = self.source() if isinstance(self.source, weakref.ref) else self.source
+        if self.version[0] != self.expected:
+            raise tape.modified(self.array, node and (node, self.slot), self.version[0], self.expected)
+        if self.leaf is not None:
+            return self.leaf
+        tensor = tape.wrap(self.array)
+        tensor._version, tensor._node, tensor._slot = self.version, node, self.slot
+        return tensor
+
+
+class _UserOp:
+    """One call of a Function, as the tape sees it: an op, whose context is the first thing that was saved."""
+
+    def __init__(self, function: type[Function], args: tuple):
+        self.function = function
+        self.args = [a.array.shape if isinstance(a, Tensor) else None for a in args]
+        self.results: list[tuple | None] = []  # shape and dtype, None for what is no tensor
+
+    def title(self) -> str:
+        return f"{self.function.__name__}Backward"
 
     def backward(self, saved: tuple, needs: list[bool], *gradients: Any) -> tuple:
-        context = self.context
-        tensors = [
-            tape.wrap(np.array(g)) if g is not None else tape.wrap(np.zeros(*shape)) if context.materialize else None
-            for g, shape in zip(gradients, self.shapes, strict=True)
+        context = saved[0]
+        arrays = [
+            np.zeros(*kind) if g is None and kind and context._materialize else g
+            for g, kind in zip(gradients, self.results, strict=True)
         ]
+        tensors = [None if a is None else tape.wrap(np.array(a)) for a in arrays]  # the backward may change them
         with tape.no_grad():
-            found = context.function.backward(context, *tensors)
+            found = self.function.backward(context, *tensors)
         found = found if isinstance(found, tuple) else (found,)
-        if len(found) < self.inputs or any(g is not None for g in found[self.inputs :]):
+        count = len(self.args)
+        if len(found) < count or any(g is not None for g in found[count:]):
             raise RuntimeError(
-                f"function {self.__name__}Backward returned an incorrect number of gradients "
-                f"(expected {self.inputs}, got "
+                f"function {self.title()} returned an incorrect number of gradients (expected {count}, got "
                 f"{len(found)})"
             )
-        results = []
-        for k, g in enumerate(found[: self.inputs]):
-            if g is not None and not isinstance(g, Tensor):
-                raise TypeError(
-                    f"expected Variable or None (got {type(g).__name__}) as gradient {k} of {self.__name__}"
-                )
-            results.append(None if g is None else np.array(g.array))
-        return tuple(results)
+        return tuple(
+            self.checked(i, g) if needs[i] or self.args[i] is None else None for i, g in enumerate(found[:count])
+        )
+
+    def checked(self, i: int, g: Any) -> np.ndarray | None:
+        """The gradient of argument `i` as an array of its own; RuntimeError if it cannot be one."""
+        shape = self.args[i]
+        if g is None:
+            return None
+        if shape is None:
+            raise RuntimeError(
+                f"function {self.title()} returned a gradient different than None at position {i + 1}, but the "
+                "corresponding forward input was not a Variable"
+            )
+        if not isinstance(g, Tensor):
+            raise RuntimeError(f"expected Variable or None (got {type(g).__name__}) as gradient {i} of {self.title()}")
+        here = g.array.shape
+        if len(here) < len(shape) or any(n not in (1, m) for m, n in zip(here[::-1], shape[::-1], strict=False)):
+            raise RuntimeError(
+                f"Function {self.title()} returned an invalid gradient at index {i} - got {list(here)} but expected "
+                f"shape compatible with {list(shape)}"
+            )
+        return np.array(g.array)
 
 
 class Function:
@@ -107,40 +145,74 @@ class Function:
             "You must implement the backward for your custom autograd.Function to use it with backward()."
         )
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(f"a Function is not called: its methods are static. Use {type(self).__name__}.apply(...)")
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
-        """Run forward, and record the call if an argument requires a gradient."""
-        needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
-        context = Context(cls, needs)
+        """Run forward, and record the call if an argument requires a gradient.
+
+        Raises RuntimeError if forward wrote to a leaf, or did not return what it marked dirty; TypeError if something
+        else than tensors was saved.
+        """
+        context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
+        call, op = None, _UserOp(cls, args)
+        if tape.is_grad_enabled() and any(context.needs_input_grad):
+            call = tape.Node(op, [a if isinstance(a, Tensor) else None for a in args], (), 0)
         with tape.no_grad():
             if cls.setup_context is Function.setup_context:
                 output = cls.forward(context, *args, **kwargs)
             else:
                 output = cls.forward(*args, **kwargs)
                 cls.setup_context(context, args, output)
-        results = list(output) if isinstance(output, (tuple, list)) else [output]
-        recorded = tape.is_grad_enabled() and any(needs)
-        inputs = [a if isinstance(a, Tensor) else None for a in args]
-        final = []
-        if recorded:
-            tensors = [r for r in results if isinstance(r, Tensor)]
-            node = tape.Node(_Call(context, tensors, len(args)), inputs, (), len(tensors))
-        slot = 0
-        for r in results:
-            if isinstance(r, Tensor):
-                dirty = any(r is t for t in context.dirty)
-                if dirty:
-                    tape.check_writable(r, recorded)
-                    r.version[0] += 1
-                elif any(r is a for a in args):
-                    r = r.view(r.array.shape) if not recorded else r.detach()
-                differentiable = r.array.dtype.kind == "f" and not any(r is t for t in context.undifferentiable)
-                if recorded and differentiable:
-                    r._node, r._slot = node, slot
-                    r._history += dirty
-                slot += 1
-            final.append(r)
-        return tuple(final) if isinstance(output, (tuple, list)) else final[0]
+        results = output if isinstance(output, tuple) else (output,)
+        if not all(any(t is r for r in results) for t in context._dirty):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as output. The inputs that "
+                "are modified inplace must all be outputs of the Function."
+            )
+        for i, t in enumerate(context._to_save):
+            if t is not None and not isinstance(t, Tensor):
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}"
+                )
+        op.results = [(r.array.shape, r.array.dtype) if isinstance(r, Tensor) else None for r in results]
+        final = tuple(
+            _returned(r, slot, call, context, args) if isinstance(r, Tensor) else r for slot, r in enumerate(results)
+        )
+        if call is not None:
+            call.outputs = len(results)
+            given = {id(r): f for r, f in zip(results, final, strict=True)}
+            kept = [t if t is None else given.get(id(t), t) for t in context._to_save]
+            context._saved = tuple(None if t is None else _Saved(t, call) for t in kept)
+            call.saved = (context, *(s.array for s in context._saved if s is not None))
+        context._to_save = context._dirty = context._undifferentiable = ()
+        return final if isinstance(output, tuple) else final[0]
+
+
+def _returned(result: Tensor, slot: int, call: tape.Node | None, context: Context, args: tuple) -> Tensor:
+    """What apply returns for `result` of forward: the same tensor as a result of `call`, or an alias of it."""
+    dirty = any(result is t for t in context._dirty)
+    if result.array.dtype.kind != "f" or any(result is t for t in context._undifferentiable):
+        return result.detach() if result.requires_grad or any(result is a for a in args) else result
+    if dirty:
+        tape.check_writable(result, call is not None)
+        result.version[0] += 1
+        if call is not None:
+            value = tape.wrap(result.array)
+            tape.attach(value, call, slot)
+            tape.attach(*tape.rewritten(result, value))
+        return result
+    if any(result is a for a in args):
+        alias = tape.wrap(result.array)
+        with tape.no_grad():
+            tape.look(alias, result, None)
+        result = alias
+    if call is not None:
+        tape.attach(result, call, slot)
+        if result._view is not None:
+            result._view.forbidden = tape.CUSTOM
+    return result
 
 
 def once_differentiable(backward: Callable) -> Callable:

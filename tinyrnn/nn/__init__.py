@@ -28,6 +28,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module
+from .normalization import BatchNorm1d, RMSNorm
 from .parameter import Buffer, Parameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, cell
 
@@ -38,6 +39,8 @@ __all__ = [
     "LSTM",
     "RNN",
     "BCELoss",
+    "BatchNorm1d",
+    "RMSNorm",
     "BCEWithLogitsLoss",
     "Buffer",
     "CrossEntropyLoss",

@@ -23,12 +23,15 @@ from ..ops.losses import (
     mse_loss,
     smooth_l1_loss,
 )
+from ..ops.normalization import batch_norm, rms_norm
 from ..ops.rows import cross_entropy, layer_norm, nll_loss
 from ..ops.rows import log_softmax as _log_softmax
 from ..ops.rows import softmax as _softmax
 from ..tape import check_writable, write
 
 __all__ = [
+    "batch_norm",
+    "rms_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",

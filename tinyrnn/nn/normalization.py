@@ -18,6 +18,8 @@ class BatchNorm1d(Module):
     in evaluation with the running ones.
     """
 
+    weight: Parameter | None
+    bias: Parameter | None
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
@@ -31,13 +33,15 @@ class BatchNorm1d(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ):
         super().__init__()
         options = {"device": device, "dtype": dtype}
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(create.empty(num_features, **options)) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, Parameter(create.empty(num_features, **options)) if wanted else None)
         for name, make in (("running_mean", create.zeros), ("running_var", create.ones)):
             self.register_buffer(name, make(num_features, **options) if track_running_stats else None)
         counter = create.tensor(0, device=device) if track_running_stats else None
@@ -54,8 +58,9 @@ class BatchNorm1d(Module):
     def reset_parameters(self) -> None:
         """Weights one, biases zero, and fresh running statistics."""
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Any) -> Any:
@@ -74,7 +79,7 @@ class BatchNorm1d(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 

@@ -101,6 +101,8 @@ class Recurrent(_Weighted):
     `dropout` is applied to the output of every layer but the last, in training.
     """
 
+    _shapes: list[dict[str, tuple[int, ...]]]  # of the parameters, by name, for each layer and direction
+
     def __init__(
         self,
         input_size: int,
@@ -235,10 +237,10 @@ class Recurrent(_Weighted):
         ndim, shape = (3, (count, batch, self.hidden_size)) if batched else (2, (count, self.hidden_size))
         if any(h.array.ndim != ndim for h in given):
             got = ", ".join(f"{h.array.ndim}-D" for h in given)
+            what, got = ("hx", f"{got} tensor") if states == 1 else ("hx and cx", f"({got}) tensors")
             raise RuntimeError(
-                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, {'hx' if states == 1 else 'hx and cx'} "
-                f"should also be {ndim}-D but got {got if states == 1 else f'({got})'} tensor{'s' * (states > 1)} "
-                f"({type(self).__name__})"
+                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, {what if states < 3 else 'all states'} "
+                f"should also be {ndim}-D but got {got} ({type(self).__name__})"
             )
         for k, h in enumerate(given):
             if h.array.shape != shape:
@@ -384,11 +386,11 @@ def cell(step: Callable) -> type[Recurrent]:
     Raises TypeError, naming the line, for a step that cannot be derived.
     """
     members = {
-        "__doc__": step.__doc__ or f"The recurrent cell {getattr(step, '__name__', step)}: see Recurrent.",
-        "__module__": step.__module__,
-        "__qualname__": step.__qualname__,
         "cell": Cell(step),
         "step": staticmethod(step),
+        "__doc__": step.__doc__ or f"The recurrent cell {step.__name__}: see Recurrent.",
+        "__module__": step.__module__,
+        "__qualname__": step.__qualname__,
     }
     return type(step.__name__, (Recurrent,), members)
 
@@ -426,17 +428,16 @@ class RecurrentCell(_Weighted):
         x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
         first: tuple = (None,) * states if hx is None else self._states(hx, dtype)
         for k, h in enumerate(first if hx is not None else ()):
-            if h.dim() not in (1, 2):
+            shape, got = (*input.array.shape[:-1], self.hidden_size), h.array.shape
+            facts = f"{name} got hx of shape {list(got)}, expected {list(shape)}"
+            if len(got) not in (1, 2):
                 which = "hidden" if states == 1 else f"hx[{k}]"
-                raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {h.dim()}D instead")
-            if h.array.shape[0] != x.array.shape[1] and (batched or h.dim() == 2):
+                raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {len(got)}D instead")
+            if batched and got[0] != shape[0]:
+                raise RuntimeError(f"Input batch size {shape[0]} doesn't match hidden{k} batch size {got[0]} ({facts})")
+            if got != shape:
                 raise RuntimeError(
-                    f"Input batch size {x.array.shape[1]} doesn't match hidden{k} batch size {h.array.shape[0]} ({name})"
-                )
-            if h.array.shape[-1] != self.hidden_size or h.dim() != input.dim():
-                raise RuntimeError(
-                    f"hidden{k} has inconsistent hidden_size: got {h.array.shape[-1]}, expected {self.hidden_size} "
-                    f"({name} got hx of shape {list(h.array.shape)} for an input of shape {list(input.array.shape)})"
+                    f"hidden{k} has inconsistent hidden_size: got {got[len(shape) - 1]}, expected {shape[-1]} ({facts})"
                 )
         if not batched:
             first = tuple(h if h is None else h.unsqueeze(0) for h in first)

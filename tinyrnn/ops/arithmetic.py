@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from .common import Op, TensorBase, binary, cast, check_broadcast, expect_tensor, into, number, operands, run, unsupported, wrap
+from .common import (
+    Op,
+    TensorBase,
+    binary,
+    cast,
+    check_broadcast,
+    expect_tensor,
+    into,
+    number,
+    operands,
+    run,
+    unsupported,
+    wrap,
+)
 
 
 class Add(Op):
@@ -89,6 +102,8 @@ def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Pow(Op):
     @staticmethod
     def forward(a, b):
+        if a.dtype.kind == "b":
+            raise unsupported("pow", a.dtype)
         with np.errstate(all="ignore"):
             y = power(a, b)
         return y, (a, b, y)
@@ -178,25 +193,28 @@ def scaled(input: Any, other: Any, alpha: Any, call: str) -> Any:
 
 def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input + alpha * other, with broadcasting and type promotion."""
-    if alpha is not 1:  # noqa: F632  (True is not 1, and is refused for numbers)
+    if alpha != 1 or alpha is True:
         other = scaled(input, other, alpha, "add")
     return into(out, binary(Add, input, other, "add"), "add")
 
 
 def refuse_bool(call: str, a: Any, b: Any) -> None:
     """torch's error for subtracting truth values."""
-    for x in (a, b):
-        if x.array.dtype.kind == "b" if isinstance(x, TensorBase) else isinstance(number(x, call, "other"), bool):
-            raise RuntimeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
-                "mask, use the `~` or `logical_not()` operator instead."
-            )
+    truths = [
+        x.array.dtype.kind == "b" if isinstance(x, TensorBase) else isinstance(number(x, call, "other"), bool)
+        for x in (a, b)
+    ]
+    if any(truths):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input - alpha * other, with broadcasting and type promotion."""
     refuse_bool("sub", input, other)
-    if alpha is not 1:  # noqa: F632
+    if alpha != 1 or alpha is True:
         other = scaled(input, other, alpha, "sub")
     return into(out, binary(Sub, input, other, "sub"), "sub")
 
@@ -204,7 +222,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """other - alpha * input."""
     refuse_bool("rsub", input, other)
-    return binary(Sub, other, input if alpha is 1 else scaled(other, input, alpha, "rsub"), "rsub")  # noqa: F632
+    return binary(Sub, other, scaled(other, input, alpha, "rsub") if alpha != 1 else input, "rsub")
 
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -251,17 +269,26 @@ def neg(input: Any, *, out: Any = None) -> Any:
 
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent, with broadcasting and type promotion."""
-    x, y = (getattr(v, "array", v) for v in (input, exponent))
-    if y is exponent and isinstance(y, int) and y < 0 and x is not input and x.dtype.kind != "f":
-        raise RuntimeError(f"Integers to negative integer powers are not allowed. (pow(): exponent {y})")
-    if x is not input and y is not exponent and x.dtype.kind == y.dtype.kind == "b":
-        raise unsupported("pow", x.dtype)
-    return into(out, binary(Pow, input, exponent, "pow", kinds="iuf"), "pow")
+    if isinstance(exponent, int) and exponent < 0 and isinstance(input, TensorBase) and input.array.dtype.kind != "f":
+        raise RuntimeError(f"Integers to negative integer powers are not allowed. (pow(): exponent {exponent})")
+    if isinstance(exponent, bool) and isinstance(input, TensorBase) and input.array.dtype.kind == "b":
+        return into(out, wrap(input.array | (not exponent)), "pow")
+    return into(out, binary(Pow, input, exponent, "pow"), "pow")
 
 
 def rpow(input: Any, base: Any) -> Any:
     """base ** input."""
-    return binary(Pow, base, input, "pow", kinds="iuf")
+    return pow(base, input)
+
+
+def rfloordiv(input: Any, other: Any) -> Any:
+    """floor(other / input)."""
+    return binary(FloorDivide, other, input, "floor_divide")
+
+
+def rmod(input: Any, other: Any) -> Any:
+    """Python's other % input."""
+    return binary(Remainder, other, input, "remainder")
 
 
 # ------------------------------------------------------------------------------------------ comparisons and logic
@@ -274,7 +301,7 @@ def comparison(name: str, ufunc: np.ufunc, doc: str) -> Any:
             return ufunc(a, b), ()
 
     def compare(input: Any, other: Any, *, out: Any = None) -> Any:
-        return into(out, binary(Compare, input, other, name), name)
+        return into(out, binary(Compare, expect_tensor(input, name), other, name), name)
 
     compare.__name__ = compare.__qualname__ = name
     compare.__doc__ = doc
@@ -456,6 +483,8 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: An
 class Lerp(Op):
     """From a to b by the fraction w, exactly b for w = 1."""
 
+    keeps = ((2,), (2,), (0, 1))
+
     @staticmethod
     def forward(a, b, w):
         return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)), (a, b, w)
@@ -463,7 +492,7 @@ class Lerp(Op):
     @staticmethod
     def backward(saved, needs, g):
         a, b, w = saved
-        return g * (1 - w), g * w, g * (b - a) if needs[2] else None
+        return g * (1 - w) if needs[0] else None, g * w if needs[1] else None, g * (b - a) if needs[2] else None
 
 
 def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import warnings
 from collections.abc import Sequence
@@ -98,19 +99,24 @@ def number(x: Any, call: str, argument: str) -> Any:
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
 
 
+@functools.cache
+def limits(dtype: np.dtype, whole: bool) -> tuple[float, float]:
+    """Between which numbers a value must lie to be written as `dtype`; whole numbers may be negative, as in C."""
+    if dtype.kind == "f":
+        return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    if dtype.kind == "b":
+        return -np.inf, np.inf
+    ends = np.iinfo(dtype)
+    return (-int(ends.max) if dtype.kind == "u" and whole else int(ends.min)), int(ends.max)
+
+
 def converted(value: Any, dtype: np.dtype, call: str) -> np.ndarray:
     """A number as a 0-d array of the type that it is written to; torch's RuntimeError if it does not fit."""
     value = number(value, call, "value")
-    fits = True
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        fits = (limits.min if dtype.kind == "i" else -limits.max) <= value <= limits.max
-        value = int(value) if fits else value
-    elif dtype.kind == "f" and np.isfinite(value):
-        fits = abs(value) <= np.finfo(dtype).max
-    if not fits:
+    least, most = limits(dtype, isinstance(value, int))
+    if not least <= value <= most and (dtype.kind in "iu" or math.isfinite(value)):
         raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow ({call}(): {value})")
-    return np.asarray(value).astype(dtype)
+    return np.asarray(int(value) if dtype.kind in "iu" else value).astype(dtype)
 
 
 def unsupported(call: str, dtype: np.dtype) -> NotImplementedError:
@@ -124,6 +130,8 @@ def inplace(function: Any) -> Any:
 
     @functools.wraps(function)
     def overwrite(self, *args, **kwargs):
+        if "out" in kwargs:
+            raise TypeError(f"{name}() got an unexpected keyword argument 'out'")
         recorded = any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values()))
         check_writable(self, recorded)
         result = function(before(self) if recorded or self.requires_grad else self, *args, **kwargs)
@@ -216,8 +224,15 @@ def axes(dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(chosen)) if ndim else ()
 
 
-def sizes(args: Sequence[Any], call: str) -> tuple[int, ...]:
-    """The sizes in f(2, 3), f((2, 3)) or f([2, 3])."""
+def sizes(args: Sequence[Any], call: str, named: dict | None = None, keyword: str = "size") -> tuple[int, ...]:
+    """The sizes in f(2, 3), f((2, 3)) or f([2, 3]); with `named`, the rest of the keywords, in f(size=(2, 3)) too."""
+    if named is not None:
+        for name in named:
+            if name != keyword or args:
+                raise TypeError(f"{call}() got an unexpected keyword argument '{name}'")
+        args = args or tuple(named.values())
+        if not args:
+            raise TypeError(f'{call}() missing 1 required positional arguments: "{keyword}"')
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
     try:

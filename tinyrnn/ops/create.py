@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,20 @@ from typing import Any
 import numpy as np
 
 from .. import devices, dtypes, random
-from .common import TensorBase, cast, expect_tensor, number, sizes, wrap
+from .common import (
+    Op,
+    TensorBase,
+    cast,
+    check_broadcast,
+    converted,
+    expect_tensor,
+    into,
+    number,
+    run,
+    sizes,
+    unsupported,
+    wrap,
+)
 
 
 def finish(array: np.ndarray, requires_grad: bool, device: Any) -> Any:
@@ -35,40 +49,81 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
     if isinstance(data, TensorBase):
         return data.array.astype(numpy_type(dtype, data.array.dtype))
     if isinstance(data, (np.ndarray, np.generic)):
-        array = np.array(data)
+        array = np.asarray(data)
         dtypes.of(array.dtype)
-        return array.astype(numpy_type(dtype, array.dtype), copy=False)
+        check_strides(array)
+        return array.astype(numpy_type(dtype, array.dtype))
     plain, arrays = plain_data(data)
     try:
         array = np.array(plain)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"tensor(): expected a number or equally nested sequences of numbers: {error}") from None
-    if array.dtype.kind == "O" or array.dtype.kind in "USMmV":
-        if array.dtype.kind == "O" and array.size and all(isinstance(v, int) for v in array.flat):
-            raise RuntimeError("Overflow when unpacking long")
-        kind = type(next((v for v in np.ravel(array) if not isinstance(v, (int, float, bool))), data)).__name__
-        raise TypeError(
-            f"new(): invalid data type '{kind}'" if isinstance(data, str) else f"must be real number, not {kind}"
-        )
+    except (ValueError, OverflowError):
+        raise ragged(plain) or ValueError("tensor(): expected equally nested sequences of numbers") from None
+    if array.dtype.kind not in "biuf" or (array.dtype == np.uint64 and not arrays):
+        raise ValueError(f"Overflow when unpacking long long: {max(array.flat)} is too large for int64")
     if array.dtype.kind == "f" and not arrays or array.size == 0:
         default = dtypes.get_default_dtype().numpy
     elif array.dtype.kind in "iu" and not arrays:
         default = np.dtype(np.int64)
     else:
         default = array.dtype
-    return array.astype(numpy_type(dtype, default), copy=False)
+    wanted = numpy_type(dtype, default)
+    if wanted.kind in "iu" and array.size and array.dtype != wanted:
+        for extreme in (array.min(), array.max()):
+            converted(extreme, wanted, "tensor")
+    return array.astype(wanted, copy=False)
 
 
 def plain_data(data: Any) -> tuple[Any, bool]:
-    """Nested sequences with tensors replaced by numbers or arrays; and whether NumPy values were in them."""
+    """Nested sequences with tensors replaced by numbers; and whether NumPy values were in them."""
+    if type(data) in (int, float, bool):
+        return data, False
     if isinstance(data, TensorBase):
-        return (data.array.item() if data.array.size == 1 else data.array), False
+        if data.array.size != 1:
+            kind = TypeError if data.array.dtype.kind != "f" else ValueError
+            raise kind(
+                "only one element tensors can be converted to Python scalars, and a tensor in a list is one of shape "
+                f"{list(data.array.shape)}: use stack()"
+            )
+        return data.array.item(), False
     if isinstance(data, (np.ndarray, np.generic)):
         return data, True
-    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if isinstance(data, Sequence):
+        if set(map(type, data)) <= {int, float, bool}:
+            return list(data), False
         parts = [plain_data(x) for x in data]
         return [p[0] for p in parts], any(p[1] for p in parts)
-    return data, False
+    if isinstance(data, (int, float)):
+        return data, False
+    raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+
+
+def ragged(data: Any, depth: int = 0, shape: tuple[int, ...] = ()) -> Exception | None:
+    """torch's error for nested sequences that are not of one shape: `shape` is that of the first elements."""
+    if not depth:
+        first = data
+        while isinstance(first, list):
+            shape = (*shape, len(first))
+            first = first[0] if first else None
+    if isinstance(data, list) != (depth < len(shape)):
+        return TypeError(f"not a sequence: a {type(data).__name__} among sequences, at dim {depth}")
+    if depth < len(shape):
+        if len(data) != shape[depth]:
+            return ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})")
+        for part in data:
+            if fault := ragged(part, depth + 1, shape):
+                return fault
+    return None
+
+
+def check_strides(array: np.ndarray) -> None:
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            f"currently supported (strides {array.strides}). (You can probably work around this by making a copy of "
+            "your array with array.copy().)"
+        )
 
 
 def tensor(
@@ -107,12 +162,7 @@ def from_numpy(ndarray: np.ndarray) -> Any:
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     dtypes.of(ndarray.dtype)
-    if any(stride < 0 for stride in ndarray.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative "
-            "strides are not currently "
-            "supported. (You can probably work around this by making a copy of your array with array.copy().)"
-        )
+    check_strides(ndarray)
     return wrap(ndarray.view(np.ndarray))
 
 
@@ -173,12 +223,10 @@ def empty(*size: Any, **options: Any) -> Any:
 
 def full(size: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the given shape; its type is the value's unless `dtype` says otherwise."""
-    value = fill_value.array.item() if isinstance(fill_value, TensorBase) else number(fill_value, "full", "fill_value")
-    return full_of(
-        np.full(shaped((size,), {}, "full"), value, numpy_type(options.get("dtype"), dtypes.promote(value))),
-        "full",
-        **options,
-    )
+    scalar = isinstance(fill_value, TensorBase) and fill_value.array.ndim == 0
+    value = number(fill_value.array[()] if scalar else fill_value, "full", "fill_value")
+    dtype = numpy_type(options.get("dtype"), dtypes.promote(value))
+    return full_of(np.full(shaped((size,), {}, "full"), converted(value, dtype, "full")), "full", **options)
 
 
 def zeros_like(input: Any, **options: Any) -> Any:
@@ -202,21 +250,25 @@ def empty_like(input: Any, **options: Any) -> Any:
 def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the shape and type of `input`."""
     a = expect_tensor(input, "full_like").array
-    return full_of(np.full_like(a, fill_value, numpy_type(options.get("dtype"), a.dtype)), "full_like", **options)
+    value = converted(fill_value, numpy_type(options.get("dtype"), a.dtype), "full_like")
+    return full_of(np.full_like(a, value, value.dtype), "full_like", **options)
 
 
 def eye(n: int, m: int | None = None, **options: Any) -> Any:
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
+    for name, size in (("n", n), ("m", n if m is None else m)):
+        if operator.index(size) < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     return full_of(
         np.eye(n, m, dtype=numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "eye", **options
     )
 
 
 # ------------------------------------------------------------------------------------------ sequences
-def arange(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Any:
-    """start, start + step, ... below end; int64 if all are integers."""
-    if end is None:
-        start, end = 0, start
+def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) -> Any:
+    """start (0 unless given), start + step, ... below end; int64 if all are integers."""
+    if start is None or end is None:
+        start, end = 0, start if end is None else end
     start, end, step = (
         v.array.item() if isinstance(v, TensorBase) else number(v, "arange", n)
         for v, n in ((start, "start"), (end, "end"), (step, "step"))
@@ -227,6 +279,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Any:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(v, int) for v in (start, end, step))
     dtype = numpy_type(options.get("dtype"), np.dtype(np.int64) if whole else dtypes.get_default_dtype().numpy)
+    if not math.isfinite((end - start) / step):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     count = math.ceil((end - start) / step)
     return full_of((start + step * np.arange(count)).astype(dtype), "arange", **options)
 
@@ -253,6 +307,17 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
     vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    if not vectors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for v in vectors:
+        if expect_tensor(v, "meshgrid", "tensors").array.ndim > 1:
+            raise RuntimeError(
+                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: shape {list(v.array.shape)}"
+            )
+        if v.array.dtype != vectors[0].array.dtype:
+            raise RuntimeError(
+                f"meshgrid expects all tensors to have the same dtype, got {vectors[0].dtype} and {v.dtype}"
+            )
     grids = []
     shape = [v.array.size for v in vectors]
     for k, v in enumerate(vectors):
@@ -292,12 +357,20 @@ def randn_like(input: Any, **options: Any) -> Any:
     return randn(input.array.shape, **options)
 
 
-def randint(low: Any, high: Any = None, size: Any = None, **options: Any) -> Any:
+def randint(*bounds: Any, **options: Any) -> Any:
     """Integers from low (0 unless given) to high - 1: randint(high, size) or randint(low, high, size)."""
-    if size is None:
-        low, high, size = 0, low, high
-    if high is None:
-        low, high = 0, low
+    names: tuple[str, ...] = ("low", "high", "size")
+    named = {n: options.pop(n) for n in names if n in options}
+    if len(bounds) + len(named) < 3 and "low" not in named:
+        names = names[1:]
+    given = {**dict(zip(names, bounds, strict=False)), **named}
+    if len(bounds) + len(named) != len(given) or set(given) != set(names):
+        raise TypeError(
+            f"randint() takes (high, size) or (low, high, size), got {len(bounds)} of them and {set(named)}"
+        )
+    low, high, size = given.get("low", 0), given["high"], given["size"]
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
     generator = generator_of(options)
     dtype = numpy_type(options.get("dtype"), np.dtype(np.int64))
     return full_of(generator.integers(low, high, shaped((size,), {}, "randint")).astype(dtype), "randint", **options)
@@ -319,38 +392,62 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
             v.array if isinstance(v, TensorBase) else np.asarray(v, dtypes.get_default_dtype().numpy)
             for v in (mean, std)
         ]
+        shape = check_broadcast(*arrays)
         if np.any(arrays[1] < 0):
-            raise RuntimeError("normal expects all elements of std >= 0.0")
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+            raise RuntimeError(f"normal expects all elements of std >= 0.0, got {arrays[1].min()}")
         dtype = dtypes.promote(*arrays)
         return full_of(
             (generator.normal(shape, 0.0, 1.0, dtype.type) * arrays[1] + arrays[0]).astype(dtype), "normal", **options
         )
+    if size is None:
+        raise TypeError("normal(): numbers as mean and std need a size")
     dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
     return full_of(
         generator.normal(shaped((size,), {}, "normal"), float(mean), float(std), dtype.type), "normal", **options
     )
 
 
-def bernoulli(input: Any, *, generator: random.Generator | None = None) -> Any:
-    """1 with the probability that each element gives, else 0."""
-    p = expect_tensor(input, "bernoulli").array
-    if np.any((p < 0) | (p > 1)):
+class Drawn(Op):
+    """Numbers drawn with probabilities, which get no gradient but zero."""
+
+    @staticmethod
+    def forward(p, *, draw):
+        return draw(p), ()
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return np.zeros_like(g)
+
+
+def bernoulli(input: Any, p: Any = None, *, generator: random.Generator | None = None, out: Any = None) -> Any:
+    """1 with the probability that each element gives, or with probability `p`, else 0."""
+    a, source = expect_tensor(input, "bernoulli").array, generator or random.default_generator
+    if p is not None:
+        p = number(p, "bernoulli", "p")
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+        return into(out, wrap(source.bernoulli(a.shape, p).astype(a.dtype)), "bernoulli")
+    if a.dtype.kind != "f":
+        raise unsupported("bernoulli_tensor", a.dtype)
+    if not np.all((a >= 0) & (a <= 1)):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return wrap((generator or random.default_generator).bernoulli_from(p).astype(p.dtype))
+    return into(out, run(Drawn, (input,), (a,), draw=lambda p: source.bernoulli_from(p).astype(p.dtype)), "bernoulli")
 
 
 def multinomial(
-    input: Any, num_samples: int, replacement: bool = False, *, generator: random.Generator | None = None
+    input: Any,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: random.Generator | None = None,
+    out: Any = None,
 ) -> Any:
     """Indices drawn with the probabilities (not necessarily normalised) in each row of `input`: (..., num_samples)
     int64.
     """
-    return wrap(
-        (generator or random.default_generator).multinomial(
-            expect_tensor(input, "multinomial").array, num_samples, replacement
-        )
-    )
+    weights = expect_tensor(input, "multinomial").array
+    drawn = (generator or random.default_generator).multinomial(weights, num_samples, replacement)
+    return into(out, wrap(drawn), "multinomial")
 
 
 def typed(name: str, dtype: dtypes.dtype) -> Any:
@@ -369,9 +466,13 @@ def typed(name: str, dtype: dtypes.dtype) -> Any:
         def __new__(cls, *args: Any) -> Any:
             if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
                 data = args[0]
+                if type(data).__name__ == "Size":
+                    return wrap(np.empty(data, dtype.numpy))
                 if isinstance(data, TensorBase) and data.array.dtype != dtype.numpy:
                     raise TypeError(f"expected torch.{name} (got a tensor of dtype {dtypes.of(data.array.dtype)})")
-                return wrap(from_data(list(data) if isinstance(data, (set, frozenset)) else data, dtype))
+                if not isinstance(data, (Sequence, TensorBase, np.ndarray)):
+                    raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
+                return wrap(from_data(data, dtype))
             return wrap(np.empty(sizes(args, name), dtype.numpy) if args else np.empty(0, dtype.numpy))
 
     Typed.__name__ = Typed.__qualname__ = name

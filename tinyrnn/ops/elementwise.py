@@ -8,9 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
-from .common import Op, binary, check_broadcast, expect_tensor, floating, into, number, operands, run
+from .common import (
+    Op,
+    TensorBase,
+    binary,
+    cast,
+    check_broadcast,
+    converted,
+    expect_tensor,
+    floating,
+    into,
+    number,
+    operands,
+    run,
+    unsupported,
+)
 
 
 @cache
@@ -70,20 +85,26 @@ sigmoid = unary("sigmoid", "1 / (1 + e ** -input).")
 erf = unary("erf", "The error function.")
 
 
-def square(input: Any) -> Any:
+def square(input: Any, *, out: Any = None) -> Any:
     """input * input."""
-    if expect_tensor(input, "square").array.dtype.kind != "f":
+    if isinstance(input, Var):
         return input * input
-    return run(derived(UNARY["square"]), (input,), (input.array,))
+    kind = expect_tensor(input, "square").array.dtype.kind
+    if kind == "f":
+        return into(out, run(derived(UNARY["square"]), (input,), (input.array,)), "square")
+    return into(out, input * input if kind != "b" else cast(input, np.dtype(np.int64)), "square")
 
 
-def abs(input: Any) -> Any:
+def abs(input: Any, *, out: Any = None) -> Any:
     """The absolute value."""
     if isinstance(input, Var):
         return UNARY["abs"].function(input)
-    if expect_tensor(input, "abs").array.dtype.kind != "f":
-        return run(Unrecorded, (input,), (input.array,), ufunc=np.abs)
-    return run(derived(UNARY["abs"]), (input,), (input.array,))
+    a = expect_tensor(input, "abs").array
+    if a.dtype.kind == "b":
+        raise unsupported("abs", a.dtype)
+    if a.dtype.kind != "f":
+        return into(out, run(Unrecorded, (input,), (a,), ufunc=np.abs), "abs")
+    return into(out, run(derived(UNARY["abs"]), (input,), (a,)), "abs")
 
 
 class Unrecorded(Op):
@@ -101,13 +122,15 @@ def activation(name: str, input: Any, *numbers: float) -> Any:
         formula = UNARY[name]
         return formula.function(input, **dict(zip(formula.recording.keywords, numbers, strict=True)))
     if expect_tensor(input, name).array.dtype.kind != "f":
-        raise RuntimeError(f"{name}(): expected floating-point numbers, got {input.dtype}")
+        raise unsupported(name, input.array.dtype)
     return run(derived(UNARY[name]), (input,), (input.array,), numbers=numbers)
 
 
 def relu(input: Any) -> Any:
     """max(input, 0)."""
-    if not isinstance(input, Var) and expect_tensor(input, "relu").array.dtype.kind in "iu":
+    if not isinstance(input, Var) and expect_tensor(input, "relu").array.dtype.kind != "f":
+        if input.array.dtype.kind == "b":
+            raise RuntimeError("Boolean inputs not supported for relu")
         return run(Unrecorded, (input,), (input.array,), ufunc=lambda a: np.maximum(a, 0))
     return activation("relu", input)
 
@@ -160,6 +183,8 @@ def extremum(name: str, ufunc: np.ufunc, doc: str) -> Callable:
     Extremum.__name__ = name.capitalize()
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        if isinstance(input, Var) or isinstance(other, Var):
+            return BINARY[name].function(input, other)
         expect_tensor(input, name)
         return into(out, binary(Extremum, input, expect_tensor(other, name, "other"), name), name)
 
@@ -176,28 +201,47 @@ minimum = extremum(
 )
 
 
+class Clamp(Op):
+    """Each element of x within bounds that are arrays; `high` wins where the bounds are the wrong way round."""
+
+    @staticmethod
+    def forward(x, low, high):
+        y = x if low is None else np.maximum(x, low)
+        return np.array(y if high is None else np.minimum(y, high)), (x, low, high)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        x, low, high = saved
+        inside = (True if low is None else x >= low) & (True if high is None else x <= high)
+        below = None if low is None else x < low if high is None else (x < low) & (low < high)
+        above = None if high is None else x > high if low is None else (x > high) | (high < low)
+        return tuple(None if part is None else np.where(part, g, g.dtype.type(0)) for part in (inside, below, above))
+
+
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
-    """Each element, but not below `min` and not above `max` (numbers or tensors)."""
+    """Each element, but not below `min` and not above `max`: two numbers or two tensors."""
+    if isinstance(input, Var):
+        low, high = -np.inf if min is None else min, np.inf if max is None else max
+        return UNARY["clamp"].function(input, min=low, max=high)
     expect_tensor(input, "clamp")
-    if min is None and max is None:
+    bounds = [b for b in (min, max) if b is not None]
+    if not bounds:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if hasattr(min, "array") or hasattr(max, "array"):
-        result = input
-        if min is not None:
-            result = where(result < min, min, result)
-        if max is not None:
-            result = where(result > max, max, result)
-        return into(out, result, "clamp")
-    if input.array.dtype.kind != "f":
-        if isinstance(min, float) or isinstance(max, float):
-            input = floating(input)
-        else:
-            return into(out, run(Unrecorded, (input,), (input.array,), ufunc=lambda a: np.clip(a, min, max)), "clamp")
-    bounds = (
-        -np.inf if min is None else number(min, "clamp", "min"),
-        np.inf if max is None else number(max, "clamp", "max"),
-    )
-    return into(out, activation("clamp", input, *map(float, bounds)), "clamp")
+    if any(isinstance(b, TensorBase) for b in bounds):
+        low, high = (None if b is None else expect_tensor(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
+        dtype = dtypes.promote(input.array, *(b.array for b in bounds))
+        arrays = [None if t is None else t.array.astype(dtype, copy=False) for t in (input, low, high)]
+        check_broadcast(*(a for a in arrays if a is not None))
+        return into(out, run(Clamp, (input, low, high), arrays), "clamp")
+    least, most = (None if b is None else number(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
+    dtype = dtypes.promote(input.array, *(b for b in (least, most) if b is not None))
+    if dtype.kind == "b":
+        raise unsupported("clamp", dtype)
+    if dtype.kind != "f":
+        x = input.array.astype(dtype, copy=False)
+        return into(out, run(Unrecorded, (input,), (x,), ufunc=lambda a: np.clip(a, least, most)), "clamp")
+    low = -np.inf if least is None else float(least)
+    return into(out, activation("clamp", cast(input, dtype), low, np.inf if most is None else float(most)), "clamp")
 
 
 class Where(Op):
@@ -231,31 +275,34 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         from .index import nonzero
 
         return nonzero(condition, as_tuple=True)
-    if condition.array.dtype.kind != "b":
-        raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
-        )
-
     a, b, x, y = operands(input, other, "where")
-    check_broadcast(condition.array, x, y)
-    return into(out, run(Where, (None, a, b), (condition.array, x, y)), "where")
+    truth = condition.array
+    if truth.dtype.kind != "b":
+        if truth.dtype != np.uint8:
+            raise RuntimeError(
+                f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+            )
+        truth = truth != 0
+    check_broadcast(truth, x, y)
+    return into(out, run(Where, (None, a, b), (truth, x, y)), "where")
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """input, with `value` (a number or a 0-d tensor) where `mask` (booleans) holds."""
-    expect_tensor(input, "masked_fill")
-    if expect_tensor(mask, "masked_fill", "mask").array.dtype.kind != "b":
-        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
-    if hasattr(value, "array"):
+    a = expect_tensor(input, "masked_fill").array
+    truth = expect_tensor(mask, "masked_fill", "mask").array
+    if isinstance(value, TensorBase):
         if value.array.ndim:
             raise RuntimeError(
                 "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                 f"{value.array.ndim} dimension(s)."
             )
-        side: Any = value.array.astype(input.array.dtype)
+        side: Any = value.array.astype(a.dtype)
     else:
-        value_number = number(value, "masked_fill", "value")
-        if isinstance(value_number, float) and input.array.dtype.kind != "f":
-            raise RuntimeError(f"value cannot be converted to type {input.dtype} without loss of information")
-        value, side = None, np.asarray(value_number, input.array.dtype)
-    return run(Where, (None, value, input), (mask.array, side, input.array))
+        side = number(value, "masked_fill", "value")
+    if truth.dtype.kind != "b":
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+    if not isinstance(value, TensorBase):
+        value, side = None, converted(side, a.dtype, "masked_fill")
+    check_broadcast(a, truth)
+    return run(Where, (None, value, input), (truth, side, a))

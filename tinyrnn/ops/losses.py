@@ -16,11 +16,11 @@ from .rows import by_reduction, constant, expect_floating, kind, reduction_of
 
 
 def terms(name: str, input: Any, target: Any, *extra: Any, numbers: tuple[float, ...] = ()) -> Any:
-    """The loss of each element of the broadcast shape; `extra` are arrays."""
+    """The loss of each element of the broadcast shape; `extra` are arrays, copied for the backward."""
     _, _, x, y = operands(input, target, name)
     if x.dtype.kind != "f":
         expect_floating(input, name)
-    extra = tuple(e.astype(x.dtype, copy=False) for e in extra)
+    extra = tuple(e.astype(x.dtype) for e in extra)
     return run(derived(LOSSES[name]), (input, target, *(None for _ in extra)), (x, y, *extra), numbers=numbers)
 
 
@@ -203,9 +203,6 @@ def kl_div(
 
     'batchmean' divides the sum by the first dimension.
     """
-    for name, t in (("input", expect_tensor(input, "kl_div")), ("target", expect_tensor(target, "kl_div", "target"))):
-        if t.array.dtype.kind != "f":
-            raise RuntimeError(f"kl_div: Integral inputs not supported ({name} is {kind(t)})")
     if size_average is None and reduce is None and reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides "
@@ -213,6 +210,9 @@ def kl_div(
             stacklevel=2,
         )
     reduction = reduction_of(size_average, reduce, reduction)
+    for name, t in (("input", input), ("target", target)):
+        if expect_tensor(t, "kl_div", name).array.dtype.kind != "f":
+            raise RuntimeError(f"kl_div: Integral inputs not supported ({name} is {kind(t)})")
     losses = terms("kl_div_log_target" if log_target else "kl_div", input, target)
     if reduction == "batchmean":
         total = sum(losses)

@@ -70,8 +70,8 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[x.ndim - len(shape) :] != shape or math.prod(shape) == 0:
         raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got "
-            f"input of size {list(x.shape)}"
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but "
+            f"got input of size {list(x.shape)}"
         )
     if weight is not None and weight.array.shape != shape:
         raise RuntimeError(f"rms_norm(): expected weight of shape {list(shape)}, got {list(weight.array.shape)}")

@@ -19,13 +19,13 @@ class Recurrence(Op):
 
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 4], arrays[count + 4 :]
-        x, (steps, batch, _), width = np.ascontiguousarray(x), x.shape, weights[1].shape[1]
+        (steps, batch, _), width = x.shape, weights[1].shape[1]
         start = np.zeros((count, batch, width), x.dtype)
         for k, state in enumerate(initial):
             if state is not None:
                 start[k] = state
         stacked = np.stack(vectors) if vectors else np.zeros((0, width), x.dtype)
-        states, saved = recurrence.forward(cell, x, start, weights, stacked, sizes, reverse)
+        states, saved = recurrence.forward(cell, np.ascontiguousarray(x), start, weights, stacked, sizes, reverse)
         last = states[:, 0 if reverse else steps]
         out = states[0, :steps] if reverse else states[0, 1:]
         # The states are kept for the backward, so what is handed out is a copy: it may be written to.
@@ -42,7 +42,7 @@ class Recurrence(Op):
             if d is not None:
                 last[k] = d
         d_x, d_first, *d_weights, d_vectors = recurrence.backward(
-            cell, x, gates, states, weights, stacked, sizes, reverse, d_out, last, needs[0]
+            cell, np.ascontiguousarray(x), gates, states, weights, stacked, sizes, reverse, d_out, last, needs[0]
         )
         return (d_x, *d_first, *d_weights, *d_vectors)
 
@@ -59,8 +59,8 @@ def recurrence(
     """Run `cell` over x (T, B, I).  Returns (hidden states (T, B, H), the last states, each (B, H)).
 
     `initial` and the biases in `weights` (w_ih, w_hh, b_ih, b_hh) may be None; `sizes` (T,) tells how many rows are
-    alive at
-    each step (all, unless given), for a batch sorted by length, longest first.
+    alive at each step (all, unless given), for a batch sorted by length, longest first.  Shapes and types are for the
+    caller to check: the kernels do not.
     """
     if sizes is None:
         sizes = np.full(x.array.shape[0], x.array.shape[1], np.int64)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import dtypes
-from .arithmetic import div, mul, sub
-from .common import Op, axes, axis, cast, expect_tensor, floating, into, run, wrap
-from .elementwise import maximum, minimum, sqrt
+from .arithmetic import div
+from .common import Op, axes, axis, cast, expect_tensor, floating, into, number, numpy_names, run, wrap
+from .elementwise import maximum, minimum
 
 
 def spread(g: np.ndarray, reduced: tuple[int, ...], keepdim: bool) -> np.ndarray:
@@ -22,10 +23,12 @@ def spread(g: np.ndarray, reduced: tuple[int, ...], keepdim: bool) -> np.ndarray
 
 class Sum(Op):
     @staticmethod
-    def forward(a, *, axes, keepdim):
+    def forward(a, *, axes, keepdim, dtype=None):
         from ..kernels.cpu import reduce
 
         out = reduce.sum(a, axes)
+        if dtype is not None and out.dtype != dtype:  # integers: int64, unless another type was asked for
+            out = out.astype(dtype)
         return (np.expand_dims(out, axes) if keepdim else out), (a.shape, axes, keepdim)
 
     @staticmethod
@@ -40,14 +43,18 @@ def prepared(input: Any, dtype: dtypes.dtype | None, call: str) -> Any:
     return input if dtype is None else cast(input, dtype.numpy)
 
 
+@numpy_names
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
 ) -> Any:
     """The sum over `dim` (an int, several, or all)."""
     input = prepared(input, dtype, "sum")
-    return into(out, run(Sum, (input,), (input.array,), axes=axes(dim, input.array.ndim), keepdim=keepdim), "sum")
+    over = axes(dim, input.array.ndim)
+    as_type = None if dtype is None else dtype.numpy
+    return into(out, run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=as_type), "sum")
 
 
+@numpy_names
 def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
 ) -> Any:
@@ -56,7 +63,7 @@ def mean(
     if input.array.dtype.kind != "f":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {str(input.dtype).replace('torch.int64', 'Long').replace('torch.bool', 'Bool')}"
+            f"Got: {dtypes.word(input.array.dtype)}"
         )
     over = axes(dim, input.array.ndim)
     count = math.prod(input.array.shape[i] for i in over)
@@ -93,24 +100,42 @@ class Pick(Op):
 
 
 class Extreme(Op):
-    """The extremum over several axes; equal elements share the gradient."""
+    """The extremum over several axes; equal elements share the gradient.  Where it is NaN, so is the gradient."""
 
     @staticmethod
     def forward(a, *, ufunc, axes, keepdim):
-        if builtins.any(a.shape[i] == 0 for i in axes):
-            raise RuntimeError(
-                "max(), min(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction "
-                "dim with the 'dim' argument."
-            )
         out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim))
         return out, (a, out, axes, keepdim)
 
     @staticmethod
     def backward(saved, needs, g):
         a, out, axes, keepdim = saved
-        best = spread(out, axes, keepdim)
-        hit = (a == best) | (np.isnan(a) & np.isnan(best))
-        return np.where(hit, spread(g, axes, keepdim) / hit.sum(axes, keepdims=True), 0).astype(g.dtype, copy=False)
+        hit = a == spread(out, axes, keepdim)
+        return (spread(g, axes, keepdim) * hit / hit.sum(axes, keepdims=True)).astype(g.dtype, copy=False)
+
+
+class Extremum(Extreme):
+    """The extremum of all elements; equal elements share the gradient, NaN among them."""
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, out, *_ = saved
+        hit = (a == out) | ((a != a) & (out != out))
+        return np.where(hit, g / np.count_nonzero(hit), 0).astype(g.dtype, copy=False)
+
+
+def check_not_empty(a: np.ndarray, over: tuple[int, ...] | None, call: str) -> None:
+    """torch's errors for an extremum over no elements; `over` None is all axes."""
+    if over is None:
+        if a.size == 0:
+            raise RuntimeError(
+                f"{call}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                f"with the 'dim' argument. (The input has shape {list(a.shape)}.)"
+            )
+        return
+    for i in over:
+        if a.ndim and a.shape[i] == 0:
+            raise IndexError(f"{call}(): Expected reduction dim {i} to have non-zero size.")
 
 
 def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
@@ -118,6 +143,7 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
     pair, ufunc = result(name), np.maximum if largest else np.minimum
     elementwise = maximum if largest else minimum
 
+    @numpy_names
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
         expect_tensor(input, name)
         other = dim if hasattr(dim, "array") else other
@@ -125,24 +151,29 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
             return elementwise(input, other, out=out)
         a = input.array
         if dim is None:
-            return into(out, run(Extreme, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False), name)
+            check_not_empty(a, None, name)
+            return into(out, run(Extremum, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False), name)
         over = axis(dim, a.ndim)
+        check_not_empty(a, (over,), name)
         if a.ndim == 0:
-            return pair(run(Extreme, (input,), (a,), ufunc=ufunc, axes=(), keepdim=False), wrap(np.zeros((), np.int64)))
-        if a.shape[over] == 0:
-            raise IndexError(f"{name}(): Expected reduction dim {over} to have non-zero size.")
-        from ..kernels.cpu import reduce
+            indices = np.zeros((), np.int64)
+            picked = run(Extremum, (input,), (a,), ufunc=ufunc, axes=(), keepdim=False)
+        else:
+            from ..kernels.cpu import reduce
 
-        values, indices = reduce.extreme(a, over, largest)
-        if keepdim:
-            values, indices = np.expand_dims(values, over), np.expand_dims(indices, over)
-        picked = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim)
+            values, indices = reduce.extreme(a, over, largest)
+            if keepdim:
+                values, indices = np.expand_dims(values, over), np.expand_dims(indices, over)
+            picked = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim)
         found = pair(picked, wrap(indices))
         return found if out is None else pair(into(out[0], found.values, name), into(out[1], found.indices, name))
 
+    @numpy_names
     def several(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
-        expect_tensor(input, f"a{name}")
-        over = axes(dim, input.array.ndim)
+        a = expect_tensor(input, f"a{name}").array
+        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+        check_not_empty(a, tuple(axis(d, a.ndim) for d in dims) or None, f"a{name}")
+        over = axes(dim, a.ndim)
         return into(out, run(Extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}")
 
     word = "largest" if largest else "smallest"
@@ -161,25 +192,27 @@ min, amin = extremes("min", False)
 
 
 def positions(name: str, largest: bool) -> Callable:
-    def function(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    @numpy_names
+    def function(input: Any, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
         from ..kernels.cpu import reduce
 
         a = expect_tensor(input, name).array
-        if a.size == 0 and dim is None:
+        if a.dtype.kind == "b" and (dim is None or isinstance(dim, int)):
+            raise RuntimeError(f"{name}(): does not support bool input")
+        over = None if dim is None else axis(dim, a.ndim)
+        if a.size == 0 and over is None:
             raise IndexError(
                 f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-                "with the 'dim' argument."
+                f"with the 'dim' argument. (The input has shape {list(a.shape)}.)"
             )
-        if dim is None:
-            indices = reduce.extreme(a.reshape(-1), 0, largest)[1]
-            return wrap(indices.reshape((1,) * a.ndim) if keepdim else indices)
-        over = axis(dim, a.ndim)
         if a.ndim == 0:
-            return wrap(np.zeros((), np.int64))
-        if a.shape[over] == 0:
-            raise IndexError(f"{name}(): Expected reduction dim {over} to have non-zero size.")
+            return into(out, wrap(np.zeros((), np.int64)), name)
+        if over is None:
+            indices = reduce.extreme(a.reshape(-1), 0, largest)[1]
+            return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name)
+        check_not_empty(a, (over,), name)
         indices = reduce.extreme(a, over, largest)[1]
-        return wrap(np.expand_dims(indices, over) if keepdim else indices)
+        return into(out, wrap(np.expand_dims(indices, over) if keepdim else indices), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Where the {'largest' if largest else 'smallest'} element is (the first of equals): int64."
@@ -190,12 +223,17 @@ argmax, argmin = positions("argmax", True), positions("argmin", False)
 
 
 def truth(name: str, ufunc: np.ufunc) -> Callable:
-    def function(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    @numpy_names
+    def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         a = expect_tensor(input, name).array
-        return wrap(ufunc.reduce(a != 0, axes(dim, a.ndim), keepdims=keepdim))
+        over = () if isinstance(dim, (tuple, list)) and not dim else axes(dim, a.ndim)
+        found = np.asarray(ufunc.reduce(a != 0, over, keepdims=keepdim))
+        return into(out, wrap(found.astype(np.uint8) if a.dtype == np.uint8 else found), name)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Whether {'all elements are' if name == 'all' else 'an element is'} not zero."
+    function.__doc__ = (
+        f"Whether {'all elements are' if name == 'all' else 'an element is'} not zero: booleans, or uint8 for uint8."
+    )
     return function
 
 
@@ -218,36 +256,84 @@ class LogSumExp(Op):
         return spread(g, axes, keepdim) * np.exp(a - np.where(np.isinf(shift), 0, shift))
 
 
+@numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -> Any:
     """log(sum(e ** input)) over `dim`, with no overflow."""
     input = floating(expect_tensor(input, "logsumexp"))
+    if isinstance(dim, (tuple, list)) and not dim and input.array.ndim and input.array.size:
+        raise RuntimeError(f"logsumexp(): expected a dim to reduce a tensor of shape {list(input.array.shape)} over")
     over = axes(dim, input.array.ndim)
     return into(out, run(LogSumExp, (input,), (input.array,), axes=over, keepdim=keepdim), "logsumexp")
 
 
-def var(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None
-) -> Any:
-    """The variance over `dim`: the squared distances from the mean, divided by n - correction (1 unless given)."""
-    if isinstance(dim, bool):  # var(unbiased)
-        dim, unbiased = None, dim
-    if unbiased is not None:
-        correction = int(unbiased)
-    correction = 1 if correction is None else correction
-    if expect_tensor(input, "var").array.dtype.kind != "f":
-        raise RuntimeError("std and var only support floating point and complex dtypes")
-    over = axes(dim, input.array.ndim)
-    count = math.prod(input.array.shape[i] for i in over)
-    distance = sub(input, mean(input, over or None, keepdim=True))
-    total = sum(mul(distance, distance), over or None, keepdim)
-    return div(total, float(count - correction) if count > correction else 0.0)
+class Variance(Op):
+    """The squared distances from the mean, summed up over axes and divided by n - correction; or the root of that."""
+
+    @staticmethod
+    def forward(a, *, axes, keepdim, correction, root, whole):
+        from ..kernels.cpu import reduce
+
+        n = math.prod(a.shape[i] for i in axes)
+        with np.errstate(all="ignore"):
+            distance = a - np.expand_dims(reduce.sum(a, axes) / a.dtype.type(n), axes)
+            out = reduce.sum(distance * distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
+            out = np.sqrt(out) if root else out
+        out = np.expand_dims(out, axes) if keepdim else out
+        return out, (distance, out if root else None, n - correction, axes, keepdim, whole)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        distance, root, freedom, axes, keepdim, whole = saved
+        if root is not None:
+            g = np.where(root == 0, 0, g / (2 * root))
+        g = spread(g, axes, keepdim)
+        if freedom <= 0 and whole:  # as torch has it where no dim is given: any distance is infinitely far
+            return (g * np.where(distance == 0, np.nan, np.inf)).astype(distance.dtype)
+        return (np.divide(2.0, freedom, dtype=distance.dtype) * g * distance).astype(distance.dtype, copy=False)
 
 
-def std(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: int | None = None
-) -> Any:
-    """The square root of the variance: see var."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+def deviation(name: str, root: bool) -> Callable:
+    """torch's `var` or `std`."""
+
+    @numpy_names
+    def function(
+        input: Any,
+        dim: Any = None,
+        unbiased: bool | None = None,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+        out: Any = None,
+    ) -> Any:
+        if isinstance(dim, bool):  # var(unbiased)
+            dim, unbiased = None, dim
+        if unbiased is not None:
+            correction = int(unbiased)
+        a = expect_tensor(input, name).array
+        if a.dtype.kind != "f":
+            raise RuntimeError(
+                f"std and var only support floating point and complex dtypes ({name}() got {input.dtype})"
+            )
+        over = axes(dim, a.ndim)
+        correction = 1 if correction is None else number(correction, name, "correction")
+        if a.size and math.prod(a.shape[i] for i in over) <= correction:
+            warnings.warn(
+                f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
+                "(input numel divided by output numel).",
+                stacklevel=3,
+            )
+        how = {"axes": over, "keepdim": keepdim, "correction": correction, "root": root}
+        return into(out, run(Variance, (input,), (a,), **how, whole=dim is None or a.ndim == 0), name)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        f"The {'square root of the ' * root}variance over `dim`: the squared distances from the mean, added up and "
+        "divided by n - correction (1 unless given; 0 for unbiased=False)."
+    )
+    return function
+
+
+var, std = deviation("var", False), deviation("std", True)
 
 
 class Norm(Op):
@@ -274,28 +360,51 @@ class Norm(Op):
         a, out, p, axes, keepdim = saved
         norm, g = spread(out, axes, keepdim), spread(g, axes, keepdim)
         if p == 0:
-            return np.zeros_like(a)
+            return None
         if np.isinf(p):
             hit = np.abs(a) == norm
             return np.where(hit, np.sign(a) * (g / hit.sum(axes, keepdims=True)), 0).astype(a.dtype)
-        scale = np.where(norm == 0, 0, a if p == 2 else np.sign(a) * np.abs(a) ** (p - 1))
+        if p == 1:
+            return (g * np.where(a == a, np.sign(a), 0)).astype(a.dtype)
+        scale = np.where(norm == 0, 0, a if p == 2 else np.where(a == 0, 0, np.sign(a) * np.abs(a) ** (p - 1)))
         return (g * scale / np.where(norm == 0, 1, norm ** (p - 1))).astype(a.dtype, copy=False)
 
 
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+@numpy_names
+def norm(
+    input: Any,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    out: Any = None,
+    dtype: dtypes.dtype | None = None,
+) -> Any:
     """The vector norm of order `p` ('fro' is 2) over `dim`."""
-    if expect_tensor(input, "norm").array.dtype.kind != "f":
-        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got Long")
+    expect_tensor(input, "norm")
+    for d in (input.dtype, dtype):
+        if d is not None and not d.is_floating_point:
+            raise RuntimeError(
+                f"linalg.vector_norm: Expected a floating point tensor and dtype. Got {dtypes.word(d.numpy)}"
+            )
     if p not in ("fro", None) and not isinstance(p, (int, float)):
         raise RuntimeError(f"norm(): expected p to be a number or 'fro', got {p!r}")
-    order = 2.0 if p in ("fro", None) else float(p)
-    return run(Norm, (input,), (input.array,), p=order, axes=axes(dim, input.array.ndim), keepdim=keepdim)
+    if dtype is not None:
+        input = cast(input, dtype.numpy)
+    a, order, over = input.array, 2.0 if p in ("fro", None) else float(p), axes(dim, input.array.ndim)
+    if math.isinf(order):
+        for i in over:
+            if a.shape[i] == 0:
+                raise RuntimeError(
+                    f"linalg.vector_norm cannot compute the {order} norm on the dimension {i} because this dimension "
+                    "is empty and the operation does not have an identity"
+                )
+    return into(out, run(Norm, (input,), (a,), p=order, axes=over, keepdim=keepdim), "norm")
 
 
 class CumSum(Op):
     @staticmethod
-    def forward(a, *, axis):
-        return (np.cumsum(a, axis) if a.dtype.kind == "f" else np.cumsum(a, axis, dtype=np.int64)), (axis,)
+    def forward(a, *, axis, dtype):
+        return np.cumsum(a, axis, dtype=dtype), (axis,)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -303,10 +412,12 @@ class CumSum(Op):
         return np.flip(np.cumsum(np.flip(g, axis), axis), axis)
 
 
-def cumsum(input: Any, dim: int, *, dtype: dtypes.dtype | None = None) -> Any:
-    """The running sum along `dim`."""
+@numpy_names
+def cumsum(input: Any, dim: int, *, dtype: dtypes.dtype | None = None, out: Any = None) -> Any:
+    """The running sum along `dim`; of integers in int64 unless `dtype` says otherwise."""
     input = prepared(input, dtype, "cumsum")
-    if input.array.ndim == 0:
-        axis(dim, 0)
-        return input.clone()
-    return run(CumSum, (input,), (input.array,), axis=axis(dim, input.array.ndim))
+    a, over = input.array, axis(dim, input.array.ndim)
+    kind = a.dtype if a.dtype.kind == "f" or dtype is not None else np.dtype(np.int64)
+    if a.ndim == 0:
+        return into(out, cast(input, kind) if kind != a.dtype else input.clone(), "cumsum")
+    return into(out, run(CumSum, (input,), (a,), axis=over, dtype=kind), "cumsum")

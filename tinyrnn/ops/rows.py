@@ -191,12 +191,12 @@ def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
 def class_numbers(
     target: Any, classes: int, ignored: int, weight: Any, input: Any, call: str
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """(targets, weights or an empty array, the sum of the targets' weights), checked."""
+    """(targets, weights or an empty array, the sum of the targets' weights), checked; copies, for the backward."""
     if target.array.dtype not in (np.int64, np.uint8):
         raise RuntimeError(f"expected scalar type Long but found {kind(target)} ({call}(): target)")
     if not isinstance(ignored, int):
         raise TypeError(f"{call}(): argument 'ignore_index' must be int, not {type(ignored).__name__}")
-    ids = np.ascontiguousarray(target.array.reshape(-1), np.int64)
+    ids = target.array.reshape(-1).astype(np.int64)
     kept = ids != ignored
     wrong = ids[kept & ((ids < 0) | (ids >= classes))]
     if wrong.size:
@@ -210,7 +210,7 @@ def class_numbers(
         )
     if weight.array.dtype != input.array.dtype:
         raise RuntimeError(f"expected scalar type {kind(input)} but found {kind(weight)} ({call}(): weight)")
-    return ids, np.ascontiguousarray(weight.array), float(weight.array[ids[kept]].sum())
+    return ids, weight.array.copy(), float(weight.array[ids[kept]].sum())
 
 
 def cross_entropy(
@@ -338,7 +338,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         )
     shape = sizes(normalized_shape, "layer_norm")
     if not shape:
-        raise RuntimeError(f"Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = {shape}")
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = []")
     if x.shape[len(x.shape) - len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, "

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from .common import Op, apply, axis, expect_tensor, run, sizes
+from .common import (
+    Op,
+    TensorBase,
+    axes,
+    axis,
+    expect_tensor,
+    into,
+    numpy_names,
+    run,
+    sizes,
+    unsupported,
+    wrap,
+)
 
 
 class View(Op):
@@ -44,14 +57,15 @@ def resolve(shape: Sequence[int], a: np.ndarray) -> tuple[int, ...]:
     return tuple(a.size // known if n == -1 else n for n in shape)
 
 
-def view(input: Any, *shape: Any) -> Any:
+def view(input: Any, *size: Any, **named: Any) -> Any:
     """The same memory in another shape; RuntimeError if only a copy could have it.  view(dtype) reinterprets the
     bytes.
     """
-    if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-        return apply(Bytes, input, dtype=shape[0].numpy)
     a = input.array
-    size = resolve(sizes(shape, "view"), a)
+    dtype = named["dtype"] if not size and set(named) == {"dtype"} else size[0] if len(size) == 1 else None
+    if isinstance(dtype, dtypes.dtype):
+        return as_bytes(input, dtype.numpy)
+    size = resolve(sizes(size, "view", named), a)
     try:
         np.reshape(a, size, copy=False)
     except ValueError:
@@ -62,39 +76,53 @@ def view(input: Any, *shape: Any) -> Any:
     return run(View, (input,), (a,), shape=size)
 
 
-class Bytes(Op):
-    view = True
+def as_bytes(input: Any, dtype: np.dtype) -> Any:
+    """The same memory as elements of another type; no gradient flows."""
+    a = input.array
+    try:
+        array = a.view(dtype)
+    except ValueError:
+        raise RuntimeError(
+            f"view(): the last dimension of shape {list(a.shape)} ({a.itemsize} bytes an element, strides "
+            f"{list(a.strides)} bytes) cannot be seen as elements of {dtype.itemsize} bytes"
+        ) from None
+    alias = input.detach()
+    alias.array = array
+    return alias
 
-    @staticmethod
-    def forward(a, *, dtype):
-        return a.view(dtype), ()
 
-    @staticmethod
-    def backward(saved, needs, g):
-        return None
-
-
-def reshape(input: Any, *shape: Any) -> Any:
+def reshape(input: Any, *shape: Any, **named: Any) -> Any:
     """The same elements in another shape: a view if possible, else a copy."""
-    expect_tensor(input, "reshape")
-    return run(View, (input,), (input.array,), shape=resolve(sizes(shape, "reshape"), input.array))
+    a = expect_tensor(input, "reshape").array
+    return run(View, (input,), (a,), shape=resolve(sizes(shape, "reshape", named, "shape"), a))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Dimensions start_dim to end_dim as one."""
     shape = expect_tensor(input, "flatten").array.shape
+    start, end = axis(start_dim, len(shape)), axis(end_dim, len(shape))
     if not shape:
         return reshape(input, 1)
-    start, end = axis(start_dim, len(shape)), axis(end_dim, len(shape))
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
+@numpy_names
 def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
     """Dimension `dim` as several."""
     shape = expect_tensor(input, "unflatten").array.shape
     at = axis(dim, len(shape))
+    if not shape:
+        raise RuntimeError("unflatten(): the tensor has no dimensions")
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    known = math.prod(n for n in sizes if n != -1)
+    if -1 not in sizes and known != shape[at]:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {at} ({shape[at]}) in the "
+            "input tensor"
+        )
     parts = resolve(tuple(sizes), np.empty(shape[at], bool))
     return reshape(input, (*shape[:at], *parts, *shape[at + 1 :]))
 
@@ -111,18 +139,19 @@ class Permute(Op):
         return g.transpose(np.argsort(saved[0]))
 
 
-def permute(input: Any, *dims: Any) -> Any:
+def permute(input: Any, *dims: Any, **named: Any) -> Any:
     """The dimensions in another order."""
     ndim = expect_tensor(input, "permute").array.ndim
-    order = [axis(d, ndim) for d in sizes(dims, "permute")]
+    order = sizes(dims, "permute", named, "dims")
     if len(order) != ndim:
         raise RuntimeError(
             f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
             f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}"
         )
+    order = tuple(axis(d, ndim) for d in order)
     if len(set(order)) != ndim:
-        raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return run(Permute, (input,), (input.array,), order=tuple(order))
+        raise RuntimeError(f"permute(): duplicate dims are not allowed. Got {list(dims)}")
+    return run(Permute, (input,), (input.array,), order=order)
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
@@ -135,6 +164,11 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     return run(Permute, (input,), (input.array,), order=tuple(order))
 
 
+def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
+    """Dimensions axis0 and axis1 swapped."""
+    return transpose(input, axis0, axis1)
+
+
 def t(input: Any) -> Any:
     """The transpose of a matrix; a vector as it is."""
     ndim = expect_tensor(input, "t").array.ndim
@@ -143,14 +177,26 @@ def t(input: Any) -> Any:
     return run(Permute, (input,), (input.array,), order=(1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
-def movedim(input: Any, source: int, destination: int) -> Any:
-    """Dimension `source` moved to `destination`."""
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """Dimension `source` moved to `destination`, or several of them."""
     ndim = expect_tensor(input, "movedim").array.ndim
-    order = [i for i in range(ndim) if i != axis(source, ndim)]
-    order.insert(axis(destination, ndim), axis(source, ndim))
-    return permute(input, order)
+    moves = [x if isinstance(x, (tuple, list)) else (x,) for x in (source, destination)]
+    if len(moves[0]) != len(moves[1]):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(moves[0])} dims) should contain the same "
+            f"number of dims as destination ({list(moves[1])} dims)"
+        )
+    origin, target = ([axis(d, ndim) for d in x] for x in moves)
+    for name, x in (("source", origin), ("destination", target)):
+        if len(set(x)) != len(x):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({x})")
+    order = [i for i in range(ndim) if i not in origin]
+    for there, here in sorted(zip(target, origin, strict=True)):
+        order.insert(there, here)
+    return permute(input, order[:ndim])
 
 
+@numpy_names
 def unsqueeze(input: Any, dim: int) -> Any:
     """A dimension of size one more, at `dim`."""
     shape = expect_tensor(input, "unsqueeze").array.shape
@@ -158,14 +204,11 @@ def unsqueeze(input: Any, dim: int) -> Any:
     return run(View, (input,), (input.array,), shape=(*shape[:at], 1, *shape[at:]))
 
 
+@numpy_names
 def squeeze(input: Any, dim: Any = None) -> Any:
     """Without its dimensions of size one, or without those in `dim` that have size one."""
     shape = expect_tensor(input, "squeeze").array.shape
-    chosen = (
-        range(len(shape))
-        if dim is None
-        else [axis(d, len(shape)) for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
-    )
+    chosen = axes(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
     return run(View, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
 
 
@@ -182,10 +225,10 @@ class Expand(Op):
         return g  # the tape sums it to the input's shape
 
 
-def expand(input: Any, *shape: Any) -> Any:
+def expand(input: Any, *size: Any, **named: Any) -> Any:
     """A view with dimensions of size one repeated, and new dimensions in front; -1 keeps a size."""
     a = expect_tensor(input, "expand").array
-    size = sizes(shape, "expand")
+    size = sizes(size, "expand", named)
     if len(size) < a.ndim:
         raise RuntimeError(
             f"expand: the number of sizes provided ({len(size)}) must be greater or equal to the "
@@ -230,11 +273,14 @@ class Repeat(Op):
         return split.sum(axis=tuple(range(0, split.ndim, 2)))
 
 
-def repeat(input: Any, *repeats: Any) -> Any:
+def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
     """The tensor laid side by side, repeats[i] times along dimension i."""
-    counts = sizes(repeats, "repeat")
+    counts = sizes(repeats, "repeat", named, "repeats")
     if len(counts) < input.array.ndim:
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor "
+            f"({len(counts)} and {input.array.ndim})"
+        )
     if any(n < 0 for n in counts):
         raise RuntimeError(f"Trying to create tensor with negative dimension in repeat: {list(counts)}")
     return run(Repeat, (input,), (input.array,), repeats=counts)
@@ -243,12 +289,15 @@ def repeat(input: Any, *repeats: Any) -> Any:
 class Cat(Op):
     @staticmethod
     def forward(*arrays, axis):
-        return np.concatenate(arrays, axis), (axis, [a.shape[axis] for a in arrays])
+        kept = [a for a in arrays if a.shape != (0,)] or arrays[:1]  # torch skips empty vectors
+        return np.concatenate(kept, axis), (axis, [a.shape for a in arrays])
 
     @staticmethod
     def backward(saved, needs, g):
-        axis, widths = saved
-        return tuple(np.split(g, np.cumsum(widths)[:-1], axis))
+        axis, shapes = saved
+        widths = [0 if shape == (0,) else shape[axis] for shape in shapes]
+        parts = np.split(g, np.cumsum(widths)[:-1], axis)
+        return tuple(p.reshape(0) if shape == (0,) else p for p, shape in zip(parts, shapes, strict=True))
 
 
 def tensors_of(tensors: Any, call: str) -> list[Any]:
@@ -263,7 +312,8 @@ def tensors_of(tensors: Any, call: str) -> list[Any]:
     return list(tensors)
 
 
-def cat(tensors: Any, dim: int = 0) -> Any:
+@numpy_names
+def cat(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     """Tensors joined along an existing dimension."""
     chosen = tensors_of(tensors, "cat")
     if not chosen:
@@ -271,7 +321,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     for i, x in enumerate(chosen):
         if x.array.ndim == 0:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    kept = [x for x in chosen if x.array.shape != (0,)] or chosen[:1]  # torch skips empty vectors
+    kept = [x for x in chosen if x.array.shape != (0,)] or chosen[:1]
     ndim = kept[0].array.ndim
     along = axis(dim, ndim)
     for i, x in enumerate(kept):
@@ -284,7 +334,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
                     f"tensor number {i} in the list."
                 )
     dtype = dtypes.promote(*(x.array for x in chosen))
-    return run(Cat, kept, [x.array.astype(dtype, copy=False) for x in kept], axis=along)
+    return into(out, run(Cat, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "cat")
 
 
 class Stack(Op):
@@ -297,12 +347,14 @@ class Stack(Op):
         return tuple(np.moveaxis(g, saved[0], 0))
 
 
-def stack(tensors: Any, dim: int = 0) -> Any:
+@numpy_names
+def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     """Tensors of one shape joined along a new dimension."""
     chosen = tensors_of(tensors, "stack")
     if not chosen:
         raise RuntimeError("stack expects a non-empty TensorList")
     first = chosen[0].array.shape
+    along = axis(dim, len(first) + 1)
     for i, x in enumerate(chosen):
         if x.array.shape != first:
             raise RuntimeError(
@@ -311,7 +363,7 @@ def stack(tensors: Any, dim: int = 0) -> Any:
                 f"entry {i}"
             )
     dtype = dtypes.promote(*(x.array for x in chosen))
-    return run(Stack, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=axis(dim, len(first) + 1))
+    return into(out, run(Stack, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "stack")
 
 
 class Split(Op):
@@ -365,6 +417,7 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple:
     return run(Split, (tensor,), (tensor.array,), widths=widths, axis=along)
 
 
+@numpy_names
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple:
     """At most `chunks` parts of equal size along `dim` (the last may be smaller), as views."""
     if chunks < 1:
@@ -392,10 +445,11 @@ class Unbind(Op):
         return np.stack([np.zeros(rest, dtype) if g is None else g for g in gradients], axis)
 
 
+@numpy_names
 def unbind(input: Any, dim: int = 0) -> tuple:
     """The slices along `dim`, as views."""
     if expect_tensor(input, "unbind").array.ndim == 0:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     return run(Unbind, (input,), (input.array,), axis=axis(dim, input.array.ndim))
 
 
@@ -429,10 +483,11 @@ class Flip(Op):
         return np.flip(g, saved[0]).copy()
 
 
-def flip(input: Any, *dims: Any) -> Any:
+def flip(input: Any, *dims: Any, **named: Any) -> Any:
     """The elements in reverse order along `dims`: a copy."""
     ndim = expect_tensor(input, "flip").array.ndim
-    return run(Flip, (input,), (input.array,), axes=tuple(axis(d, ndim) for d in sizes(dims, "flip")))
+    over = sizes(dims, "flip", named, "dims")
+    return run(Flip, (input,), (input.array,), axes=axes(over, ndim) if over else ())
 
 
 class Roll(Op):
@@ -448,9 +503,20 @@ class Roll(Op):
 
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """The elements moved by `shifts` along `dims`, around the end; over the flat tensor if `dims` is None."""
-    shift = tuple(shifts) if isinstance(shifts, (tuple, list)) else shifts
-    over = tuple(dims) if isinstance(dims, (tuple, list)) else dims
-    return run(Roll, (expect_tensor(input, "roll"),), (input.array,), shifts=shift, axes=over)
+    a = expect_tensor(input, "roll").array
+    shift = sizes((shifts,), "roll")
+    over = () if dims is None else sizes((dims,), "roll")
+    if not shift:
+        raise RuntimeError("`shifts` required")
+    if len(shift) != len(over) and (over or len(shift) > 1):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shift)}, dims:{len(over)}")
+    if a.size == 0:
+        return input.clone()
+    for d in over:
+        if a.ndim == 0:
+            raise IndexError(f"Dimension specified as {d} but tensor has no dimensions")
+    where = tuple(axis(d, a.ndim) for d in over)
+    return run(Roll, (input,), (a,), shifts=shift if where else shift[0], axes=where or None)
 
 
 class Triangle(Op):
@@ -464,19 +530,24 @@ class Triangle(Op):
         return cut(g, diagonal)
 
 
-def tril(input: Any, diagonal: int = 0) -> Any:
+def tril(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The lower triangle of each matrix: zero above the diagonal."""
-    return triangle(input, np.tril, diagonal, "tril")
+    return into(out, triangle(input, np.tril, diagonal, "tril"), "tril")
 
 
-def triu(input: Any, diagonal: int = 0) -> Any:
+def triu(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The upper triangle of each matrix: zero below the diagonal."""
-    return triangle(input, np.triu, diagonal, "triu")
+    return into(out, triangle(input, np.triu, diagonal, "triu"), "triu")
 
 
 def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
-    if expect_tensor(input, call).array.ndim < 2:
-        raise RuntimeError(f"{call}: input tensor must have at least 2 dimensions")
+    shape = expect_tensor(input, call).array.shape
+    try:
+        diagonal = operator.index(diagonal)
+    except TypeError:
+        raise TypeError(f"{call}(): argument 'diagonal' must be int, not {type(diagonal).__name__}") from None
+    if len(shape) < 2:
+        raise RuntimeError(f"{call}: input tensor must have at least 2 dimensions, got shape {list(shape)}")
     return run(Triangle, (input,), (input.array,), cut=cut, diagonal=diagonal)
 
 
@@ -493,18 +564,40 @@ class RepeatInterleave(Op):
         return out
 
 
-def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
-    """Each element (or slice along `dim`) repeated, `repeats` times or as often as a tensor of counts says."""
+@numpy_names
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
+    """Each element (or slice along `dim`) repeated, `repeats` times or as often as a tensor of counts says.
+
+    With one argument, a vector of counts: the position of each count, as often as it says.
+    """
+    expect_tensor(input, "repeat_interleave")
+    if repeats is None:
+        input, repeats, dim = wrap(np.arange(input.array.size)), input, 0
+        if repeats.array.ndim != 1:
+            raise RuntimeError(
+                f"repeat_interleave only accept 1D vector as repeat, got one of shape {list(repeats.array.shape)}"
+            )
+    counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
+    if counts.dtype not in (np.int64, np.int32):
+        raise unsupported("repeat_interleave", counts.dtype)
+    if counts.ndim > 1:
+        raise RuntimeError(f"repeats must be 0-dim or 1-dim tensor, got one of shape {list(counts.shape)}")
+    if np.any(counts < 0):
+        raise RuntimeError(f"Repeats must be non-negative, got {counts.min()}")
     if dim is None:
         input, dim = reshape(input, -1), 0
-    counts = repeats.array if hasattr(repeats, "array") else repeats
+    if input.array.ndim == 0:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     along = axis(dim, input.array.ndim)
     n = input.array.shape[along]
-    if np.ndim(counts) and np.size(counts) not in (1, n):
+    if counts.size not in (1, n):
         raise RuntimeError(
-            f"repeats must have the same size as input along dim, but got repeats.size(0) = {np.size(counts)} and "
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and "
             f"input.size({along}) = {n}"
         )
-    if np.any(np.asarray(counts) < 0):
-        raise RuntimeError("repeats can not be negative")
+    total = int(np.broadcast_to(counts, n).sum())
+    if output_size is not None and output_size != total:
+        raise RuntimeError(f"allocated size does not match required size ({output_size} and {total})")
     return run(RepeatInterleave, (input,), (input.array,), repeats=counts, axis=along)

@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""Adam."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from ..tape import wrap
-from .optimizer import Optimizer, as_number, check, closure_loss, update
+from ..tensor import Tensor
+from .optimizer import (
+    Optimizer,
+    as_number,
+    check,
+    check_capturable,
+    check_fused,
+    closure_loss,
+    counter,
+    learning_rate,
+    update,
+    zeros_like,
+)
 
 
 class Adam(Optimizer):
     """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980: steps in units of the gradient's running mean and deviation.
 
     `weight_decay` is added to the gradient, or, if `decoupled_weight_decay`, shrinks the parameter as in AdamW;
-    `amsgrad` divides
-    by the largest deviation so far (Reddi et al. 2018).
+    `amsgrad` divides by the largest deviation so far (Reddi et al. 2018).
     """
 
     def __init__(
         self,
         params: Any,
         lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[Any, Any] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0,
         amsgrad: bool = False,
         *,
         foreach: bool | None = None,
@@ -36,16 +44,21 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):
-        check("learning rate", lr, as_number(lr) >= 0.0)
+        if foreach and not capturable and any(isinstance(v, Tensor) for v in (lr, *betas)):
+            raise ValueError("lr or betas as a Tensor are not supported for capturable=False and foreach=True")
+        beta1, beta2 = map(as_number, betas)
+        check("learning rate", lr, learning_rate(lr) >= 0.0)
         check("epsilon value", eps, eps >= 0.0)
-        check("beta parameter at index 0", betas[0], 0.0 <= betas[0] < 1.0)
-        check("beta parameter at index 1", betas[1], 0.0 <= betas[1] < 1.0)
+        check("beta parameter at index 0", beta1, 0.0 <= beta1 < 1.0)
+        check("beta parameter at index 1", beta2, 0.0 <= beta2 < 1.0)
         check("weight_decay value", weight_decay, weight_decay >= 0.0)
+        if not any(all(isinstance(b, kind) for b in betas) for kind in (float, Tensor)):
+            raise ValueError(f"betas must be either both floats or both Tensors, but got {betas}")
         super().__init__(
             params,
             {
                 "lr": lr,
-                "betas": betas,
+                "betas": tuple(b.squeeze() if isinstance(b, Tensor) else b for b in betas),
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,
@@ -57,70 +70,38 @@ class Adam(Optimizer):
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
         )
+        check_fused(fused, foreach)
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
         loss = closure_loss(closure)
         for group in self.param_groups:
-            lr, (beta1, beta2), eps = as_number(group["lr"]), group["betas"], group["eps"]
-            decay, decoupled, amsgrad = group["weight_decay"], group["decoupled_weight_decay"], group["amsgrad"]
+            check_capturable(group)
+            lr, (beta1, beta2) = as_number(group["lr"]), map(as_number, group["betas"])
+            decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 state = self.state[p]
                 if not state:
-                    state["step"] = wrap(np.zeros((), np.float32))
-                    for name in ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])):
-                        state[name] = wrap(np.zeros(p.array.shape, p.array.dtype))
-                state["step"].array += 1
-                step = state["step"].array.item()
+                    state["step"] = counter()
+                    state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
+                    if group["amsgrad"]:
+                        state["max_exp_avg_sq"] = zeros_like(p)
+                step = state["step"].item() + 1
                 numbers = (
                     lr / (1 - beta1**step),
                     1 - beta1,
                     beta2,
                     1 - beta2,
-                    eps,
+                    group["eps"],
                     0.0 if decoupled else decay,
                     1 - lr * decay if decoupled else 1.0,
                     math.sqrt(1 - beta2**step),
                 )
-                moments = (state["exp_avg"], state["exp_avg_sq"])
-                if amsgrad:
-                    update("adam_amsgrad", p, (*moments, state["max_exp_avg_sq"]), numbers, group["maximize"])
-                else:
-                    update("adam", p, moments, numbers, group["maximize"])
+                moments = [state["exp_avg"], state["exp_avg_sq"]]
+                if group["amsgrad"]:
+                    moments.append(state["max_exp_avg_sq"])
+                update("adam_amsgrad" if group["amsgrad"] else "adam", p, moments, numbers, group["maximize"])
+                state["step"].array += 1
         return loss
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: p *= 1 - lr * weight_decay (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101)."""
-
-    def __init__(
-        self,
-        params: Any,
-        lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ):
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -10,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..dtypes import get_default_dtype
 from ..hooks import RemovableHandle
 from ..kernels.formulas import UPDATES
+from ..tape import wrap
 from ..tensor import Tensor
 
 
@@ -33,60 +37,70 @@ class Optimizer:
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
+        self.defaults = defaults
+        self._pre_hooks: OrderedDict[int, Callable] = OrderedDict()
+        self._post_hooks: OrderedDict[int, Callable] = OrderedDict()
+        self._hook_step()
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 + params.type()
             )
-        self.defaults = defaults
-        self.state: defaultdict[Tensor, Any] = defaultdict(dict)
+        self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-        self._post_hooks: OrderedDict[int, Callable] = OrderedDict()
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Have hooks run around the `step` of every optimizer, also a user's own."""
-        super().__init_subclass__(**kwargs)
-        if "step" in cls.__dict__:
-            cls.step = _hooked(cls.__dict__["step"])  # type: ignore[method-assign]
+    def _hook_step(self) -> None:
+        """Have hooks run around the `step` of this class, which may be a user's own."""
+        if not hasattr(type(self).step, "hooked"):
+            type(self).step = _hooked(type(self).step)  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} ("]
+        text = f"{type(self).__name__} ("
         for number, group in enumerate(self.param_groups):
-            lines += [f"Parameter Group {number}", *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params")]
-        return "\n".join([*lines, ")"])
+            lines = [f"Parameter Group {number}", *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params")]
+            text += "\n" + "\n".join(lines) + "\n"
+        return text + ")"
 
     def __getstate__(self) -> dict:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict) -> None:
+        """Take over what was pickled, or a loaded state; groups saved before an option existed get its default."""
         self.__dict__.update(state)
-        self._pre_hooks, self._post_hooks = OrderedDict(), OrderedDict()
+        self.__dict__.setdefault("_pre_hooks", OrderedDict())
+        self.__dict__.setdefault("_post_hooks", OrderedDict())
+        self._hook_step()
+        for group in self.param_groups:
+            for name, default in self.defaults.items():
+                group.setdefault(name, default)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters to be optimized, with options of their own."""
+        """Add parameters to be optimized, with options of their own; the dict itself becomes the group."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
-        group = dict(param_group)
+        group = param_group
         params = group["params"]
-        if isinstance(params, Tensor):
-            params = [params]
-        elif isinstance(params, set):
+        if isinstance(params, set):
             raise TypeError(
-                "optimizer parameters need to be organized in ordered collections, but the ordering "
-                "of tensors in sets will change "
-                "between runs. Please use a list instead."
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
+                "will change between runs. Please use a list instead."
             )
-        params = list(params)
-        if params and isinstance(params[0], tuple):
-            group["param_names"] = [name for name, _ in params]
-            params = [p for _, p in params]
-        for p in params:
+        params = [params] if isinstance(params, Tensor) else list(params)
+        names = [p[0] for p in params if isinstance(p, tuple)]
+        group["params"] = [p[1] if isinstance(p, tuple) else p for p in params]
+        if names:
+            if len(names) != len(params):
+                raise ValueError(
+                    "all optimizer params should be with/without names. Some param names are missing: "
+                    f"{len(names)} names for {len(params)} params"
+                )
+            group["param_names"] = names
+        for p in group["params"]:
             if not isinstance(p, Tensor):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + type(p).__name__)
             if not p.is_leaf and not p.retains_grad:
@@ -95,28 +109,47 @@ class Optimizer:
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
-        known = {id(p) for g in self.param_groups for p in g["params"]}
-        if any(id(p) in known for p in params):
-            raise ValueError("some parameters appear in more than one parameter group")
-        group["params"] = params
+        if group.get("differentiable"):
+            raise NotImplementedError(
+                f"{type(self).__name__}: differentiable=True is not supported: steps leave no record"
+            )
+        ids = {id(p) for p in group["params"]}
+        if len(ids) != len(group["params"]):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error",
+                stacklevel=3,
+            )
+        for other in self.param_groups:
+            if ("param_names" in group) != ("param_names" in other):
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
+                )
+            if any(id(p) in ids for p in other["params"]):
+                raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or make them zero."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    if set_to_none:
-                        p.grad = None
+                if p.grad is None:
+                    continue
+                if set_to_none:
+                    p.grad = None
+                else:
+                    if p.grad.grad_fn is not None:
+                        p.grad.detach_()
                     else:
-                        p.grad.detach_().zero_()
+                        p.grad.requires_grad_(False)
+                    p.grad.zero_()
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters once; `closure`, if given, computes the loss anew and is called first."""
         raise NotImplementedError
 
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
-        """Call hook(optimizer, args, kwargs) before each step."""
+        """Call hook(optimizer, args, kwargs) before each step; it may return other (args, kwargs)."""
         return _register(self._pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
@@ -131,43 +164,51 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 numbers.setdefault(id(p), len(numbers))
-            groups.append(
-                {
-                    **{k: v for k, v in group.items() if k != "params"},
-                    "params": [numbers[id(p)] for p in group["params"]],
-                }
-            )
-        return {"state": {numbers[id(p)]: s for p, s in self.state.items()}, "param_groups": groups}
+            options = {k: v for k, v in group.items() if k != "params"}
+            groups.append({**options, "params": [numbers[id(p)] for p in group["params"]]})
+        state = {numbers[id(p)] if isinstance(p, Tensor) else p: entries for p, entries in self.state.items()}
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state_dict, also torch's; parameters are matched by their numbers."""
+        """Take over a copy of a state_dict, also of torch's; parameters are matched by their numbers."""
         given = deepcopy(state_dict["param_groups"])
         if len(given) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
-        if any(len(a["params"]) != len(b["params"]) for a, b in zip(self.param_groups, given, strict=True)):
             raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                f"loaded state dict has a different number of parameter groups: {len(given)}, the optimizer has "
+                f"{len(self.param_groups)}"
             )
-        by_number = {
-            n: p
-            for a, b in zip(self.param_groups, given, strict=True)
-            for p, n in zip(a["params"], b["params"], strict=True)
-        }
-        state: defaultdict[Tensor, Any] = defaultdict(dict)
-        for number, entries in state_dict["state"].items():
-            p = by_number[number]
-            state[p] = {k: _fitted(k, v, p) for k, v in entries.items()}
-        self.state = state
-        self.param_groups = [{**b, "params": a["params"]} for a, b in zip(self.param_groups, given, strict=True)]
+        by_number: dict[Any, Tensor] = {}
+        for own, group in zip(self.param_groups, given, strict=True):
+            if len(own["params"]) != len(group["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
+                    f"{len(group['params'])} parameters, the optimizer's group has {len(own['params'])}"
+                )
+            by_number |= zip(group["params"], own["params"], strict=True)
+            group["params"] = own["params"]
+            if "param_names" in own:
+                group.setdefault("param_names", own["param_names"])
+        state: defaultdict[Any, Any] = defaultdict(dict)
+        for key, entries in state_dict["state"].items():
+            if key in by_number:
+                state[by_number[key]] = _fitted(entries, by_number[key])
+            else:
+                state[key] = entries
+        self.__setstate__({"state": state, "param_groups": given})
 
 
-def _fitted(name: str, value: Any, p: Tensor) -> Any:
-    """A copy of an entry of the state, in the parameter's type unless it counts steps."""
-    if not isinstance(value, Tensor):
-        return deepcopy(value)
-    return (
-        value.detach().clone() if name == "step" or not p.is_floating_point() else value.detach().to(p.dtype, copy=True)
-    )
+def _fitted(value: Any, p: Tensor, name: Any = None) -> Any:
+    """A copy of what a parameter's state holds, its tensors in the type of the parameter; "step" stays as it is."""
+    if isinstance(value, Tensor):
+        keeps = name == "step" or not p.is_floating_point()
+        return value.detach().clone() if keeps else value.detach().to(p.dtype, copy=True)
+    if isinstance(value, dict):
+        return {k: _fitted(v, p, k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fitted(v, p) for v in value)
+    if name == "step" and isinstance(value, (int, float)):  # torch before 1.12 counted in Python numbers
+        return counter(value)
+    return deepcopy(value)
 
 
 def _register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
@@ -177,26 +218,27 @@ def _register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
 
 
 def _hooked(step: Callable) -> Callable:
-    if hasattr(step, "hooked"):
-        return step
-
-    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if not self._pre_hooks and not self._post_hooks:
-            return step(self, *args, **kwargs)
+    @functools.wraps(step)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        self = args[0]
         for hook in list(self._pre_hooks.values()):
             changed = hook(self, args, kwargs)
             if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise RuntimeError(
+                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                    )
                 args, kwargs = changed
-        result = step(self, *args, **kwargs)
+        result = step(*args, **kwargs)
         for hook in list(self._post_hooks.values()):
             hook(self, args, kwargs)
         return result
 
-    wrapper.__name__, wrapper.__doc__ = step.__name__, step.__doc__
     wrapper.hooked = True  # type: ignore[attr-defined]
     return wrapper
 
 
+# ------------------------------------------------------------------------------------------ what the optimizers share
 def closure_loss(closure: Callable | None) -> Any:
     """What the closure returns, computed with recording on."""
     if closure is None:
@@ -205,9 +247,9 @@ def closure_loss(closure: Callable | None) -> Any:
         return closure()
 
 
-def as_number(value: Any) -> float:
-    """An option that may be a one-element tensor, as a Python number."""
-    return value.item() if isinstance(value, Tensor) else value
+def as_number(value: Any) -> Any:
+    """An option that may be a one-element tensor, as a number: one of the tensor's precision, which torch keeps."""
+    return value.array.reshape(())[()] if isinstance(value, Tensor) else value
 
 
 def check(name: str, value: Any, good: bool) -> None:
@@ -216,17 +258,55 @@ def check(name: str, value: Any, good: bool) -> None:
         raise ValueError(f"Invalid {name}: {value}")
 
 
+def learning_rate(lr: Any) -> Any:
+    """The learning rate as a number, after torch's check of a tensor's size."""
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()} elements")
+    return as_number(lr)
+
+
+def check_fused(fused: bool | None, foreach: bool | None) -> None:
+    """Both name a way of doing the step that torch has; there is one here, but they exclude each other."""
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def check_capturable(group: dict[str, Any]) -> None:
+    """torch's error: capturable is for steps that become part of a CUDA graph."""
+    if group["capturable"]:
+        raise AssertionError("If capturable=True, params and state_steps must be on supported devices, not on the CPU.")
+
+
+def counter(steps: float = 0) -> Tensor:
+    """The number of steps done, as torch keeps it: a 0-d tensor of the default type."""
+    return wrap(np.array(steps, get_default_dtype().numpy))
+
+
+def zeros_like(p: Tensor) -> Tensor:
+    """The state of a parameter before the first step."""
+    return wrap(np.zeros(p.array.shape, p.array.dtype))
+
+
 def update(
     formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
 ) -> None:
-    """Run a derived update: `p` and the tensors in `state` are overwritten."""
+    """Run a derived update: `p` and the tensors in `state` are overwritten.
+
+    Raises RuntimeError if the gradient or the state has another shape than the parameter.
+    """
     from ..kernels.cpu import map
 
-    g = p.grad.array
-    if g.dtype != p.array.dtype:
-        g = g.astype(p.array.dtype)
-    target = np.ascontiguousarray(p.array)
-    map.update(UPDATES[formula], (target, -g if maximize else g, *(s.array for s in state)), numbers)
-    if target is not p.array:
-        p.array[...] = target
+    numbers = tuple(float(n) for n in numbers)
+    arrays = [p.array, p.grad.array, *(s.array for s in state)]
+    for a in arrays:
+        if a.shape != p.array.shape:
+            raise RuntimeError(
+                f"{formula}: a parameter of shape {list(p.array.shape)} has a gradient or a state of shape "
+                f"{list(a.shape)}"
+            )
+    own = [a.astype(p.array.dtype, order="C", copy=False) for a in arrays]
+    map.update(UPDATES[formula], (own[0], -own[1] if maximize else own[1], *own[2:]), numbers)
+    for place, new in zip((arrays[0], *arrays[2:]), (own[0], *own[2:]), strict=True):
+        if new is not place:
+            place[...] = new
     p.version[0] += 1

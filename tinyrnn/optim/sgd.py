@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from ..tape import wrap
-from .optimizer import Optimizer, as_number, check, closure_loss, update
+from .optimizer import Optimizer, as_number, check, check_fused, closure_loss, learning_rate, update, zeros_like
 
 
 class SGD(Optimizer):
@@ -22,9 +19,9 @@ class SGD(Optimizer):
         self,
         params: Any,
         lr: Any = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: Any = 0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
@@ -32,9 +29,9 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ):
-        check("learning rate", lr, as_number(lr) >= 0.0)
-        check("momentum value", momentum, momentum >= 0.0)
-        check("weight_decay value", weight_decay, weight_decay >= 0.0)
+        check("learning rate", lr, not learning_rate(lr) < 0.0)
+        check("momentum value", momentum, not momentum < 0.0)
+        check("weight_decay value", weight_decay, not as_number(weight_decay) < 0.0)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         super().__init__(
@@ -51,29 +48,24 @@ class SGD(Optimizer):
                 "fused": fused,
             },
         )
+        check_fused(fused, foreach)
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
         loss = closure_loss(closure)
         for group in self.param_groups:
-            lr, decay, momentum = as_number(group["lr"]), group["weight_decay"], group["momentum"]
+            lr, decay, momentum = as_number(group["lr"]), as_number(group["weight_decay"]), group["momentum"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if not momentum:
+                if momentum == 0:
                     update("sgd_plain", p, (), (lr, decay), group["maximize"])
                     continue
                 state = self.state[p]
-                buffer = state.get("momentum_buffer")
-                first = buffer is None
+                first = state.get("momentum_buffer") is None
                 if first:
-                    buffer = state["momentum_buffer"] = wrap(np.zeros(p.array.shape, p.array.dtype))
+                    state["momentum_buffer"] = zeros_like(p)
                 keep = 1.0 if first else 1.0 - group["dampening"]
-                update(
-                    "sgd_nesterov" if group["nesterov"] else "sgd",
-                    p,
-                    (buffer,),
-                    (lr, decay, momentum, keep),
-                    group["maximize"],
-                )
+                formula = "sgd_nesterov" if group["nesterov"] else "sgd"
+                update(formula, p, (state["momentum_buffer"],), (lr, decay, momentum, keep), group["maximize"])
         return loss

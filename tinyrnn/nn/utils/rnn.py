@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import dtypes
+from ...ops.common import expect_tensor
 from ...ops.index import getitem
 from ...ops.shape import cat, stack
 from ...tape import wrap
@@ -37,26 +39,33 @@ class PackedSequence(_Packed):
         unsorted_indices: Tensor | None = None,
     ) -> PackedSequence:
         if batch_sizes is None:
-            raise ValueError("PackedSequence(): batch_sizes must be given")
+            if not isinstance(data, (list, tuple)) or len(data) != 2:
+                raise AssertionError("Expected data to be a list or tuple of length 2")
+            data, batch_sizes = data
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        """With `data` converted as by Tensor.to."""
-        return self._replace(data=self.data.to(*args, **kwargs))
+        """With `data` converted as by Tensor.to; this object itself, if there is nothing to convert."""
+        data = self.data.to(*args, **kwargs)
+        return self if data is self.data else self._replace(data=data)
 
-    def cpu(self) -> PackedSequence:
-        return self
+    def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        return self.to(*args, device="cpu", **kwargs)
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
         return self._replace(data=self.data.cuda(*args, **kwargs))
 
-    def float(self) -> PackedSequence:
-        return self._replace(data=self.data.float())
-
-    def double(self) -> PackedSequence:
-        return self._replace(data=self.data.double())
+    # fmt: off
+    def double(self) -> PackedSequence: return self.to(dtypes.float64)
+    def float(self) -> PackedSequence: return self.to(dtypes.float32)
+    def long(self) -> PackedSequence: return self.to(dtypes.int64)
+    def int(self) -> PackedSequence: return self.to(dtypes.int32)
+    def short(self) -> PackedSequence: return self.to(dtypes.int16)
+    def char(self) -> PackedSequence: return self.to(dtypes.int8)
+    def byte(self) -> PackedSequence: return self.to(dtypes.uint8)
+    # fmt: on
 
     @property
     def is_cuda(self) -> bool:
@@ -98,7 +107,12 @@ def pack_padded_sequence(
 
     With enforce_sorted the lengths must not increase along the batch; without, the sequences are sorted first.
     """
-    sizes = np.asarray(lengths.array if isinstance(lengths, Tensor) else lengths, np.int64).reshape(-1)
+    expect_tensor(input, "pack_padded_sequence")
+    sizes = np.asarray(lengths.array if isinstance(lengths, Tensor) else lengths, np.int64)
+    if sizes.ndim != 1:
+        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {sizes.ndim}D")
+    if input.dim() < 2:
+        raise IndexError(f"pack_padded_sequence: expected an input of two dimensions or more, got {input.dim()}")
     order = None
     if not enforce_sorted:
         order = wrap(np.argsort(-sizes, kind="stable"))
@@ -118,14 +132,11 @@ def pack_padded_sequence(
     if np.any(np.diff(sizes) > 0):
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this "
-            "requirement if you do not need "
-            "ONNX exportability."
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement."
         )
     if sizes[0] > x.array.shape[0]:
         raise RuntimeError(
-            f"Expected len(lengths) to be at most the padded length: a length is {sizes[0]}, but "
-            f"there are {x.array.shape[0]} steps"
+            f"pack_padded_sequence: a length is {sizes[0]}, but the padded sequences have {x.array.shape[0]} steps"
         )
     batch_sizes = (sizes > np.arange(sizes[0])[:, None]).sum(1)
     return PackedSequence(pack_steps(x[: int(sizes[0])], batch_sizes), wrap(batch_sizes), order)
@@ -161,14 +172,26 @@ def pad_sequence(
     """Tensors (L, *) of different lengths as one (T, B, *), or (B, T, *) if batch_first, with T the longest length."""
     if padding_side not in ("right", "left"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+    if not isinstance(sequences, Iterable):
+        raise RuntimeError(
+            f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
+        )
     chosen = list(sequences)
     if not chosen:
         raise RuntimeError("received an empty list of sequences")
+    for k, s in enumerate(chosen):
+        if not isinstance(s, Tensor):
+            raise TypeError(f"pad_sequence: expected Tensor as element {k}, but got {type(s).__name__}")
+        if s.dim() == 0 or s.array.shape[1:] != chosen[0].array.shape[1:]:
+            raise RuntimeError(
+                "pad_sequence: expected sequences (L, *) that differ only in their first size, got shapes "
+                f"{list(chosen[0].array.shape)} at entry 0 and {list(s.array.shape)} at entry {k}"
+            )
     longest = max(s.array.shape[0] for s in chosen)
     rows = []
     for s in chosen:
-        missing = longest - s.array.shape[0]
-        if missing:
+        s = s.to(chosen[0].dtype)
+        if missing := longest - s.array.shape[0]:
             filler = wrap(np.full((missing, *s.array.shape[1:]), padding_value, s.array.dtype))
             s = cat([s, filler] if padding_side == "right" else [filler, s])
         rows.append(s)

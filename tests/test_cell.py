@@ -1,0 +1,676 @@
+"""nn.cell: layers made of a user's step, against the same step run on tensors, one time step after the other."""
+
+import copy
+import functools
+import inspect
+import math
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyrnn as torch
+from tinyrnn import nn
+from tinyrnn.autograd import gradcheck
+from tinyrnn.kernels import cells
+from tinyrnn.nn import functional as F
+from tinyrnn.nn.utils import rnn
+
+RATE = 0.25
+
+
+# ---------------------------------------------------------------------------------- the cells
+def minimal(f, x_n, h_n, h):
+    """A minimal gated unit, https://arxiv.org/abs/1603.09420."""
+    f = torch.sigmoid(f)
+    return (1 - f) * h + f * torch.tanh(x_n + f * h_n)
+
+
+def peephole(i, f, g, o, c, *, p_i, p_f, p_o):
+    """An LSTM whose gates see the cell, Gers and Schmidhuber 2000."""
+    c = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
+    return torch.sigmoid(o + p_o * c) * torch.tanh(c), c
+
+
+def coupled(f, g, o, c):
+    """An LSTM that forgets what it writes over, Greff et al. 2017."""
+    f = torch.sigmoid(f)
+    c = f * c + (1 - f) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def three(a, b, fast, slow):
+    fast, slow = 0.5 * fast + torch.tanh(a) * slow, 0.9 * slow - 0.1 * fast + torch.sigmoid(b)
+    return torch.tanh(fast - slow), fast, slow
+
+
+def leaky(a, h):
+    """A leaky unit reads its state, and a number from outside."""
+    return h + RATE * (torch.tanh(a) - h)
+
+
+def no_input_from_the_past_state(x_a, h_a, *, bias_of_my_own):
+    return torch.sin(x_a) * torch.cos(h_a) + bias_of_my_own
+
+
+def collide(
+    t, b, j, T, one, v0, exp, gates, lambda_, t_, d_out0, h, states, d_states, *, H, k, in_x, product, tanh, v1
+):
+    """Every name here means something else in the printed kernels."""
+    first = torch.tanh(t * H + b * k - j) + torch.exp(-one * one) * v0 + in_x * exp / (2 + gates * gates)
+    second = torch.sigmoid(lambda_ - t_) * states + d_out0 * torch.sigmoid(T) * product
+    third = torch.sin(second * tanh) - v1 * d_states
+    return first + 0.5 * h, second, third
+
+
+def functions(a, b, h):
+    u = abs(a) + torch.abs(b) + 0.5
+    low = torch.log(u) + torch.log1p(u) - torch.sqrt(u) + torch.expm1(-u) + torch.erf(b)
+    waves = torch.sin(a) * torch.cos(b) + torch.sinh(a / 4) / torch.cosh(b / 4) + torch.tan(a / 9)
+    soft = F.softplus(a) + F.silu(b) + F.elu(a, 0.5) + F.leaky_relu(b, 0.2) + F.gelu(a) + F.logsigmoid(b)
+    bounds = torch.maximum(a, b) - torch.minimum(a, h) + torch.clamp(b, -0.5, 0.5) + torch.square(h)
+    return torch.tanh(low + waves + soft + bounds + torch.relu(h) + torch.rsqrt(u) + torch.reciprocal(u))
+
+
+def operators(a, b, h):
+    powers = a**2 - (+b) ** 3 + 2 ** (-b) + (a * a + 1) ** b + h**0 + 1.5 ** (a * 0.5)
+    quotients = 1 / (2 + a * a) - a / 4 + (3 - b) / 7
+    return torch.tanh(powers * 0.1 + quotients + 0.5 * a + b * np.sqrt(2.0) + h)
+
+
+def choices(a, b, h):
+    larger = torch.where(a > b, a, b)
+    inside = torch.where(abs(h) <= 0.5, h, torch.where(h < 0, -0.5, 0.5))
+    return torch.tanh(larger) + (a >= 0.1) * inside + torch.where(b == a, a, -b) * 0.1 + (b != b) * a
+
+
+CELLS = {  # step: gates, states
+    minimal: ("f n", "h"),
+    peephole: ("i f g o", "h c"),
+    coupled: ("f g o", "h c"),
+    three: ("a b", "h fast slow"),
+    leaky: ("a", "h"),
+    no_input_from_the_past_state: ("a", "h"),
+    collide: ("t b j T one v0 exp gates lambda_ t_ d_out0", "h states d_states"),
+    functions: ("a b", "h"),
+    operators: ("a b", "h"),
+    choices: ("a b", "h"),
+}
+NAMES = [step.__name__ for step in CELLS]
+LAYERS = {step.__name__: nn.cell(step) for step in CELLS}
+
+
+# ---------------------------------------------------------------------------------- the reference
+def filled(layer):
+    """The layer with weights that are nowhere zero or equal."""
+    numbers = np.random.default_rng(1)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.from_numpy(numbers.uniform(-0.6, 0.6, p.shape)))
+    return layer
+
+
+def tensor(seed, *shape, dtype="float64"):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(dtype)).requires_grad_()
+
+
+def step_by_step(layer, x, hx):
+    """What `layer` computes for x (T, B, I) and a tuple of states, by tensor ops alone; no dropout."""
+    gates, state_names = (names.split() for names in CELLS[layer.step])
+    last = []
+    for level in range(layer.num_layers):
+        outputs = []
+        for suffix in ("", "_reverse") if layer.bidirectional else ("",):
+            parts = [
+                getattr(layer, f"{name}_l{level}{suffix}", 0)
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            states, results = dict(zip(state_names, (h[len(last)] for h in hx), strict=True)), []
+            for t in reversed(range(len(x))) if suffix else range(len(x)):
+                from_x = (x[t] @ parts[0].T + parts[2]).chunk(len(gates), 1)
+                from_h = (states["h"] @ parts[1].T + parts[3]).chunk(len(gates), 1)
+                known = dict(states)
+                for gate, a, b in zip(gates, from_x, from_h, strict=True):
+                    known |= {gate: a + b, f"x_{gate}": a, f"h_{gate}": b}
+                known |= states
+                arguments, vectors = [], {}
+                for name, parameter in inspect.signature(layer.step).parameters.items():
+                    if parameter.kind is parameter.KEYWORD_ONLY:
+                        vectors[name] = getattr(layer, f"{name}_l{level}{suffix}")
+                    else:
+                        arguments.append(known[name])
+                new = layer.step(*arguments, **vectors)
+                states = dict(zip(state_names, new if isinstance(new, tuple) else (new,), strict=True))
+                results.append(states["h"])
+            outputs.append(torch.stack(results[::-1] if suffix else results))
+            last.append(states)
+        x = torch.cat(outputs, 2)
+    return x, tuple(torch.stack([states[name] for states in last]) for name in state_names)
+
+
+def flat(result):
+    return [t for part in result for t in flat(part)] if isinstance(result, (tuple, list)) else [result]
+
+
+def story(results, inputs, layer):
+    """The results, and the gradients that flow from a random weighting of them."""
+    layer.zero_grad()
+    for t in inputs:
+        t.grad = None
+    results = flat(results)
+    weights = [tensor(40 + k, *r.shape).detach().to(r.dtype) for k, r in enumerate(results)]
+    sum((r * w).sum() for r, w in zip(results, weights, strict=True)).backward()
+    named = [*enumerate(inputs), *layer.named_parameters()]
+    return {f"result {k}": r for k, r in enumerate(results)} | {f"gradient of {n}": t.grad for n, t in named}
+
+
+def assert_close(got, expected, tolerance=1e-12):
+    for name, want in expected.items():
+        a, b = got[name].detach().numpy(), want.detach().numpy()
+        assert a.shape == b.shape and a.dtype == b.dtype, name
+        scale = tolerance * (1 + np.abs(b).max(initial=0.0))
+        np.testing.assert_allclose(a, b, rtol=0, atol=scale, err_msg=name)
+
+
+def inputs_for(layer, T=3, B=2, dtype="float64"):
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    hx = tuple(tensor(10 + k, rows, B, layer.hidden_size, dtype=dtype) for k in range(len(layer.cell.states)))
+    return tensor(2, T, B, layer.input_size, dtype=dtype), hx
+
+
+def run(layer, x, hx):
+    out, last = layer(x, hx if len(hx) > 1 else hx[0])
+    return out, last if isinstance(last, tuple) else (last,)
+
+
+# ---------------------------------------------------------------------------------- forward and gradients
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cell_is_its_step_run_on_tensors(name):
+    layer = filled(LAYERS[name](3, 2, dtype=torch.float64))
+    x, hx = inputs_for(layer)
+    got = story(run(layer, x, hx), (x, *hx), layer)
+    assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcheck(name):
+    layer = filled(LAYERS[name](2, 2, dtype=torch.float64))
+    x, hx = inputs_for(layer, 2, 1)
+    assert gradcheck(lambda x, *rest: flat(run(layer, x, rest[: len(hx)])), (x, *hx, *layer.parameters()))
+
+
+@pytest.mark.parametrize("name", ["minimal", "peephole", "functions"])
+def test_in_single_precision(name):
+    layer = filled(LAYERS[name](3, 17))
+    x, hx = inputs_for(layer, dtype="float32")
+    got = story(run(layer, x, hx), (x, *hx), layer)
+    assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer), 1e-5)
+
+
+OPTIONS = [{"num_layers": 2}, {"bidirectional": True, "num_layers": 2}, {"bias": False}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", ["peephole", "three", "no_input_from_the_past_state"])
+def test_layers_and_directions(name, options):
+    layer = filled(LAYERS[name](3, 2, dtype=torch.float64, **options))
+    x, hx = inputs_for(layer)
+    got = story(run(layer, x, hx), (x, *hx), layer)
+    assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer))
+
+
+@pytest.mark.parametrize("name", ["peephole", "three", "minimal"])
+def test_batch_first_unbatched_packed_and_without_a_state(name):
+    layer = filled(LAYERS[name](3, 2, 2, bidirectional=True, dtype=torch.float64))
+    x, hx = inputs_for(layer, 4, 3)
+    out, last = run(layer, x, hx)
+
+    layer.batch_first = True
+    assert torch.equal(run(layer, x.transpose(0, 1), hx)[0], out.transpose(0, 1))
+    layer.batch_first = False
+
+    alone, alone_last = run(layer, x[:, 1], tuple(h[:, 1] for h in hx))
+    assert_close(
+        {"out": alone} | dict(enumerate(alone_last)), {"out": out[:, 1]} | {k: h[:, 1] for k, h in enumerate(last)}
+    )
+
+    packed, packed_last = run(layer, rnn.pack_padded_sequence(x, [2, 4, 1], enforce_sorted=False), hx)
+    for k, row in enumerate(rnn.unpack_sequence(packed)):
+        alone, alone_last = run(layer, x[: len(row), k], tuple(h[:, k] for h in hx))
+        assert_close(
+            {"out": row} | dict(enumerate(alone_last)), {"out": alone} | {n: h[:, k] for n, h in enumerate(packed_last)}
+        )
+
+    zeros = tuple(torch.zeros_like(h) for h in hx)
+    assert torch.equal(layer(x)[0], run(layer, x, zeros)[0])
+
+
+def test_dropout_is_the_one_of_the_built_in_layers():
+    layer = filled(LAYERS["leaky"](3, 2, 2, dropout=0.5, dtype=torch.float64))
+    first, second = filled(LAYERS["leaky"](3, 2, dtype=torch.float64)), LAYERS["leaky"](2, 2, dtype=torch.float64)
+    first.load_state_dict({n: p for n, p in layer.state_dict().items() if n.endswith("l0")})
+    second.load_state_dict({n.replace("l1", "l0"): p for n, p in layer.state_dict().items() if n.endswith("l1")})
+    x = tensor(2, 5, 3, 3)
+    torch.manual_seed(3)
+    got = layer(x)[0]
+    torch.manual_seed(3)
+    assert torch.equal(got, second(F.dropout(first(x)[0], 0.5))[0])
+
+
+# ---------------------------------------------------------------------------------- the built-in ones are not special
+def rnn_tanh(a):
+    return torch.tanh(a)
+
+
+def gru(r, z, x_n, h_n, h):
+    r, z = torch.sigmoid(r), torch.sigmoid(z)
+    return (1.0 - z) * torch.tanh(x_n + r * h_n) + z * h
+
+
+def lstm(i, f, g, o, c):
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+@pytest.mark.parametrize("step, built_in", [(rnn_tanh, nn.RNN), (gru, nn.GRU), (lstm, nn.LSTM), (cells.lstm, nn.LSTM)])
+def test_the_built_in_steps_give_the_same_bits(step, built_in):
+    made = nn.cell(step)
+    stories = []
+    for cls in (made, built_in):
+        torch.manual_seed(4)
+        layer = cls(3, 5, 2, bidirectional=True)
+        x, hx = inputs_for(layer, dtype="float32")
+        stories.append(story(run(layer, x, hx), (x, *hx), layer))
+    assert [*stories[0]] == [*stories[1]]
+    for name in stories[0]:
+        assert torch.equal(stories[0][name], stories[1][name]), name
+
+
+# ---------------------------------------------------------------------------------- parameters, copies, words
+def test_parameters():
+    torch.manual_seed(6)
+    layer = LAYERS["peephole"](3, 4, 2, bias=False, bidirectional=True)
+    names = ["weight_ih", "weight_hh", "p_i", "p_f", "p_o"]
+    places = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
+    assert [*layer.state_dict()] == [name + place for place in places for name in names]
+    assert layer.weight_ih_l1.shape == (16, 8) and layer.p_f_l1_reverse.shape == (4,)
+    assert all(p.abs().max() <= 0.5 and p.unique().numel() == p.numel() for p in layer.parameters())
+    assert [*LAYERS["no_input_from_the_past_state"](1, 1, bias=False).state_dict()][2:] == ["bias_of_my_own_l0"]
+
+
+def test_a_made_class_is_a_layer_class():
+    made = LAYERS["minimal"]
+    layer = made(3, 4, batch_first=True)
+    assert isinstance(layer, nn.Module) and made.__name__ == "minimal" and made.__module__ == __name__
+    assert made.__doc__ == minimal.__doc__ and made.step is minimal
+    assert repr(layer) == "minimal(3, 4, batch_first=True)"
+    assert repr(layer.cell) == "<cell minimal: gates f, n; states h>"
+    assert (
+        repr(LAYERS["peephole"].cell) == "<cell peephole: gates i, f, g, o; states h, c; learned vectors p_i, p_f, p_o>"
+    )
+    with pytest.raises(RuntimeError, match=r"Expected 3, got 5 \(minimal got an input of shape \[2, 5\]\)"):
+        layer(torch.ones(2, 5))
+    with pytest.raises(
+        RuntimeError, match=r"all states should also be 2-D but got \(1-D, 1-D, 1-D\) tensors \(three\)"
+    ):
+        LAYERS["three"](3, 4)(torch.ones(2, 3), (torch.ones(4),) * 3)
+    with pytest.raises(TypeError, match="three: hx must be a tuple of 3 tensors, got Tensor"):
+        LAYERS["three"](3, 4)(torch.ones(2, 3), torch.ones(1, 4))
+
+
+@nn.cell
+def pickled(a, c):
+    c = 0.5 * c + torch.tanh(a)
+    return torch.sigmoid(c), c
+
+
+def test_copies():
+    layer = pickled(2, 3, 2)
+    x = torch.randn(4, 2)
+    for other in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+        assert type(other) is pickled and other.cell is layer.cell
+        assert torch.equal(other(x)[0], layer(x)[0])
+
+
+# ---------------------------------------------------------------------------------- where a step may come from
+def result_of(made):
+    return filled(made(2, 3, dtype=torch.float64))(tensor(2, 4, 2))[0].detach()
+
+
+def test_steps_from_anywhere():
+    expected = result_of(LAYERS["leaky"])
+
+    source = "def leaky(a, h):\n    '''Its text is nowhere to be found.'''\n    return h + 0.25 * (torch.tanh(a) - h)"
+    names = {"torch": torch, "__name__": "nowhere"}
+    exec(source, names)
+    made = nn.cell(names["leaky"])
+    assert made.cell.source == "def leaky(a, h): ...\n"
+
+    def nested(a, h):
+        return h + quarter * (torch.tanh(a) - h)
+
+    quarter = 1 / 4
+
+    class Holder:
+        def step(self, a, h):
+            return h + 0.25 * (torch.tanh(a) - h)
+
+    def twice_half(step):
+        @functools.wraps(step)
+        def wrapper(*arguments):
+            return 2 * step(*arguments)
+
+        return wrapper
+
+    @twice_half
+    @twice_half
+    def decorated(a, h):
+        return 0.25 * (h + 0.25 * (torch.tanh(a) - h))
+
+    def awkward(a, h):
+        r"""A text with \x, \N{, a quote \""" and 'others' \'''."""
+        return h + 0.25 * (torch.tanh(a) - h)
+
+    shapes = nn.cell(lambda a, h: h + 0.25 * (torch.tanh(a) - h)), nn.cell(nested), nn.cell(Holder().step)
+    for cls in (made, *shapes, nn.cell(decorated), nn.cell(awkward)):
+        assert torch.equal(result_of(cls), expected), cls
+    assert nn.cell(lambda a: a).__name__ == "<lambda>"
+
+
+def test_numbers_of_numpy_and_inplace_operators():
+    """On a number, an in-place operator gives a new value and leaves the old one alone; so it does here."""
+
+    def inplace(a, c):
+        old = c
+        c *= np.float32(0.5)
+        c += np.float64(2) * torch.tanh(a)
+        c -= np.sqrt(0.25) * old
+        c /= np.int64(2)
+        return torch.sigmoid(c) * old, c
+
+    def plain(a, c):
+        new = (0.5 * c + 2.0 * torch.tanh(a) - 0.5 * c) / 2.0
+        return torch.sigmoid(new) * c, new
+
+    assert torch.equal(result_of(nn.cell(inplace)), result_of(nn.cell(plain)))
+
+
+def test_cells_of_one_name_keep_apart():
+    """Also with the same text, and no text at all: what counts is what was recorded."""
+
+    def scaled(k):
+        def step(a):
+            return k * torch.tanh(a)
+
+        return nn.cell(step)
+
+    names = {"torch": torch}
+    made = [scaled(1), scaled(2)]
+    for factor in (3, 4):
+        exec(f"def step(a): return {factor} * torch.tanh(a)", names)
+        made.append(nn.cell(names["step"]))
+    x = torch.ones(1, 1)
+    for factor, cls in enumerate(made, 1):
+        layer = cls(1, 1)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.fill_(0.125)
+        assert layer(x)[0].item() == pytest.approx(factor * math.tanh(0.375))
+
+
+def test_numbers_from_outside_are_those_of_the_moment_the_class_is_made(monkeypatch):
+    expected = result_of(LAYERS["leaky"])
+    monkeypatch.setattr(sys.modules[__name__], "RATE", 100.0)
+    assert torch.equal(result_of(LAYERS["leaky"]), expected)
+    assert not torch.equal(result_of(nn.cell(leaky)), expected)
+
+
+def test_the_printed_kernel_is_there_to_be_read():
+    from tinyrnn.kernels.cpu import recurrence
+
+    text = recurrence.print_kernel(LAYERS["minimal"].cell, "float32")
+    assert "#         return (1 - f) * h + f * torch.tanh(x_n + f * h_n)" in text
+    assert "from numpy import float32 as real" in text and "def backward(" in text
+    kernel = recurrence.kernel(LAYERS["minimal"].cell, np.dtype("float64"))
+    assert "def backward(" in Path(kernel.__file__).read_text()
+
+
+# ---------------------------------------------------------------------------------- what is refused
+W = torch.ones(3)
+
+
+def branching(a, h):
+    if a > h:  # here
+        return a
+    return h
+
+
+def looping(a, h):
+    while a < 1:  # here
+        a = a + 1
+    return a
+
+
+def math_function(a):
+    return math.tanh(a)  # here
+
+
+def integer(a):
+    return a * int(a)  # here
+
+
+def numpy_function(a):
+    b = a + 1
+    return np.tanh(b)  # here
+
+
+def numpy_where(a):
+    return np.where(a > 0, a, 0)  # here
+
+
+def numpy_array(a):
+    return a * np.ones(3)  # here
+
+
+def a_tensor_outside(a):
+    return a * W  # here
+
+
+def a_tensor_on_the_left(a):
+    return W * a  # here
+
+
+def a_function_of_tensors(a):
+    return torch.softmax(a, 0)  # here
+
+
+def a_method(a, h):
+    return h + a.tanh()  # here
+
+
+def joined(a, h):
+    return torch.where((a > 0) & (h > 0), a, h)  # here
+
+
+def a_number_for_a_condition(a, h):
+    return torch.where(h, a, h)  # here
+
+
+def an_index(a):
+    return a[0]  # here
+
+
+def a_remainder(a):
+    return a % 2  # here
+
+
+def an_error_of_its_own(a):
+    return a / (1 - 1) + 1 / 0  # here
+
+
+def a_helper(a):
+    return a if a > 0 else -a
+
+
+def calls_a_helper(a):
+    return a_helper(a)  # here
+
+
+def star(*gates):  # here
+    return gates[0]
+
+
+def two_stars(a, **vectors):  # here
+    return a
+
+
+def default(a, k=2.0):  # here
+    return k * a
+
+
+def keyword_default(a, *, k=2.0):  # here
+    return k * a
+
+
+def text(a):  # here
+    return "a"
+
+
+def nothing(a):  # here
+    torch.tanh(a)
+
+
+def a_list(a, c):  # here
+    return [a, c]
+
+
+def a_tensor(a):  # here
+    return W
+
+
+def generator(a):  # here
+    yield a
+
+
+def half_a_gate(f, x_n, h):  # here
+    return f * x_n + h
+
+
+def other_half(h_n):  # here
+    return h_n
+
+
+def whole_and_halves(x_n, h_n, n):  # here
+    return x_n + h_n + n
+
+
+def no_gate(h):  # here
+    return 0.5 * h
+
+
+def only_states(c):  # here
+    return torch.tanh(c), c
+
+
+def too_many_states(a):  # here
+    return a, a, a
+
+
+def states_in_the_wrong_order(i, c, h):  # here
+    return h + i, c
+
+
+def vector_with_a_weights_name(a, *, weight_ih):  # here
+    return a * weight_ih
+
+
+def vector_with_the_states_name(a, *, h):  # here
+    return a * h
+
+
+REFUSED = {
+    branching: "it branches or loops on a value, which is not known yet; use where(condition, a, b)",
+    looping: "it branches or loops on a value",
+    math_function: "it turns a value into a Python number (by int, float or a function of the math module)",
+    integer: "it turns a value into a Python number",
+    numpy_function: "it calls numpy.tanh; use the function of tinyrnn",
+    numpy_where: "it turns a value into a NumPy array",
+    numpy_array: "it uses a ndarray, but only its own parameters, what is computed from them, and numbers",
+    a_tensor_outside: "it uses a Tensor, but only its own parameters, what is computed from them, and numbers",
+    a_tensor_on_the_left: "it uses a Tensor",
+    a_function_of_tensors: "it fails with TypeError: softmax",
+    a_method: "a value has no .tanh; functions are written tinyrnn.tanh(value)",
+    joined: "it joins conditions by &, |, ^ or ~; put one where(condition, a, b) into another",
+    a_number_for_a_condition: "its where() has a number for a condition; compare it",
+    an_index: "it fails with TypeError: 'Var' object is not subscriptable",
+    a_remainder: "it fails with TypeError: unsupported operand type(s) for %",
+    an_error_of_its_own: "it fails with ZeroDivisionError: division by zero",
+    calls_a_helper: "it branches or loops on a value",
+    star: "it takes *gates; name each parameter",
+    two_stars: "it takes **vectors; name each parameter",
+    default: "its parameter k has a default",
+    keyword_default: "its parameter k has a default",
+    text: "it returns a str; it must return a value computed from its parameters, or a tuple of such values",
+    nothing: "it returns a NoneType;",
+    a_list: "it returns a list;",
+    a_tensor: "it returns a Tensor;",
+    generator: "it returns a generator;",
+    half_a_gate: "parameter x_n stands for the half of a gate that comes from x, but the other half, h_n, is missing",
+    other_half: "parameter h_n stands for the half of a gate that comes from h, but the other half, x_n, is missing",
+    whole_and_halves: "gate n appears twice: whole, and in the halves x_n and h_n",
+    no_gate: "it has no gate",
+    only_states: "it has no gate",
+    too_many_states: "it returns 3 states; the first is h, and the other 2 as they were before the step must be its",
+    states_in_the_wrong_order: "it returns 2 states; the first is h, and the other 1",
+    vector_with_a_weights_name: "a learned vector (a keyword-only parameter) cannot be called weight_ih",
+    vector_with_the_states_name: "a learned vector (a keyword-only parameter) cannot be called h",
+}
+
+
+@pytest.mark.parametrize("step", REFUSED)
+def test_what_cannot_be_derived_is_refused_naming_the_line(step):
+    lines, first = inspect.getsourcelines(step)
+    line = first + next(k for k, text in enumerate(lines) if "# here" in text)
+    with pytest.raises(TypeError) as caught:
+        nn.cell(step)
+    message = str(caught.value)
+    assert message.startswith(f"{step.__name__} ") and REFUSED[step] in message
+    assert f"({__file__}:{line}" in message
+
+
+@pytest.mark.parametrize("step", [math.tanh, nn.LSTM, functools.partial(leaky), 3, "tanh", LAYERS["leaky"]])
+def test_what_is_no_function_is_refused(step):
+    with pytest.raises(TypeError, match="only a Python function can be derived, not "):
+        nn.cell(step)
+
+
+def test_a_value_kept_from_another_step_is_refused():
+    kept = []
+
+    def keeper(a):
+        kept.append(a)
+        return a
+
+    nn.cell(keeper)
+    with pytest.raises(TypeError, match="it uses a value of another formula"):
+        nn.cell(lambda a: a + kept[0])
+    with pytest.raises(TypeError, match="it returns a Var"):
+        nn.cell(lambda a: kept[0])
+
+
+def test_every_name_of_a_printed_kernel_is_reserved():
+    """A parameter may have any name: one that the kernel uses itself is printed with an underscore."""
+    import ast
+
+    from tinyrnn.kernels.cpu import recurrence
+    from tinyrnn.kernels.scalar import Tape
+
+    cell = LAYERS["peephole"].cell
+    tree = ast.parse(recurrence.print_kernel(cell, "float32"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    names |= {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
+    for name in names - {*cell.recording.inputs, *cell.recording.keywords}:
+        assert Tape().input(name).name == f"{name}_"
