@@ -544,6 +544,7 @@ ALIASES = {
     "parts": lambda a, b: tinyrnn.cat([a, b])[::2] + tinyrnn.stack([a, b]).unbind()[0],
     "an expanded sum": lambda a, b: (a + b).expand(1, 2)[0],
     "clones": lambda a, b: a.clone() + b.contiguous(),
+    "a quotient without fraction": lambda a, b: tinyrnn.div(a, b, rounding_mode="floor"),
 }
 
 

@@ -364,9 +364,9 @@ def refresh(tensor: TensorBase) -> None:
         return
     if view.forbidden is not None:
         raise refused(tensor, "its base or another view of its base has been modified inplace")
-    view.seen = version[0]
     if tensor.array.dtype == base.array.dtype:
         attach(tensor, Node(AsStrided, (base,), (window(base.array, tensor.array),), 1), 0)
+    view.seen = version[0]
 
 
 def refused(tensor: TensorBase, happened: str) -> RuntimeError:
@@ -577,7 +577,8 @@ def backward(
                 entry = leaves.get(id(target))
                 if entry is None:
                     if leads is None or (id(target), 0) in caught:
-                        leaves[id(target)] = [target, g, g.base is None and all(g is not other for other in gradients)]
+                        alone = g.base is None and sum([g is other for other in (*gradients, *results)]) < 2
+                        leaves[id(target)] = [target, g, alone]
                 elif entry[2]:
                     np.add(entry[1], g, out=entry[1])
                 else:

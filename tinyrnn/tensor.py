@@ -59,9 +59,8 @@ def operand(function: Callable, kinds: Any = (TensorBase, *Number)) -> Any:
 class Tensor(TensorBase):
     """An n-dimensional array of one type, and the record of how it was computed.
 
-    `Tensor(2, 3)` is an uninitialised float32 tensor of that shape, `Tensor([1, 2])` holds these numbers, as in
-    torch; `tensor` is the
-    constructor to prefer.
+    `Tensor(2, 3)` is an uninitialised tensor of that shape and the default type, `Tensor([1, 2])` holds these numbers,
+    as in torch; `tensor` is the constructor to prefer.
     """
 
     def __init__(self, *args: Any, device: Any = None):
