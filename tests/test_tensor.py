@@ -137,8 +137,9 @@ def test_the_default_type_stands_for_floating_point(default, oracle):
         try:
             made = [
                 t.tensor(1.5), t.tensor([]), t.zeros(1), t.rand(1), t.linspace(0, 1, 2), t.full((1,), 0.5),
-                t.arange(0.5), t.arange(2), t.tensor([1]) / 2, t.tensor(1) + 0.5, t.tensor([True]) * 1.5, t.sin(t.tensor(1)),
-                t.ones(1, dtype=t.float32) + 0.5, t.tensor(np.float32(1)), t.Tensor([1]), t.FloatTensor([1]),
+                t.arange(0.5), t.arange(2), t.tensor([1]) / 2, t.tensor(1) + 0.5, t.tensor([True]) * 1.5,
+                t.sin(t.tensor(1)), t.ones(1, dtype=t.float32) + 0.5, t.tensor(np.float32(1)), t.Tensor([1]),
+                t.FloatTensor([1]),
             ]  # fmt: skip
             return " ".join(str(x.dtype) for x in made)
         finally:

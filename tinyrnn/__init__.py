@@ -93,6 +93,6 @@ __version__ = "0.1.0"
 
 float = float32
 int = int32
-clip, concat, concatenate, swapaxes = clamp, cat, cat, transpose
+clip, concat, concatenate = clamp, cat, cat
 subtract, multiply, divide, true_divide, negative, absolute = sub, mul, div, div, neg, abs
 greater, greater_equal, less, less_equal = gt, ge, lt, le
