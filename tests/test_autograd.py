@@ -71,6 +71,24 @@ def test_grad_of_nothing(torch):
 
 
 @as_torch
+def test_only_what_leads_to_the_inputs_is_walked(torch):
+    class Trap(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            raise AssertionError("not needed")
+
+    x, w = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    y, aside, seen = w * 2, Trap.apply(x * 1), []
+    aside.register_hook(lambda g: seen.append(g))
+    z = aside * y + Trap.apply(y).detach()
+    return torch.autograd.grad(z.sum(), [y, w]), x.grad, w.grad, seen
+
+
+@as_torch
 def test_grad_outputs_may_be_partly_none(torch):
     x = torch.ones(2, requires_grad=True)
     y = (x * x).sum()
@@ -153,11 +171,15 @@ def test_decorators_with_and_without_parentheses(torch):
 
 @as_torch
 def test_a_decorated_function_may_call_itself(torch):
-    @torch.no_grad()
-    def f(n):
-        return [torch.is_grad_enabled(), *(f(n - 1) if n else [])]
+    told = []
+    for switch in (torch.no_grad(), torch.inference_mode(), torch.set_grad_enabled(False)):
 
-    return f(3), torch.is_grad_enabled()
+        @switch
+        def f(n):
+            return [modes(torch), *(f(n - 1) if n else []), modes(torch)]  # noqa: B023
+
+        told.append((f(2), modes(torch)))
+    return told
 
 
 @as_torch
@@ -628,6 +650,25 @@ def test_an_error_in_a_backward(torch):
         raise KeyError("boom")
 
     made(torch, lambda ctx, x: x * 1, backward).apply(torch.ones(1, requires_grad=True)).backward()
+
+
+@as_torch
+def test_a_backward_may_return_what_it_keeps(torch):
+    """The .grad is a copy: the next step may write to it."""
+    kept = torch.ones(2)
+    x = torch.ones(2, requires_grad=True)
+    made(torch, lambda ctx, x: x * 1, lambda ctx, g: kept).apply(x).sum().backward()
+    x.grad.mul_(5)
+    return kept, x.grad
+
+
+@as_torch
+def test_a_later_result_that_becomes_a_leaf(torch):
+    F = made(torch, lambda ctx, x: (x * 1, x * 2), lambda ctx, g, h: g + 2 * h)
+    _, second = F.apply(torch.ones(2, requires_grad=True))
+    leaf = second.detach_().requires_grad_()
+    (leaf * 3).sum().backward()
+    return leaf.grad, torch.autograd.grad((leaf * leaf).sum(), leaf)
 
 
 def test_a_backward_that_changes_its_gradient_changes_no_other():

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import sys
 import threading
+import time
 import tracemalloc
 import warnings
 import weakref
@@ -13,7 +14,8 @@ import pytest
 from stories import as_torch
 
 import tinyrnn
-from tinyrnn.tape import Node, Op, apply
+from tinyrnn import tape
+from tinyrnn.tape import Node, Op, apply, wrap, write
 
 
 # ---------------------------------------------------------------------------------------- leaves and accumulation
@@ -249,17 +251,6 @@ def test_unused_results_count_as_zero(torch):
     return x.grad, order.requires_grad, values.requires_grad
 
 
-@as_torch
-def test_shape_of_the_leaf_changed_in_between(torch):
-    x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-    z = (y * 2 + x).sum()
-    x.data = torch.ones(3)
-    try:
-        z.backward()
-    except RuntimeError:
-        return "refused"
-
-
 # ---------------------------------------------------------------------------------------- retain_grad and hooks
 @as_torch
 def test_retain_grad_keeps_the_gradient_of_a_result(torch):
@@ -427,6 +418,20 @@ def test_an_error_on_the_way_leaves_every_leaf_as_it_was(where):
     assert x.grad.tolist() == [3, 3] and w.grad.tolist() == [4, 4]
 
 
+@pytest.mark.parametrize("replaced", ["first", "last"])
+@pytest.mark.parametrize("grads", [False, True])
+def test_a_leaf_that_changed_its_shape_in_between(replaced, grads):
+    x, w = (tinyrnn.ones(2, requires_grad=True) for _ in range(2))
+    if grads:
+        (x + w).sum().backward()
+    y = (x * 2 + w * 3).sum()
+    changed, other = (x, w) if replaced == "first" else (w, x)
+    changed.data = tinyrnn.ones(3)
+    with pytest.raises(RuntimeError, match=r"size of the gradient \[2\] must match the size of the tensor \[3\]"):
+        y.backward()
+    assert (other.grad.tolist() if grads else other.grad) == ([1, 1] if grads else None)
+
+
 # ---------------------------------------------------------------------------------------- the contract of ops
 class Scaled(Op):
     """a * b of two arrays, and their sum, which it saves too."""
@@ -472,6 +477,31 @@ def test_what_an_op_saved_is_watched():
         tensors[change].mul_(2)
         with pytest.raises(RuntimeError, match=r"at version 1; expected version 0"):
             tensors["product"].sum().backward()
+
+
+class Typed(Op):
+    """A copy, which notes the type of its gradient."""
+
+    seen: list = []
+
+    @staticmethod
+    def forward(a):
+        return a.copy(), ()
+
+    @staticmethod
+    def backward(saved, needs, g):
+        Typed.seen.append(g.dtype)
+        return g
+
+
+def test_a_gradient_has_the_type_of_the_result():
+    """Also if the result was written into a tensor of another type, or its gradient comes from a user."""
+    Typed.seen.clear()
+    x = tinyrnn.ones(2, dtype=tinyrnn.float64, requires_grad=True)
+    single = write(tinyrnn.zeros(2), apply(Typed, x))
+    (single * single).sum().backward()
+    apply(Typed, x).backward(tinyrnn.ones(2))
+    assert single.dtype == tinyrnn.float32 and Typed.seen == [np.float64, np.float64]
 
 
 def test_next_functions_lead_to_the_leaves():
@@ -695,6 +725,35 @@ def test_backward_gives_memory_back_as_it_goes(retain_graph):
         assert max(np.diff(used[1:])) < -0.9 and used[-1] < 5
 
 
+class Wide(Op):
+    """a * b, and in the backward the memory that is in use, in arrays of the size of a."""
+
+    used: list = []
+
+    @staticmethod
+    def forward(a, b):
+        return a * b, (b,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        Wide.used.append(tracemalloc.get_traced_memory()[0] / g.nbytes)
+        return g * saved[0], g * 2  # the tape sums the second
+
+
+def test_a_gradient_goes_when_it_was_summed():
+    x, w = tinyrnn.ones(50_000, requires_grad=True), tinyrnn.ones(1, requires_grad=True)
+    apply(Wide, x, w).sum().backward()
+    root = apply(Wide, apply(Wide, apply(Wide, x, w), w), w)
+    g = tinyrnn.ones(50_000)
+    Wide.used.clear()
+    tracemalloc.start()
+    try:
+        root.backward(g)
+    finally:
+        tracemalloc.stop()
+    assert [round(n) for n in Wide.used] == [0, 1, 1]  # nothing but the gradient that came in
+
+
 def test_unneeded_arrays_are_not_held():
     """Of a product with a constant the backward needs the constant, of a sum nothing."""
     w, n = tinyrnn.ones(1, requires_grad=True), 50_000
@@ -710,6 +769,23 @@ def test_unneeded_arrays_are_not_held():
 
 
 # ---------------------------------------------------------------------------------------- threads
+def test_two_threads_that_give_a_leaf_its_first_gradient(monkeypatch):
+    """Between looking for a .grad and setting one, the other thread must wait."""
+
+    def slow(array):
+        time.sleep(0.01)
+        return wrap(array)
+
+    monkeypatch.setattr(tape, "wrap", slow)
+    w = tinyrnn.ones(2, requires_grad=True)
+    threads = [threading.Thread(target=lambda: (w * 3).sum().backward()) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert w.grad.tolist() == [6, 6]
+
+
 def test_threads_that_share_a_parameter_lose_nothing():
     w, rounds, workers = tinyrnn.ones(3, requires_grad=True), 150, 4
     barrier, errors = threading.Barrier(workers), []

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from stories import as_torch
 
 import tinyrnn
+from tinyrnn import strides
+from tinyrnn.tape import wrap
 
 
 # ---------------------------------------------------------------------------------------- assignment into slices
@@ -114,6 +116,20 @@ def test_views_made_before_see_the_new_history(torch):
     return told, base, w.grad
 
 
+def test_a_hook_and_a_flag_on_a_view_with_a_new_history():
+    """The first thing that is asked of the view after the write; torch 2.13 crashes here."""
+    w = tinyrnn.tensor(3.0, requires_grad=True)
+    base, seen = tinyrnn.ones(4), []
+    first, second, third = base[:2], base[:2], base[:2]
+    base.mul_(w)
+    first.register_hook(lambda g: seen.append(g.tolist()))
+    second.retain_grad()
+    with pytest.raises(RuntimeError, match="you can only change requires_grad flags of leaf variables"):
+        third.requires_grad_(False)
+    (first * 5 + second * 2).sum().backward()
+    assert seen == [[5, 5]] and second.grad.tolist() == [2, 2] and w.grad.item() == 14
+
+
 @as_torch
 def test_a_view_of_an_expanded_tensor_is_found_again(torch):
     """Its elements share memory, so its gradients are added."""
@@ -123,6 +139,15 @@ def test_a_view_of_an_expanded_tensor_is_found_again(torch):
     base.mul_(10)
     (wide * torch.arange(24.0).view(3, 4, 2)).sum().backward()
     return wide, leaf.grad
+
+
+@as_torch
+def test_a_view_may_be_the_root(torch):
+    w, base = torch.tensor(3.0, requires_grad=True), torch.ones(2)
+    view = base[0]
+    base.mul_(w)
+    view.backward()
+    return w.grad
 
 
 @as_torch
@@ -181,6 +206,40 @@ def test_a_reshape_that_copies_is_no_view(torch):
     flat.mul_(10)
     (x.sum() + flat[0]).backward()
     return x, leaf.grad
+
+
+PLACED = [  # an array, whether it overlaps itself, whether it is dense, where its memory begins and ends
+    (np.zeros((2, 3)), False, True, (0, 48)),
+    (np.zeros((2, 3)).T, False, True, (0, 48)),
+    (np.zeros((2, 3))[:, :2], False, False, (0, 40)),
+    (np.zeros(6)[::-1], False, True, (-40, 8)),
+    (np.zeros((2, 3))[::-1, ::2], False, False, (-24, 24)),
+    (np.broadcast_to(np.zeros(3), (2, 3)), True, False, (0, 24)),
+    (np.broadcast_to(np.zeros(4)[::3], (2, 2)), True, False, (0, 32)),  # as long as its four elements
+    (np.broadcast_to(np.zeros(3), (1, 3)), False, True, (0, 24)),
+    (np.zeros(()), False, True, (0, 8)),
+]
+
+
+@pytest.mark.parametrize("case", range(len(PLACED)))
+def test_where_arrays_lie(case):
+    a, overlapping, without_gaps, expected = PLACED[case]
+    low, first, high = strides.span(a)
+    assert (low - first, high - first) == expected
+    assert (strides.overlaps(a), strides.dense(a)) == (overlapping, without_gaps)
+
+
+def test_views_of_memory_that_runs_backwards():
+    leaf = wrap(np.arange(6.0).reshape(2, 3)).requires_grad_()
+    base = leaf * 1
+    base.array = base.array[::-1, ::-1].copy()[::-1, ::-1]
+    view = base[1:, ::2]
+    view.mul_(10)
+    (base * view.sum()).sum().backward()
+    total, inside = 5 * 10.0 + 3 * 10 + 0 + 1 + 2 + 4, 5 * 10.0 + 3 * 10
+    expected = np.full((2, 3), inside)
+    expected[1, ::2] = 10 * (inside + total)
+    np.testing.assert_allclose(leaf.grad.array, expected)
 
 
 # ---------------------------------------------------------------------------------------- what is refused
@@ -268,6 +327,15 @@ def test_a_view_whose_history_is_lost_is_not_used(torch, view):
     return v * 2
 
 
+@pytest.mark.parametrize("use", ["retain_grad", "backward"])
+@as_torch(words=SEVERAL)
+def test_a_lost_history_is_not_used_in_other_ways(torch, use):
+    y = torch.ones(2, requires_grad=True) * 1
+    v = y.unbind()[0]
+    y.add_(1)
+    getattr(v, use)()
+
+
 # ---------------------------------------------------------------------------------------- views and no_grad
 @as_torch
 def test_views_inside_no_grad(torch):
@@ -286,6 +354,16 @@ def test_a_write_to_a_leaf_inside_no_grad(torch):
         x[0] = 9.0
     (x * x).sum().backward()
     return x, x.grad, x.is_leaf
+
+
+@as_torch
+def test_a_view_from_no_grad_leads_nowhere(torch):
+    w = torch.tensor(2.0, requires_grad=True)
+    with torch.no_grad():
+        view = w.unsqueeze(0)
+    y = (view.exp() * 3).sum()
+    y.backward()
+    return view.requires_grad, y.requires_grad, w.grad
 
 
 @as_torch
