@@ -615,18 +615,17 @@ def backward(
                 node.saved, node.watched = FREED, None
             saved = None
 
-        arrived = [
-            (leaf, _call_hooks(leaf._hooks, g), g, ours)
-            for leaf, g, ours in leaves.values()
-            if leaf._requires or leaf._node is not None  # it may have ceased to be one
-        ]
+        arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._node is not None]
+        for entry in arrived:
+            if entry[0]._hooks:
+                entry[1], entry[2] = _call_hooks(entry[0]._hooks, entry[1]), False
     if wanted is not None:
-        caught.update({(id(leaf), 0): g for leaf, g, _, _ in arrived})
+        caught.update({(id(leaf), 0): g for leaf, g, _ in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
-    for leaf, g, _, _ in arrived:
+    for leaf, g, _ in arrived:
         check_room(leaf, g)
-    for leaf, g, came, ours in arrived:
-        accumulate(leaf, g, ours and g is came)
+    for leaf, g, ours in arrived:
+        accumulate(leaf, g, ours)
     return []
 
 
@@ -668,6 +667,8 @@ def _leading(starts: list[Node], goals: dict) -> set[Node]:
 
 def check_room(leaf: TensorBase, g: np.ndarray) -> None:
     """Raise torch's errors if `g` cannot be added to the .grad of `leaf`."""
+    if leaf._node is None and leaf.array.shape == g.shape and leaf._grad is None:
+        return
     if leaf._node is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior: it was written to in place")
     held = leaf.array if leaf._grad is None else leaf._grad.array
