@@ -20,7 +20,7 @@ from functools import cached_property
 
 from .scalar import Recording, Var, differentiate, record, relu, sigmoid, tanh
 
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 class Cell:

@@ -18,14 +18,25 @@ from .scalar import (
     Recording,
     Var,
     absolute,
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
     cos,
     cosh,
     differentiate,
     erf,
+    erfc,
     exp,
     expm1,
+    hypot,
     log,
     log1p,
+    log2,
+    log10,
     maximum,
     minimum,
     needed,
@@ -44,10 +55,11 @@ class Formula:
     """One row of the table: a function of one element, recorded when it is first used.
 
     `switches` are keyword-only parameters that the function branches on; each combination is a kernel of its own.
+    With `ufuncs`, NumPy's ufuncs compute it over whole arrays: for what is not worth a kernel that has to be compiled.
     """
 
-    def __init__(self, function: Callable, gradient: Callable | None = None, **switches: bool):
-        self.function, self.gradient, self.switches = function, gradient, switches
+    def __init__(self, function: Callable, gradient: Callable | None = None, *, ufuncs: bool = False, **switches: bool):
+        self.function, self.gradient, self.ufuncs, self.switches = function, gradient, ufuncs, switches
         self.name = "_".join([function.__name__, *(name for name, on in switches.items() if on)])
 
     def __repr__(self) -> str:
@@ -144,6 +156,89 @@ def logsigmoid_gradient(x, out, g):
     return (g * sigmoid(-x),)
 
 
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def selu(x):
+    """Klambauer et al. 2017, https://arxiv.org/abs/1706.02515."""
+    below = SELU_SCALE * SELU_ALPHA * expm1(where(x <= 0.0, x, 0.0))
+    return where(x <= 0.0, below, SELU_SCALE * x)
+
+
+def celu(x, *, alpha):
+    """Barron 2017, https://arxiv.org/abs/1704.07483."""
+    return where(x <= 0.0, alpha * expm1(where(x <= 0.0, x / alpha, 0.0)), x)
+
+
+def mish(x):
+    """Misra 2019, https://arxiv.org/abs/1908.08681."""
+    return x * tanh(where(x > 0.0, x, 0.0) + log1p(exp(-absolute(x))))
+
+
+def mish_gradient(x, out, g):
+    """Also at zero, where the formula's halves meet."""
+    t = tanh(where(x > 0.0, x, 0.0) + log1p(exp(-absolute(x))))
+    return (g * (t + x * sigmoid(x) * (1.0 - t * t)),)
+
+
+def softsign(x):
+    return x / (1.0 + absolute(x))
+
+
+def tanhshrink(x):
+    return x - tanh(x)
+
+
+def relu_gradient(x, out, g):
+    """Told from the result, as torch does: what relu was called with may change before the backward."""
+    return (where(out <= 0.0, 0.0, g),)
+
+
+def hardtanh(x, *, min_val, max_val):
+    return where(x < min_val, min_val, where(x > max_val, max_val, x))
+
+
+def hardtanh_gradient(x, out, g, *, min_val, max_val):
+    """Nothing at the bounds themselves, unlike clamp."""
+    return (where(x <= min_val, 0.0, where(x >= max_val, 0.0, g)),)
+
+
+def hardsigmoid(x):
+    """Courbariaux et al. 2015, https://arxiv.org/abs/1511.00363, with the slope 1 / 6."""
+    return where(x <= -3.0, 0.0, where(x >= 3.0, 1.0, (x + 3.0) / 6.0))
+
+
+def hardsigmoid_gradient(x, out, g):
+    """With torch's sixth, which is one of float32 for every type."""
+    return (where(x > -3.0, where(x < 3.0, 0.1666666716337204 * g, 0.0), 0.0),)
+
+
+def hardswish(x):
+    """Howard et al. 2019, https://arxiv.org/abs/1905.02244."""
+    return x * where(x < -3.0, 0.0, where(x > 3.0, 6.0, x + 3.0)) / 6.0
+
+
+def hardswish_gradient(x, out, g):
+    return (where(x <= -3.0, 0.0, where(x < 3.0, g * (x / 3.0 + 0.5), g)),)
+
+
+def hardshrink(x, *, lambd):
+    return where(x >= -lambd, where(x <= lambd, 0.0, x), x)
+
+
+def softshrink(x, *, lambd):
+    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, x - x))
+
+
+def softshrink_gradient(x, out, g, *, lambd):
+    return (where(x >= -lambd, where(x <= lambd, 0.0, g), g),)
+
+
+def threshold(x, *, threshold, value):
+    return where(x <= threshold, value, x)
+
+
 def clamp(x, *, min, max):
     """NaN if one of the three is NaN; `max` if the bounds are the wrong way round."""
     above = where(x >= min, x, where(x < min, min, x + min))
@@ -153,6 +248,70 @@ def clamp(x, *, min, max):
 def clamp_gradient(x, out, g, *, min, max):
     """The bounds let the gradient through; NaN does not."""
     return (where(x >= min, where(x <= max, g, 0.0), 0.0),)
+
+
+def exp2(x):
+    return 2.0**x
+
+
+def deg2rad(x):
+    return x * (math.pi / 180.0)
+
+
+def rad2deg(x):
+    return x * (180.0 / math.pi)
+
+
+def sinc(x):
+    """sin(pi x) / (pi x)."""
+    return where(x == 0.0, 1.0, sin(math.pi * x) / (math.pi * x))
+
+
+def sinc_gradient(x, out, g):
+    """Zero at zero, where the formula's derivative has no value."""
+    a = x * math.pi
+    return (where(a * x == 0.0, 0.0, g * ((a * cos(a) - sin(a)) / (a * x))),)
+
+
+def logit(x, *, eps):
+    """log(x / (1 - x)); of x between eps and 1 - eps, unless eps is negative."""
+    z = where(eps < 0.0, x, where(x < eps, eps, where(x > 1.0 - eps, 1.0 - eps, x)))
+    return log(z / (1.0 - z))
+
+
+def logit_gradient(x, out, g, *, eps):
+    """Nothing outside the bounds; no number outside 0 and 1, where there are none."""
+    low, outside = where(eps < 0.0, 0.0, eps), where(eps < 0.0, math.nan, 0.0)
+    slope = where(x == 0.0, g * math.inf, g / (x * (1.0 - x)))  # positive at -0.0 too
+    return (where(x < low, outside, where(x > 1.0 - low, outside, slope)),)
+
+
+def polynomial(x, *coefficients):
+    """Horner's scheme, the highest power first."""
+    y = coefficients[0]
+    for c in coefficients[1:]:
+        y = y * x + c
+    return y
+
+
+def erfinv(y):
+    """A rational approximation in the middle and one for the tails, each made exact by two of Newton's steps."""
+    z = y * y
+    middle = y * polynomial(z, -0.140543331, 0.914624893, -1.645349621, 0.886226899)
+    middle = middle / polynomial(z, 0.012229801, -0.329097515, 1.442710462, -2.118377725, 1.0)
+    size = absolute(y)
+    z = sqrt(-log((1.0 - size) / 2.0))
+    tail = polynomial(z, 1.641345311, 3.429567803, -1.624906493, -1.970840454) / polynomial(
+        z, 1.6370678, 3.5438892, 1.0
+    )
+    x = where(size <= 0.7, middle, where(y < 0.0, -tail, tail))
+    for _ in range(2):
+        x = x - (erf(x) - y) / (2.0 / math.sqrt(math.pi) * exp(-x * x))
+    return where(size < 1.0, x, where(size > 1.0, math.nan, y * math.inf))
+
+
+def erfinv_gradient(y, out, g):
+    return (g * (0.5 * math.sqrt(math.pi) * exp(out * out)),)
 
 
 UNARY = {
@@ -181,11 +340,31 @@ UNARY = {
         leaky_relu,
         elu,
         softplus,
+        selu,
+        celu,
+        softsign,
+        tanhshrink,
+        hardshrink,
+        threshold,
     )
 }
+UNARY |= {
+    f.__name__: Formula(f, ufuncs=True)
+    for f in (acos, acosh, asin, asinh, atan, atanh, exp2, log2, log10, deg2rad, rad2deg)
+}
+UNARY["erfc"] = Formula(erfc)
+UNARY["erfinv"] = Formula(erfinv, erfinv_gradient)
+UNARY["logit"] = Formula(logit, logit_gradient)
+UNARY["sinc"] = Formula(sinc, sinc_gradient, ufuncs=True)
 UNARY["abs"] = Formula(absolute, absolute_gradient)
 UNARY["logsigmoid"] = Formula(logsigmoid, logsigmoid_gradient)
 UNARY["clamp"] = Formula(clamp, clamp_gradient)
+UNARY["mish"] = Formula(mish, mish_gradient)
+UNARY["relu"] = Formula(relu, relu_gradient)
+UNARY["hardtanh"] = Formula(hardtanh, hardtanh_gradient)
+UNARY["hardsigmoid"] = Formula(hardsigmoid, hardsigmoid_gradient)
+UNARY["hardswish"] = Formula(hardswish, hardswish_gradient)
+UNARY["softshrink"] = Formula(softshrink, softshrink_gradient)
 
 
 def maximum_gradient(a, b, out, g):
@@ -197,7 +376,54 @@ def minimum_gradient(a, b, out, g):
     return maximum_gradient(-a, -b, out, g)
 
 
+def xlogy(x, y):
+    return where(y == y, where(x == 0.0, 0.0, x * log(y)), y)
+
+
+def xlogy_gradient(x, y, out, g):
+    """That of x is zero for x = 0, where log(y) has no finite value."""
+    slope = where(x == 0.0, where(y <= 0.0, 0.0, log(y)), log(y))
+    return where(g == 0.0, where(y == y, 0.0, y), g * slope), g * x / y
+
+
+def logaddexp(a, b):
+    """log(exp(a) + exp(b)) with no overflow; equal infinities stay what they are."""
+    larger = where(a >= b, a, where(b >= a, b, a + b))
+    gap = absolute(a - b)
+    return where(gap == gap, larger + log1p(exp(-gap)), larger)
+
+
+def logaddexp_gradient(a, b, out, g):
+    return g / (1.0 + exp(b - a)), g / (1.0 + exp(a - b))
+
+
+def logaddexp2(a, b):
+    larger = where(a >= b, a, where(b >= a, b, a + b))
+    gap = absolute(a - b)
+    return where(gap == gap, larger + log1p(2.0**-gap) / math.log(2.0), larger)
+
+
+def logaddexp2_gradient(a, b, out, g):
+    return g / (1.0 + 2.0 ** (b - a)), g / (1.0 + 2.0 ** (a - b))
+
+
+def prelu(x, weight):
+    """He et al. 2015, https://arxiv.org/abs/1502.01852."""
+    return where(x > 0.0, x, weight * x)
+
+
 BINARY = {"maximum": Formula(maximum, maximum_gradient), "minimum": Formula(minimum, minimum_gradient)}
+BINARY["prelu"] = Formula(prelu)
+BINARY |= {
+    f.__name__: Formula(f, gradient, ufuncs=True)
+    for f, gradient in (
+        (atan2, None),
+        (hypot, None),
+        (xlogy, xlogy_gradient),
+        (logaddexp, logaddexp_gradient),
+        (logaddexp2, logaddexp2_gradient),
+    )
+}
 
 
 # --------------------------------------------------------------------------------- loss terms: prediction x, target y
@@ -281,6 +507,16 @@ def kl_div_log_target(x, y):
     return exp(y) * (y - x)
 
 
+def soft_margin_loss(x, y):
+    return log1p(exp(-y * x))
+
+
+def soft_margin_loss_gradient(x, y, out, g):
+    """As torch has it, nan where e ** (-y x) is too large for its type."""
+    z = exp(-y * x)
+    return -g * y * z / (1.0 + z), -g * x * z / (1.0 + z)
+
+
 LOSSES = {
     f.__name__: Formula(f, gradient)
     for f, gradient in (
@@ -290,6 +526,7 @@ LOSSES = {
         (huber_loss, huber_loss_gradient),
         (kl_div, kl_div_gradient),
         (kl_div_log_target, None),
+        (soft_margin_loss, soft_margin_loss_gradient),
         (binary_cross_entropy, binary_cross_entropy_gradient),
         (binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_gradient),
     )
@@ -410,9 +647,93 @@ def rmsprop_centered_momentum(p, g, square, mean, buffer, *, lr, alpha, one_minu
     return p - lr * buffer, square, mean, buffer
 
 
+def adadelta(p, g, square, delta, *, lr, rho, one_minus_rho, eps, weight_decay):
+    """Zeiler 2012, algorithm 1 (https://arxiv.org/abs/1212.5701)."""
+    g = decayed(g, p, weight_decay)
+    square = rho * square + one_minus_rho * g * g
+    step = sqrt(delta + eps) / sqrt(square + eps) * g
+    return p - lr * step, square, rho * delta + one_minus_rho * step * step
+
+
+def adamax(p, g, mean, largest, *, step_size, one_minus_beta1, beta2, eps, weight_decay):
+    """Kingma and Ba 2015, algorithm 2: the largest gradient, which fades, divides."""
+    g = decayed(g, p, weight_decay)
+    mean = towards(mean, g, one_minus_beta1)
+    largest = maximum(beta2 * largest, absolute(g) + eps)
+    return p - step_size * mean / largest, mean, largest
+
+
+def nadam(
+    p,
+    g,
+    mean,
+    square,
+    *,
+    gradient_size,
+    mean_size,
+    one_minus_beta1,
+    beta2,
+    one_minus_beta2,
+    bias_correction2,
+    eps,
+    weight_decay,
+    shrink,
+):
+    """Dozat 2016: the mean that the next step would have; its sizes hold the corrections of both biases."""
+    p = shrink * p
+    g = decayed(g, p, weight_decay)
+    mean = towards(mean, g, one_minus_beta1)
+    square = beta2 * square + one_minus_beta2 * g * g
+    divisor = sqrt(square / bias_correction2) + eps
+    return p - gradient_size * g / divisor - mean_size * mean / divisor, mean, square
+
+
+def radam(
+    p,
+    g,
+    mean,
+    square,
+    *,
+    step_size,
+    one_minus_beta1,
+    beta2,
+    one_minus_beta2,
+    sqrt_bias_correction2,
+    eps,
+    weight_decay,
+    shrink,
+    known,
+):
+    """Liu et al. 2020, algorithm 2 (https://arxiv.org/abs/1908.03265); `known`: whether the deviation divides."""
+    p = shrink * p
+    g = decayed(g, p, weight_decay)
+    mean = towards(mean, g, one_minus_beta1)
+    square = beta2 * square + one_minus_beta2 * g * g
+    step = step_size * mean * (sqrt_bias_correction2 / (sqrt(square) + eps)) if known else step_size * mean
+    return p - step, mean, square
+
+
+def asgd(p, g, average, *, eta, shrink, weight_decay, mu):
+    """Polyak and Juditsky 1992: gradient descent, and the average of p from the step on where mu falls below 1."""
+    g = decayed(g, p, weight_decay)
+    p = shrink * p - eta * g
+    return p, where(mu >= 1.0, p, average + mu * (p - average))
+
+
+def rprop(p, g, previous, size, *, shrink_by, grow_by, smallest, largest):
+    """Riedmiller and Braun 1993: where the sign of the gradient changed, the step is smaller and is left out once."""
+    turned = g * previous
+    size = size * where(turned > 0.0, grow_by, where(turned < 0.0, shrink_by, 1.0))
+    size = where(size < smallest, smallest, where(size > largest, largest, size))
+    g = where(turned < 0.0, 0.0, g)
+    return p - where(g > 0.0, size, where(g < 0.0, -size, 0.0)), g, size
+
+
 UPDATES = {
     "sgd": Formula(sgd, nesterov=False),
     "sgd_nesterov": Formula(sgd, nesterov=True),
+    "radam": Formula(radam, known=False),
+    "radam_known": Formula(radam, known=True),
     **{
         f.__name__: Formula(f)
         for f in (
@@ -424,6 +745,11 @@ UPDATES = {
             rmsprop_centered,
             rmsprop_momentum,
             rmsprop_centered_momentum,
+            adadelta,
+            adamax,
+            nadam,
+            asgd,
+            rprop,
         )
     },
 }

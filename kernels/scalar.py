@@ -93,9 +93,10 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 
 # Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
-    r"v\d+|d_out\d*|out\d+|in_\w*[^\W_]|[TBHbjkt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|states|"
-    r"product|sizes|reverse|d_states|d_gates|d_hidden|d_vectors|kernel|forward|backward|accumulate|njit|range|float|"
-    r"cosh?|erf|exp|expm1|log|log1p|sinh?|sqrt|tanh"
+    r"v\d+|d_out\d*|out\d+|in_\w*[^\W_]|[TBHbjkpt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|"
+    r"states|carried|product|projection|sizes|reverse|d_states|d_carried|d_projected|d_gates|d_hidden|d_vectors|kernel|"
+    r"forward|backward|accumulate|njit|range|float|a?(cos|sin|tan)h?|atan2|"
+    r"erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
 )
 
 
@@ -131,6 +132,7 @@ class Primitive(NamedTuple):
 # fmt: off
 ONE = 1.0
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
 
 PRIMITIVES = {
     "add": Primitive(lambda a, b: a + b, "{0} + {1}", lambda a, b, y, g: (g, g)),
@@ -155,6 +157,19 @@ PRIMITIVES = {
     "sigmoid": Primitive(lambda a: 1.0 / (1.0 + math.exp(-a)), "one / (one + exp(-{0}))",
                          lambda a, y, g: (g * (y * (ONE - y)),)),
     "erf": Primitive(math.erf, "erf({0})", lambda a, y, g: (g * (TWO_OVER_SQRT_PI * exp(-(a * a))),)),
+    "erfc": Primitive(math.erfc, "erfc({0})", lambda a, y, g: (g * (-TWO_OVER_SQRT_PI * exp(-(a * a))),)),
+    "log2": Primitive(math.log2, "log2({0})", lambda a, y, g: (g / (a * LOG_2),)),
+    "log10": Primitive(math.log10, "log10({0})", lambda a, y, g: (g / (a * LOG_10),)),
+    "asin": Primitive(math.asin, "asin({0})", lambda a, y, g: (g * (ONE / sqrt(ONE - a * a)),)),
+    "acos": Primitive(math.acos, "acos({0})", lambda a, y, g: (-g * (ONE / sqrt(ONE - a * a)),)),
+    "atan": Primitive(math.atan, "atan({0})", lambda a, y, g: (g / (a * a + ONE),)),
+    "asinh": Primitive(math.asinh, "asinh({0})", lambda a, y, g: (g * (ONE / sqrt(a * a + ONE)),)),
+    "acosh": Primitive(math.acosh, "acosh({0})", lambda a, y, g: (g * (ONE / sqrt(a * a - ONE)),)),
+    "atanh": Primitive(math.atanh, "atanh({0})", lambda a, y, g: (g / (ONE - a * a),)),
+    "atan2": Primitive(math.atan2, "atan2({0}, {1})", lambda a, b, y, g: (
+        g * where(a * a + b * b == 0.0, 0.0, b / (a * a + b * b)),
+        g * -where(a * a + b * b == 0.0, 0.0, a / (a * a + b * b)))),
+    "hypot": Primitive(math.hypot, "hypot({0}, {1})", lambda a, b, y, g: (g * (a / y), g * (b / y))),
     # Comparisons have no gradient; `where` passes its gradient to the side that was chosen.
     "lt": Primitive(lambda a, b: a < b, "{0} < {1}", lambda a, b, y, g: (None, None)),
     "le": Primitive(lambda a, b: a <= b, "{0} <= {1}", lambda a, b, y, g: (None, None)),
@@ -169,6 +184,9 @@ PRIMITIVES = {
 
 
 CONDITIONS = {"lt", "le", "gt", "ge", "eq", "ne"}
+
+# What printed source imports of the math module.
+FUNCTIONS = ", ".join(sorted({name for p in PRIMITIVES.values() for name in re.findall(r"(\w+)\(", p.text)}))
 
 
 def emit(op: str, *args):
@@ -240,6 +258,17 @@ def cosh(x): return emit("cosh", x)
 def tanh(x): return emit("tanh", x)
 def sigmoid(x): return emit("sigmoid", x)
 def erf(x): return emit("erf", x)
+def erfc(x): return emit("erfc", x)
+def log2(x): return emit("log2", x)
+def log10(x): return emit("log10", x)
+def asin(x): return emit("asin", x)
+def acos(x): return emit("acos", x)
+def atan(x): return emit("atan", x)
+def asinh(x): return emit("asinh", x)
+def acosh(x): return emit("acosh", x)
+def atanh(x): return emit("atanh", x)
+def atan2(y, x): return emit("atan2", y, x)
+def hypot(x, y): return emit("hypot", x, y)
 def where(condition, a, b): return emit("where", condition, a, b)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 try:
     import torch
@@ -19,6 +20,7 @@ needs_torch = pytest.mark.skipif(torch is None, reason="compares generated cases
 
 def pytest_addoption(parser):
     parser.addoption("--record", action="store_true", help="write torch's answers to tests/recorded/ (needs torch)")
+    parser.addoption("--cases", type=int, default=0, help="so many random cases of each property in test_properties.py")
     parser.addoption("--recorded", action="store_true", help="use the recorded answers even where torch is installed")
 
 
@@ -37,6 +39,17 @@ class Recorder:
 
 def pytest_configure(config):
     config.recorders = {}
+    several = config.getoption("--cases")
+    settings.register_profile(
+        "properties",
+        max_examples=several or 400,
+        derandomize=not several,  # the same cases in every run of the suite, others in every long one
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("properties")
     if config.getoption("--record") and torch is None:
         raise pytest.UsageError("--record needs torch")
 

@@ -224,7 +224,7 @@ def described(y: Any, first: np.ndarray | None) -> Any:
         return f"NumPy {y.dtype} {y.tolist()}"
     if not hasattr(y, "numel") or not hasattr(y, "dtype"):
         return y if isinstance(y, (bool, int, float, type(None))) else str(y)
-    array = y.detach().numpy()
+    array = y.detach().numpy(force=True)  # torch's gradient of sgn is no array yet
     view = first is not None and array.size and np.shares_memory(array, first)
     return [str(array.dtype), list(array.shape), "g" * y.requires_grad + "v" * bool(view), array.ravel().tolist()]
 

@@ -783,3 +783,207 @@ def test_gradcheck_leaves_its_inputs_as_they_were():
     with pytest.raises(ZeroDivisionError):
         tinyrnn.autograd.gradcheck(lambda x: 1 / 0 if next(calls) == 2 else x * 2, x)
     assert np.array_equal(x.array, before) and x.grad is None
+
+
+# ---------------------------------------------------------------------------------------- anomalies
+def squared_log(x):
+    return tinyrnn.log(x) * 0
+
+
+@pytest.fixture
+def no_anomalies():
+    yield
+    tinyrnn.set_anomaly_enabled(False)
+
+
+def test_a_nan_names_the_op_and_the_line(no_anomalies):
+    x = tinyrnn.zeros(2, requires_grad=True)
+    with (
+        pytest.warns(UserWarning, match="Error detected in LogBackward0. Traceback of forward call") as told,
+        pytest.raises(RuntimeError) as caught,
+        tinyrnn.autograd.set_detect_anomaly(True),
+    ):
+        squared_log(x).sum().backward()
+    line = squared_log.__code__.co_firstlineno + 1
+    assert str(caught.value) == (
+        "Function 'LogBackward0' returned nan values in its 0th output. It is the backward of "
+        f"{__file__}:{line}: return tinyrnn.log(x) * 0"
+    )
+    (warning,) = [warning for warning in told if "Error detected" in str(warning.message)]
+    assert f'File "{__file__}", line {line}, in squared_log' in str(warning.message)
+    assert "return tinyrnn.log(x) * 0" in str(warning.message) and tinyrnn.tape.__file__ not in str(warning.message)
+    assert x.grad is None
+
+
+def test_a_write_after_the_call_is_told_with_its_line(no_anomalies):
+    x = tinyrnn.ones(2, requires_grad=True)
+    tinyrnn.autograd.set_detect_anomaly(True)
+    y = x.exp()
+    y.add_(1)
+    with (
+        pytest.warns(UserWarning, match=r"Error detected in ExpBackward0.*\n(.*\n)*    y = x.exp\(\)"),
+        pytest.raises(RuntimeError, match="modified by an inplace operation"),
+    ):
+        y.sum().backward()
+
+
+def test_calls_that_were_made_before_have_no_line(no_anomalies):
+    y = tinyrnn.zeros(1, requires_grad=True).sqrt() * 0
+    with (
+        pytest.warns(UserWarning, match="No forward pass information available"),
+        pytest.raises(RuntimeError, match="SqrtBackward0' returned nan values in its 0th output.$"),
+        tinyrnn.autograd.set_detect_anomaly(True),
+    ):
+        y.backward()
+
+
+def test_nothing_is_kept_without_anomalies():
+    y = tinyrnn.ones(1, requires_grad=True) * 2
+    assert not hasattr(y.grad_fn, "lines")
+
+
+def test_anomalies_without_the_check_for_nan(no_anomalies):
+    x = tinyrnn.zeros(1, requires_grad=True)
+    with tinyrnn.autograd.set_detect_anomaly(True, check_nan=False):
+        (x.sqrt() * 0).backward()
+    assert np.isnan(x.grad.array).all()
+
+
+def test_an_error_of_a_function_is_told_with_its_line(no_anomalies):
+    class Fails(tinyrnn.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            raise ValueError("mine")
+
+    with (
+        pytest.warns(UserWarning, match=r"Error detected in FailsBackward.*\n(.*\n)*    y = Fails.apply"),
+        pytest.raises(ValueError, match="mine"),
+        tinyrnn.autograd.set_detect_anomaly(True),
+    ):
+        y = Fails.apply(tinyrnn.ones(1, requires_grad=True))
+        y.backward()
+
+
+@as_torch
+def test_the_switch_of_anomalies(torch):
+    told = [(torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled())]
+    with torch.autograd.set_detect_anomaly(True, check_nan=False):
+        told.append((torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()))
+        with torch.autograd.detect_anomaly():
+            told.append((torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()))
+        told.append((torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()))
+    told.append((torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()))
+    torch.autograd.set_detect_anomaly(True)
+    told.append(torch.is_anomaly_enabled())
+    torch.set_anomaly_enabled(False)
+    return told, torch.is_anomaly_enabled()
+
+
+def test_detect_anomaly_warns_that_it_is_slow():
+    with pytest.warns(UserWarning, match="Anomaly Detection has been enabled"):
+        tinyrnn.autograd.detect_anomaly()
+    assert not tinyrnn.is_anomaly_enabled()
+
+
+@as_torch(raises=TypeError)
+def test_the_switch_of_anomalies_takes_a_bool(torch):
+    torch.autograd.set_detect_anomaly(1)
+
+
+# ---------------------------------------------------------------------------------------- inference mode
+def inferred(torch):
+    with torch.inference_mode():
+        return torch.ones(3)
+
+
+@as_torch
+def test_which_tensors_are_inference_tensors(torch):
+    g = torch.ones(3, requires_grad=True)
+    a = inferred(torch)
+    outside = [t.is_inference() for t in (a, a[0], a.view(3), a.detach(), a.data, a * 2, a.clone(), a.double(), g)]
+    with torch.inference_mode():
+        inside = [t.is_inference() for t in (g, g[0], g * 2, g.view(3), torch.ones(1), g.reshape(1, 3), a + 1)]
+        with torch.inference_mode(False):
+            inside.append(torch.ones(1).is_inference())
+    return outside, inside, torch.is_inference(a)
+
+
+@as_torch
+def test_inference_tensors_are_written_to_inside(torch):
+    a, g = inferred(torch), torch.ones(3)
+    with torch.inference_mode():
+        a.add_(1)
+        a[0] = 7
+        a.requires_grad_()
+        g.mul_(3)
+        b = torch.ones(2, requires_grad=True)
+        return a, g, g._version, b, b * 2, (b * 2).grad_fn
+
+
+@as_torch
+def test_inference_tensors_are_used_outside(torch):
+    a, g = inferred(torch), torch.ones(3, requires_grad=True)
+    y = g * 1
+    y[:] = a
+    return a + g, torch.cat([a, g]), a.tolist(), y, a.numpy().sum(), a.clone() * g, a.requires_grad_(False)
+
+
+INFERENCE = {
+    "a is saved": (lambda t, a, g: a * g, "Inference tensors cannot be saved for backward"),
+    "a is saved by linear": (lambda t, a, g: t.nn.functional.linear(a, g[None]), "Inference tensors cannot be saved"),
+    "add_": (lambda t, a, g: a.add_(1), "Inplace update to inference tensor outside InferenceMode is not allowed"),
+    "a[0] =": (lambda t, a, g: a.__setitem__(0, 1.0), "Inplace update to inference tensor outside InferenceMode"),
+    "zero_": (lambda t, a, g: a.zero_(), "Inplace update to inference tensor outside InferenceMode"),
+    "requires_grad_": (lambda t, a, g: a.requires_grad_(), "Setting requires_grad=True on inference tensor outside"),
+    "Parameter": (lambda t, a, g: t.nn.Parameter(a), "Setting requires_grad=True on inference tensor outside"),
+    "_version": (lambda t, a, g: a._version, "Inference tensors do not track version counter"),
+    "a view": (lambda t, a, g: view(t, g * 1).add_(1), "A view was created in inference mode and is being modified"),
+}
+
+
+def view(torch, x):
+    with torch.inference_mode():
+        return x[:1]
+
+
+@pytest.mark.parametrize("case", INFERENCE)
+@as_torch(words=lambda case: INFERENCE[case][1])
+def test_inference_tensors_refuse(torch, case):
+    INFERENCE[case][0](torch, inferred(torch), torch.ones(3, requires_grad=True))
+
+
+@as_torch
+def test_nothing_is_recorded_in_inference_mode(torch):
+    g = torch.ones(2, requires_grad=True)
+    with torch.inference_mode(), torch.enable_grad():
+        nested = (g * 2).requires_grad
+    with torch.inference_mode(False):
+        switched = (g * 2).requires_grad, torch.is_grad_enabled()
+
+    @torch.inference_mode()
+    def decorated():
+        return torch.is_inference_mode_enabled(), torch.is_grad_enabled(), (g * 2).is_inference()
+
+    return nested, switched, decorated(), (g * 2).is_inference()
+
+
+@as_torch
+def test_a_function_finds_its_saved_variables(torch):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_variables
+            return 2 * x * g
+
+    x = torch.tensor([3.0], requires_grad=True)
+    Square.apply(x).backward()
+    return x.grad

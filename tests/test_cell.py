@@ -310,13 +310,15 @@ def test_a_made_class_is_a_layer_class():
     assert (
         repr(LAYERS["peephole"].cell) == "<cell peephole: gates i, f, g, o; states h, c; learned vectors p_i, p_f, p_o>"
     )
-    with pytest.raises(RuntimeError, match=r"Expected 3, got 5 \(minimal got an input of shape \[2, 5\]\)"):
+    with pytest.raises(
+        RuntimeError, match=r"Expected 3, got 5 \(minimal: the input, with its batch, has shape \[1, 2, 5\]"
+    ):
         layer(torch.ones(2, 5))
     with pytest.raises(
         RuntimeError, match=r"all states should also be 2-D but got \(1-D, 1-D, 1-D\) tensors \(three\)"
     ):
         LAYERS["three"](3, 4)(torch.ones(2, 3), (torch.ones(4),) * 3)
-    with pytest.raises(TypeError, match="three: hx must be a tuple of 3 tensors, got Tensor"):
+    with pytest.raises(IndexError, match="three: hx must be a tuple of 3 tensors, got Tensor"):
         LAYERS["three"](3, 4)(torch.ones(2, 3), torch.ones(1, 4))
 
 

@@ -331,6 +331,10 @@ DATASETS = {
     "ConcatDataset, too far back": lambda T, D: D.ConcatDataset([[1, 2], [3]])[-4],
     "ConcatDataset, nothing": lambda T, D: D.ConcatDataset([]),
     "cumulative_sizes": lambda T, D: D.ConcatDataset([[1, 2], [], [3]]).cumulative_sizes,
+    "StackDataset": lambda T, D: list(D.DataLoader(D.StackDataset([1, 2, 3], D.Subset("abcd", [2, 0, 1])), 2)),
+    "StackDataset, named": lambda T, D: D.StackDataset(a=[1, 2], b=D.Subset("abc", [2, 0])).__getitems__([1, 0]),
+    "StackDataset, a sample": lambda T, D: [len(D.StackDataset(a=[1, 2])), D.StackDataset(a=[1, 2])[1]],
+    "StackDataset, sizes": lambda T, D: D.StackDataset([1, 2], [1]),
     "Subset": lambda T, D: list(D.Subset("abcd", [2, 0])),
     "Subset, several": lambda T, D: D.Subset(T.arange(5) * 2, [2, 0, 1])[[0, 1]],
     "Subset, a batch": lambda T, D: D.Subset(D.Subset("abcd", [3, 2, 1]), [2, 0]).__getitems__([1, 0]),
@@ -350,6 +354,12 @@ def test_datasets(name, oracle):
     expected, got = oracle(question), question(tinyrnn)
     assert got["result"] == expected["result"]
     assert got["message"].startswith(str(expected["message"]).rstrip("."))
+
+
+def test_stack_datasets_are_given_in_one_way():
+    for args, named in (((), {}), (([1],), {"a": [1]})):
+        with pytest.raises(ValueError, match="At least one dataset|but both were given"):
+            tinyrnn.utils.data.StackDataset(*args, **named)
 
 
 def test_a_stream_must_be_iterable():

@@ -231,7 +231,7 @@ def test_odd_class_numbers(oracle, function):
 def test_class_numbers_that_are_refused(oracle, function):
     """By torch's exception, with the numbers that its message has."""
     loss, x = classify(function), reals(3, 4)
-    shapes = [((3, 4), (2,)), ((3, 4), (3, 1)), ((3, 4), ()), ((4,), (1,)), ((2, 4, 5), (2, 4)), ((2, 4, 5), (3, 5)),
+    shapes = [((3, 4), (2,)), ((3, 4), (3, 1)), ((3, 4), ()), ((4,), (2,)), ((2, 4, 5), (2, 4)), ((2, 4, 5), (3, 5)),
               ((2, 4, 5), (2,)), ((2, 4, 5, 2), (2, 5, 3)), ((), ()), ((), (1,)), ((3, 0), (3,))]  # fmt: skip
     same(oracle, {
         **{f"{a} {b}": (loss, reals(*a), ids(2, *b)) for a, b in shapes},

@@ -223,6 +223,20 @@ def test_members_by_path(oracle, method):
     same(oracle, body)
 
 
+def test_a_submodule_is_put_at_a_path(oracle):
+    def body(torch):
+        nn, found = torch.nn, {}
+        for path, options in (("0", {}), ("layers.0", {}), ("heads.c", {}), ("", {}), ("scale", {}), ("nowhere.x", {}),
+                              ("new", {"strict": True}), ("first", {"strict": True})):  # fmt: skip
+            model = tree(torch)
+            found[path, *options] = told(lambda: model.set_submodule(path, nn.Tanh(), **options))  # noqa: B023
+            found["names", path] = [name for name, _ in model.named_modules()]
+        found["no module"] = told(lambda: tree(torch).set_submodule("first", 3))
+        return found
+
+    same(oracle, body)
+
+
 def test_apply_and_modes(oracle):
     def body(torch):
         model, order = tree(torch), []
@@ -463,6 +477,51 @@ def test_forward_hooks(oracle):
             "post gives": run(post, lambda m, args, y: y * 2),
             "seen": seen,
         }
+
+    same(oracle, body)
+
+
+def test_hooks_of_all_modules(oracle):
+    def body(torch):
+        nn, seen = torch.nn, []
+        everywhere = nn.modules.module if hasattr(nn, "modules") else nn
+        handles = [
+            everywhere.register_module_forward_pre_hook(lambda m, args: seen.append(["before", type(m).__name__])),
+            everywhere.register_module_forward_hook(lambda m, args, y: y * 2 if isinstance(m, nn.Tanh) else None),
+            everywhere.register_module_forward_hook(
+                lambda m, args, kwargs, y: seen.append(["after", kwargs, type(m).__name__]), with_kwargs=True
+            ),
+            everywhere.register_module_forward_hook(
+                lambda m, args, y: seen.append(["always", type(m).__name__]), always_call=True
+            ),
+            everywhere.register_module_full_backward_pre_hook(lambda m, g: seen.append(["back", type(m).__name__])),
+            everywhere.register_module_full_backward_hook(lambda m, g, h: seen.append(["through", type(m).__name__])),
+        ]
+        model = nn.Sequential(nn.Identity(), nn.Tanh())
+        model[0].register_forward_hook(lambda m, args, y: seen.append("its own"))
+        y = model(torch.tensor([0.0, 1.0], requires_grad=True))
+        y.sum().backward()
+        failed = told(lambda: model(None))
+        for handle in handles:
+            handle.remove()
+        plain = model(torch.tensor([0.0]))
+        return {
+            "seen": seen,
+            "doubled": [f"{v:.5f}" for v in y.tolist()],
+            "failed": failed[:9],
+            "plain": plain.tolist(),
+        }
+
+    same(oracle, body)
+
+
+def test_data_parallel_calls_its_module_on_the_cpu(oracle):
+    def body(torch):
+        torch.manual_seed(0)
+        parallel = torch.nn.DataParallel(torch.nn.Linear(2, 2))
+        y = parallel(torch.ones(1, 2))
+        found = {"names": list(parallel.state_dict()), "printed": repr(parallel), "module": repr(parallel.module)}
+        return {**found, "devices": parallel.device_ids, "result": [f"{v:.5f}" for v in y.flatten().tolist()]}
 
     same(oracle, body)
 

@@ -181,3 +181,45 @@ def test_vectors_that_do_not_fit(oracle):
         return {"short": fill(torch.zeros(5)), "list": fill([0.0] * 6), "matrix": fill(torch.zeros(6, 1)[:, :0])}
 
     same(oracle, body)
+
+
+# --------------------------------------------------------------------------------------------------------- weight norm
+@pytest.mark.parametrize("name, dim", [("weight", 0), ("weight", 1), ("weight", -1), ("weight", None), ("bias", 0)])
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weight_norm(oracle, name, dim):
+    def body(torch):
+        torch.manual_seed(0)
+        layer = torch.nn.utils.weight_norm(torch.nn.Linear(3, 2), name, dim)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+        x = torch.tensor([[1.0, -2.0, 0.5]])
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(x).pow(2).sum().backward()
+            optimizer.step()
+        found = {"names": " ".join(layer.state_dict()), "result": layer(x).detach().numpy()}
+        found |= {key: value.numpy() for key, value in layer.state_dict().items()}
+        found["twice"] = told(lambda: torch.nn.utils.weight_norm(layer, name))
+        torch.nn.utils.remove_weight_norm(layer, name)
+        found["names then"], found["result then"] = " ".join(layer.state_dict()), layer(x).detach().numpy()
+        found["no hook"] = told(lambda: torch.nn.utils.remove_weight_norm(layer, name))
+        return found
+
+    same(oracle, body, 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weight_norm_of_a_recurrent_layer(oracle):
+    def body(torch):
+        torch.manual_seed(0)
+        lstm = torch.nn.utils.weight_norm(torch.nn.LSTM(2, 3), "weight_hh_l0")
+        y, _ = lstm(torch.ones(4, 1, 2))
+        y.sum().backward()
+        found = {f"gradient of {key}": p.grad.numpy() for key, p in lstm.named_parameters()}
+        return {"names": " ".join(lstm.state_dict()), "result": y.detach().numpy(), **found}
+
+    same(oracle, body, 1e-4)
+
+
+def test_other_helpers_are_refused_by_name():
+    with pytest.raises(AttributeError, match="torch.nn.utils.parametrizations is not in tinyrnn"):
+        tinyrnn.nn.utils.parametrizations  # noqa: B018

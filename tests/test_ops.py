@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import structure
 from conftest import needs_torch
 from table import Row, answers, check, gradients_check, takes_out, torchs_answer
 
@@ -24,10 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns of much that is
 ONE = "2,3; -; 0,3; 2:i; 2:h; 2:b; 2:y; 8:s; 6:t"
 TWO = "2,3 2,3; 2,1 3; - 2; 0,3 1,3; 0 2,1; 8:s 8:s; 4:t 4:t; 2 2:i; 3:n 1:n; 2:i 2:b; 2:b 2:b; 3 2; 2,3 2"
 BOTH = ("_(x, y)", "_(x, other=2)", "_(x, -1.5)", "_(x, True)", "_(x, '1')")
+INTEGERS = ("_(x, y)", "_(x, other=2)", "_(x, True)", "_(x, '1')")
 ALONG = ("_(x)", "_(x, 0)", "_(x, dim=-1, keepdim=True)", "_(x, axis=0)", "_(x, (0, 1))", "_(x, 3)", "_(x, '0')")
 OPERATORS = {
     "__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__mod__": "%", "__floordiv__": "//",
-    "__pow__": "**", "__and__": "&", "__or__": "|", "__xor__": "^", "__eq__": "==", "__ne__": "!=", "__lt__": "<",
+    "__pow__": "**", "__lshift__": "<<", "__rshift__": ">>", "__and__": "&", "__or__": "|", "__xor__": "^", "__eq__": "==", "__ne__": "!=", "__lt__": "<",
     "__le__": "<=", "__gt__": ">", "__ge__": ">=",
 }  # fmt: skip
 
@@ -35,13 +37,27 @@ OPERATORS = {
 ELEMENTWISE = [
     *each("exp expm1 sin cos tan sinh cosh tanh sigmoid erf", ONE, "_(x)"),
     *each("abs absolute square neg negative relu reciprocal", ONE, "_(x)"),
-    *each("log log1p sqrt rsqrt", "2,3:p; 0,3:p; -:p; 2:i; 2:b; 8:s; 6:t", "_(x)"),
-    *each("floor ceil trunc sign isnan isinf isfinite logical_not bitwise_not", ONE, "_(x)", rough=True),
+    *each("log log1p sqrt rsqrt log2 log10", "2,3:p; 0,3:p; -:p; 2:i; 2:b; 8:s; 6:t", "_(x)"),
+    *each("atan arctan exp2 erfc sinc deg2rad rad2deg positive sgn", ONE, "_(x)"),
+    *each("acos arccos asin arcsin erfinv", "2,3:u; 0,3:u; -:u; 2:i; 2:b; 8:s; 6:t; 2,3", "_(x)"),
+    *[row for name in ("acosh", "asinh", "atanh") for form in (name, f"arc{name[1:]}")  # torch has no gradient in place
+      for row in (Row(form, "2,3:p; 2,3:u; 0,3; -; 2:i; 2:b; 8:s; 6:t", "_(x)", "_(x + 1)", without="in-place"),
+                  Row(f"{form}_", "2,3:p; 2:i; 8:s", f"x.detach().clone().{form}_()", rough=True))],
+    Row("logit", "2,3:u; 0,3:u; -:u; 2:i; 2:b; 8:s; 2,3", "_(x)", "_(x, 0.25)", "_(x, eps=0.01)", "_(x, '1')"),
+    Row("nan_to_num", ONE.replace("; 8:s", ""), "_(x)", "_(x, 2.5)"),
+    Row("nan_to_num", ONE, "_(x, nan=1, posinf=2, neginf=-3.0)", "_(x, '1')"),
+    *each("frac signbit isposinf isneginf isreal fix", ONE, "_(x)", rough=True),
+    *each("floor ceil trunc sign isnan isinf isfinite bitwise_not", ONE, "_(x)", rough=True),
+    Row("logical_not", ONE, "_(x)", rough=True, without="in-place"),
     Row("round", ONE, "_(x)", "_(x, decimals=1)", "_(x, decimals=-1)", rough=True),
     Row("clamp", "2,3; -; 0,3; 3:i; 3:b; 8:s; 6:t",
         "_(x, -1, 1)", "_(x, min=0.25)", "_(x, max=1)", "_(x, 1, -1)", "_(x)", "_(x, '1')",
         "_(x, t.tensor(0), t.tensor(1.0))"),
     Row("clip", "2,3 3 1; 3:i 3 3; 2 2:t 2:t; 6:t 6:t 6:t; 2,3 2,3 3,1", "_(x, y, z)", "_(x, max=z)", "_(x, 0, z)"),
+    *each("clamp_min", "2,3 3; 2 2:i; 3:i 3; 3:b 3:b; 6:t 6:t; 8:s 8:s",
+          "_(x, y)", "_(x, 0.25)", "_(x, min=1)", "_(x, True)", "_(x, '1')"),
+    *each("clamp_max", "2,3 3; 2 2:i; 3:i 3; 3:b 3:b; 6:t 6:t; 8:s 8:s",
+          "_(x, y)", "_(x, 0.25)", "_(x, max=1)", "_(x, True)", "_(x, '1')"),
     Row("where", "2,3:b 2,3 2,3; 3:b 2,1 -; 0,3:b 3 3; 2:b 2:i 2; 2:y 2 2; 2 2 2; 2:b 3 2; 2,3:b 2 3; 2:b 2:b 2:i",
         "_(x, y, z)", "_(x, y, 0.5)", "_(condition=x, input=y, other=z)", "_(x, 1, z)", "_(x, 1, 2.5)",
         "_(x, y, '1')", "y.where(x, z)", "_(x, y)", without="method"),
@@ -60,10 +76,27 @@ ARITHMETIC = [
     *each("add sub mul div", TWO, *BOTH),
     *each("multiply divide true_divide subtract", "2,3 3; 2:i 2; 2:b 2:b", *BOTH),
     *each("maximum minimum", TWO, *BOTH),
-    *each("remainder floor_divide", TWO, *BOTH, rough=True),
+    *each("remainder floor_divide fmod copysign", TWO, *BOTH, rough=True),
+    *each("fmax fmin atan2 arctan2 hypot logaddexp logaddexp2", TWO, *BOTH, "_(3, y)"),
+    Row("xlogy", "2,3 2,3:p; 2,1 3:p; - 2:p; 0,3 1,3; 8:s 8:s; 4:t 4:t; 2 2:i; 2:i 2:b; 2:b 2:b; 3 2:p",
+        *BOTH, "_(3, y)"),
+    Row("float_power", "2,1:p 3; -:p 2; 0,3 3; 3:i 3:i; 2:p 2:i; 2:b 2:b; 8:s 8:s",
+        "_(x, y)", "_(x, 2)", "_(x, exponent=0.5)", "_(2, y)", "_(2, 3)", "_(x, '2')"),
+    Row("ldexp", "2,3 2,3; 2,1 3:k; - 2:y; 2:i -; 0,3 1,3; 2 2:k; 2:i 2:k; 2:b 2:b; 3 2", *BOTH),
+    Row("nextafter", "2,3 2,3; 2,1 3; 8:s 8:s; 4:t 4:t; 2 2:i; 2:i 2:i; 0 0", *BOTH, rough=True),
+    *each("gcd lcm bitwise_left_shift bitwise_right_shift", "2,3:i 2,3:i; 2,1:i 3:k; -:h 2:y; 2:y 2:i; 2:b 2:b; 2 2; 0:i 0:i",
+          *INTEGERS, "_(3, y)", "_(x, 70)", rough=True),
+    Row("heaviside", "2,3 2,3; 4:t 4; 3:i 3:i; 2:b 2:b; 2 2:i; 8:s 8:s; 0 0; 2 -",
+        "_(x, y)", "_(x, values=y)", "_(x.detach(), y.detach())", "_(x, 1.0)", rough=True),
+    Row("rsub", "2,3 3; 2:i 2:i; 2:b 2:b; 2:i 2", *BOTH[:3], "_(x, y, alpha=2)", "_(x, 3, alpha=0.5)", "_(2, y)"),
     *each("less less_equal greater greater_equal", "2,3 3; 2:i 2; 2:b 2:b", *BOTH, rough=True),
-    *each("eq ne lt le gt ge", TWO, *BOTH, rough=True),
-    *each("logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor", TWO, *BOTH, rough=True),
+    *each("eq ne lt le gt ge not_equal", TWO, *BOTH, rough=True),
+    *each("logical_and logical_or logical_xor", TWO, *BOTH, rough=True, without="in-place"),
+    *[Row(name, "2,3 2,1; 2:i 2; 2:b 2:b; 2 3", f"x.detach().clone().{name}(y.detach())", rough=True)  # torch's gradient is not zero
+      for name in ("logical_and_", "logical_or_", "logical_xor_")],
+    Row("logical_not_", "2,3; 6:t; 2:i; 2:b", "x.detach().clone().logical_not_()", rough=True),
+    *each("bitwise_and bitwise_or bitwise_xor", "2,3:i 2,3:i; 2,1:i 3:k; -:h 2:y; 2:y 2:i; 2:b 2:b; 2:b 2:i; 2 2; 0:i 0:i",
+          *INTEGERS, rough=True),
     Row("add", "2,3 3; 2:i 2:i; 2:i 2; 2:b 2:b; 2:h -:i",
         "_(x, y, alpha=2)", "_(input=x, other=y, alpha=-0.5)", "_(x, 3, alpha=2)", "_(x, y, alpha=True)",
         "_(x, y, alpha='2')", "_(x)", "_(3, y)", "_(x, [1])", "_(x, None)"),
@@ -97,13 +130,17 @@ ARITHMETIC = [
           *[f"{left} {op} {right}" for left, right in [("x", "y"), ("x", "2"), ("x", "0.5"), ("x", "None"),
             ("3", "y.detach()"), ("(-1.5)", "y.detach()"), ("True", "y.detach()")]],
           rough=op not in "+-*/") for name, op in OPERATORS.items()],
+    *[Row(name, "3 3; 3:i 3:i", *[f"{left} {op} y.detach()" for left in
+          ("np.float64(2)", "np.int64(2)", "np.float32(0.5)", "np.bool_(True)", *["np.arange(1, 4)"] * (op != "/"))],
+          *[f"x.detach() {op} {right}" for right in ("np.float64(2)", "np.int64(2)", "np.float32(0.5)")], rough=True)
+      for name, op in {**OPERATORS, "__matmul__": "@"}.items()],
     *[Row(f"__i{name}__", "2,3 3; 2,1 3; 3:n 3:n; 2:i 2; 2:b 2:b",
           *[f"operator.i{name}({sides})" for sides in
             ("x.clone(), y", "x.clone(), 2", "x.detach(), 0.5", "x, y", "x.clone(), None")], rough=True)
       for name in ("add", "sub", "mul", "truediv", "mod", "floordiv", "pow")],
     *[Row(f"__i{name}__", "2:i 2:i; 2:b 2:b; 2:i 2:b; 2:b 2:i; 2,1:i 3:i; 2 2",
           f"operator.i{name}(x.clone(), y)", f"operator.i{name}(x.clone(), True)", rough=True)
-      for name in ("and", "or", "xor")],
+      for name in ("and", "or", "xor", "lshift", "rshift")],
     *[Row(name, "2,3; -; 2:i; 2:b; 0", call, rough=name == "__invert__")
       for name, call in {"__neg__": "-x", "__pos__": "+x", "__abs__": "abs(x)", "__invert__": "~x"}.items()],
     Row("__matmul__", "2,3 3,2; 3 3; 2,3 3; 2,3 2,3; - 2; 2,2:i 2,2:i; 2,2:b 2,2:b", "x @ y", "x @ 2.0", "None @ x"),
@@ -279,7 +316,25 @@ PRODUCTS = [
         "_(x, y)", "_(x, mat2=y)"),
     Row("mv", "2,3 3; 0,3 3; 2,0 0; 2,3 2; 3 3; 2,2:i 2:i; 2,3 3:i", "_(x, y)", "_(x, vec=y)"),
     Row("dot", "3 3; 0 0; 2 3; 2,3 3; - -; 3:i 3:i; 3 3:i", "_(x, y)", "_(x, tensor=y)"),
-    Row("outer", "2 3; 0 2; - 2; 2,2 2; 2:i 2; 2:b 2:b", "_(x, y)", "_(x, vec2=y)"),
+    *each("outer ger", "2 3; 0 2; - 2; 2,2 2; 2:i 2; 2:b 2:b", "_(x, y)", "_(x, vec2=y)"),
+    Row("vdot", "3 3; 0 0; 2 3; 2,3 3; - -; 3:i 3:i; 3 3:i", "_(x, y)", "_(x, other=y)"),
+    Row("inner", "2,3 4,3; 3 3; 2,3 3; 3 2,2,3; - 2,3; 0 0; 2,3 2; 2:i 2:i; 2:i 2; 2,0 3,0", "_(x, y)", "_(x, other=y)"),
+    Row("kron", "2,3 2,2; 2 3; - 2; 2,2 2; 0 2; 2:i 2; 2:b 2:b", "_(x, y)", "_(x, other=y)", "_(x, 2)"),
+    Row("tensordot", "2,3 2,3; 2,3,4 4,3; 3 3; - -; 2:i 2:i; 2:i 2; 2,1 3,2; 0,2 2,3",
+        "_(x, y)", "_(x, y, 1)", "_(x, y, dims=0)", "_(x, y, ([0], [1]))", "_(x, y, dims=[[-1], [0]])",
+        "_(x, y, ([1, 0], [0, 1]))", "_(a=x, b=y, dims=t.tensor([[0], [0]]))", "_(x, y, -1)", "_(x, y, [1, 0])",
+        "_(x, y, ([0], [0, 1]))", "_(x, y, '1')"),
+    Row("tensordot", "2,3 2,3", "_(x, y, ([0, 0], [0, 0]))", "_(x, y, ([0], [0]))"),
+    Row("chain_matmul", "2,3 3,4 4,2; 4,1 1,5 5,2; 2,3 3 3; 2,3 2,3 2,3; 2,2:i 2,2:i 2,2:i; 2,0 0,3 3,1",
+        "_(x, y, z)", "_(x, y)", "_(x)", "_()"),
+    Row("dist", "2,3 2,3; 3 2,3; - -; 0 0; 2 3; 3:i 3; 3:i 3:i; 8:s 8:s; 4:t 4:t",
+        "_(x, y)", "_(x, y, 1)", "_(x, other=y, p=inf)", "_(x.detach(), y.detach(), 0)", "_(x, y, 3.5)", "_(x, 1.0)"),
+    Row("addmv", "2 2,3 3; - 2,3 3; 3 2,3 3; 2 3 3; 2 2,0 0; 2:i 2,2:i 2:i; 2 2,2:i 2",
+        "_(x, y, z)", "_(x, y, z, beta=0.5, alpha=2)", "_(x, mat=y, vec=z, beta=0)"),
+    Row("addr", "2,3 2 3; - 2 3; 3 2 3; 2,2 2 3; 2,2:i 2:i 2:i; 2,2:b 2:b 2:b; 0,3 0 3",
+        "_(x, y, z)", "_(x, y, z, beta=0.5, alpha=2)", "_(x, vec1=y, vec2=z, beta=0)", "_(x, y, z, alpha=2)"),
+    Row("addbmm", "2,2 3,2,3 3,3,2; 2,2 0,2,3 0,3,2; 3 3,2,3 3,3,2; 2,2:i 1,2,2:i 1,2,2:i",
+        "_(x, y, z)", "_(x, y, z, beta=0.5, alpha=2)", "_(x, batch1=y, batch2=z)"),
     Row("addmm",
         "2,2 2,3 3,2; 2 2,3 3,2; - 2,3 3,2; 2,1 2,0 0,2; 3 2,3 3,2; 2 2,3 2,3; 2,2:i 2,2:i 2,2:i; 2,2 2,2:i 2,2",
         "_(x, y, z)", "_(x, y, z, beta=0.5, alpha=2)", "_(x, y, z, beta=0)", "_(x, mat1=y, mat2=z)"),
@@ -287,6 +342,7 @@ PRODUCTS = [
         "_(x, y, z)", "_(x, batch1=y, batch2=z, beta=0.5, alpha=2)"),
     Row("linear",
         "2,3 2,3 2; 3 2,3 2; 2,2,3 2,3 2; 2,3 3 -; 0,3 2,3 2; 2,0 2,0 2; 2,4 2,3 2; 2,3 2,3 3; 2,3 2,3 1; "
+        "2,3 2,3 2,2; 2,3 2,3 2,1; 2,2,3 2,3 2,2; 2,2,3 2,3 -; 3 2,3 2,2; "
         "2,3 2,3 2:i; 2,3:i 2,3:i 2:i; 2,3:i 2,3 2; - 2,3 2; 2,3 2,2,3 2",
         "_(x, y)", "_(x, y, z)", "_(input=x, weight=y, bias=z)"),
     Row("einsum", "2,3 3,2; 2,2 2,2; 2,2,2 2,2",
@@ -395,9 +451,14 @@ METHODS = [
     Row("unsqueeze_", "2,3; -; 2:i", "_(x.clone(), 0)", "_(x.clone(), dim=-1)", "_(x.clone(), 5)", "_(x, 0)"),
     Row("squeeze_", "1,3,1; 2; -", "_(x.clone())", "_(x.clone(), -1)", "_(x.clone(), 4)"),
     Row("t_", "2,3; 3; -; 2,2,2", "_(x.clone())", "_(x)"),
+    *[Row(name, "2,3; 2,0,3; 3; 2:i", "_(x.clone(), 0, -1)", f"_(x.clone(), {names[0]}=0, {names[1]}=0)",
+          "_(x.clone(), 0, 5)", "_(x, 0, 0)")
+      for name, names in {"transpose_": ("dim0", "dim1"), "swapaxes_": ("axis0", "axis1"),
+                          "swapdims_": ("dim0", "dim1")}.items()],
     *[Row(name, "5; 0; 2,3; 3:i",
           "_(drawn(t, x))", f"_(drawn(t, x), {bounds})", "_(drawn(t, x), generator=t.Generator().manual_seed(2))",
-          f"_(drawn(t, x).requires_grad_() + 1, {bounds})", f"_(x, {bounds})[:0]")
+          f"_(drawn(t, x).requires_grad_() + 1, {bounds})", f"_(x, {bounds})[:0]",
+          without="strided")  # in which torch draws by the order in memory
       for name, bounds in {"uniform_": "-1.0, 2.0", "normal_": "1.0, 0.5", "exponential_": "2.0", "bernoulli_": "0.25",
                            "random_": "10"}.items()],
     *[Row(name, "3; 0", f"_(x.detach(), {bounds})")
@@ -434,6 +495,7 @@ METHODS = [
 
 OPS = ELEMENTWISE + ARITHMETIC + REDUCTIONS + SHAPES + INDEXING + PRODUCTS
 ROWS = OPS + CONSTRUCTORS + METHODS
+ALL = ROWS + structure.ROWS  # which test_structure.py asks
 SMOOTH = [row for row in OPS if not row.rough]
 
 
@@ -455,16 +517,36 @@ ELSEWHERE = """
     initial_seed is_complex is_contiguous is_cuda is_floating_point is_leaf is_quantized is_sparse is_tensor
     item itemsize layout load log_softmax manual_seed nbytes ndim nelement numel numpy pin_memory promote_types
     register_hook requires_grad requires_grad_ result_type retain_grad retains_grad save seed set_default_dtype
-    set_printoptions set_rng_state shape size softmax stride tolist
+    set_ set_printoptions set_rng_state shape size softmax stride tolist
+    H __dlpack__ __dlpack_device__ apply_ are_deterministic_algorithms_enabled bfloat16 can_cast cdouble cfloat conj
+    get_default_device get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads half imag
+    is_anomaly_check_nan_enabled is_anomaly_enabled is_autocast_enabled is_conj is_cpu
+    is_deterministic_algorithms_warn_only_enabled is_distributed is_inference is_meta is_mkldnn is_mps is_neg is_nested
+    is_nonzero is_pinned is_same_size is_set_to is_shared is_signed is_sparse_csr is_warn_always_enabled is_xpu mH map_
+    ndimension output_nr real register_post_accumulate_grad_hook resize_ resize_as_ resolve_conj resolve_neg
+    set_anomaly_enabled set_default_device set_default_tensor_type set_deterministic_debug_mode
+    set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always storage_offset typename
+    volatile
+    bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm pairwise_distance prelu rms_norm rrelu rrelu_
+    selu selu_ threshold threshold_
 """  # public names that other files test
 NOT_OPS = """__init__ __module__ __doc__ __annotations__ __array_priority__ compile get_num_threads set_num_threads
     use_deterministic_algorithms is_grad_enabled is_inference_mode_enabled"""
-REFLECTED = "__radd__ __rsub__ __rmul__ __rtruediv__ __rfloordiv__ __rmod__ __rpow__ __rand__ __ror__ __rxor__"
+REFLECTED = """__radd__ __rsub__ __rmul__ __rtruediv__ __rfloordiv__ __rmod__ __rpow__ __rand__ __ror__ __rxor__
+    __rlshift__ __rrshift__ __rmatmul__"""
 
 
 def covered() -> set[str]:
-    in_place = {f"{row.name}_" for row in ROWS if "in-place" not in row.without}
-    return {row.name for row in ROWS} | in_place | set(f"{ELSEWHERE} {NOT_OPS} {REFLECTED}".split())
+    in_place = {f"{row.name}_" for row in ALL if "in-place" not in row.without}
+    return {row.name for row in ALL} | in_place | set(f"{ELSEWHERE} {NOT_OPS} {REFLECTED}".split())
+
+
+def test_functions_that_write_into_their_argument(oracle):
+    """torch.exp_ and its like, which are the methods."""
+    names = sorted(n for n in vars(tinyrnn) if n.endswith("_") and n[0] != "_" and hasattr(tinyrnn.Tensor, n))
+    assert names and all(getattr(tinyrnn, n) is getattr(tinyrnn.Tensor, n) for n in names)
+    theirs = oracle(lambda torch: {"names": " ".join(n for n in dir(torch) if n.endswith("_") and n[0] != "_")})
+    assert not set(names) - set(str(theirs["names"]).split())
 
 
 def test_every_function_has_a_row():
@@ -487,7 +569,7 @@ def test_what_has_no_row_is_tested_elsewhere():
 def test_every_name_is_torchs():
     import torch
 
-    assert not [row.name for row in OPS + METHODS if not (hasattr(torch, row.name) or hasattr(torch.Tensor, row.name)
+    assert not [row.name for row in OPS + METHODS + structure.ROWS if not (hasattr(torch, row.name) or hasattr(torch.Tensor, row.name)
                 or hasattr(torch.nn.functional, row.name))]  # fmt: skip
 
 
@@ -495,7 +577,8 @@ def test_every_name_is_torchs():
 def test_out_is_taken_where_torch_takes_it():
     import torch
 
-    documented = {row.name for row in OPS if "out=None" in (getattr(torch, row.name, None).__doc__ or "")}
+    documented = {row.name for row in OPS + structure.OPS if "out=None" in (getattr(torch, row.name, None).__doc__ or "")}
+    documented -= {"var_mean", "std_mean"}  # which do not take it
     assert not [name for name in documented if hasattr(tinyrnn, name) and not takes_out(name)]
 
 

@@ -24,7 +24,7 @@ from conftest import needs_torch
 
 import tinyrnn
 from tinyrnn import __main__ as command_line
-from tinyrnn import facade
+from tinyrnn import facade, reader
 from tinyrnn import run as runner
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -163,7 +163,7 @@ def test_every_module_that_torch_has_too_is_shared_and_no_other():
             continue
         parent, _, last = name.rpartition(".")
         attribute = getattr(sys.modules.get(parent), last, None)
-        in_torch = isinstance(attribute, types.ModuleType) or (attribute is None and found(name))
+        in_torch = isinstance(attribute, types.ModuleType) or found(name)
         assert (name in facade.MODULES) == in_torch, name
 
 
@@ -338,3 +338,89 @@ raise SystemExit("read, not run")
     ]
     assert command(monkeypatch, "run", "--list-missing", PROGRAMS / "parity.py") == 0
     assert capsys.readouterr().out == ""
+
+
+MISSING = {  # a line of a program -> torch's names in it that are not here
+    "x = torch.zeros(2); x.nothing()": ["Tensor.nothing"],
+    "x = torch.zeros(2).exp().t(); x.nothing": ["Tensor.nothing"],
+    "torch.zeros(2).nothing(); torch.tanh(torch.ones(1)).nothing2": ["Tensor.nothing", "Tensor.nothing2"],
+    "x = torch.ones(1); x = F.relu(x) + 1; (-x[0]).nothing": ["Tensor.nothing"],
+    "x = torch.ones(1); x.T.nothing; x.data.nothing2; x.grad.nothing3": [
+        "Tensor.nothing",
+        "Tensor.nothing2",
+        "Tensor.nothing3",
+    ],
+    "for row in torch.ones(2, 2): row.nothing()": ["Tensor.nothing"],
+    "def f(x: torch.Tensor, y: Tensor = None): return x.nothing, y.nothing2": ["Tensor.nothing", "Tensor.nothing2"],
+    "x: torch.Tensor = f(); x.nothing": ["Tensor.nothing"],
+    "x = torch.FloatTensor(2); x.nothing": ["Tensor.nothing"],
+    "rnn = nn.LSTM(1, 2); rnn.nothing(); rnn.weight_hh_l0.data": ["nn.LSTM.nothing"],
+    "y = nn.Linear(1, 2)(x); y.nothing": ["Tensor.nothing"],
+    "getattr(torch, 'nothing'); getattr(torch, 'nothing2', None)": ["nothing"],
+    "torch.nn.modules.rnn.Nothing; torch.utils.data.nothing": ["nn.modules.rnn.Nothing", "utils.data.nothing"],
+    "from torch.nn.modules.rnn import LSTM, Nothing": ["nn.modules.rnn.Nothing"],
+    "import torch.nothing.deeper": ["nothing"],
+    "from torch.nn import *; LSTM(1, 2); Nothing()": ["nn.Nothing"],
+    # What may be something else is not told.
+    "x = torch.zeros(2) if f() else f(); x.nothing": [],
+    "x = torch.zeros(2); x = f(); x.nothing": [],
+    "v, i = torch.zeros(2).max(0); v.nothing; torch.zeros(2).max(0).values": [],
+    "def f(x): return x.nothing": [],
+    "from torch.nn import *; from numpy import *; Nothing()": [],
+    "x = torch.zeros(2).tolist(); x.nothing; torch.zeros(2).size().nothing": [],
+    "class A:\n    def f(self): self.x = torch.ones(1); self.x = f()\n    def g(self): self.x.nothing": [],
+    "def f():\n    global x; x = 3\nx = torch.ones(1); x.nothing": [],
+    "torch = f(); torch.nothing": [],
+}
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_list_missing_reads(tmp_path, text):
+    program = tmp_path / "program.py"
+    program.write_text(f"import torch\nfrom torch import nn, Tensor\nimport torch.nn.functional as F\n{text}\n")
+    told = [line.partition(": ")[2].partition(" is not in ")[0] for line in reader.list_missing(str(program))]
+    assert told == sorted(f"torch.{name}" for name in MISSING[text])
+
+
+def test_list_missing_reads_a_layers_parts(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("""\
+import torch.nn as nn
+class Net(nn.Module):
+    def __init__(self):
+        self.rnn = nn.GRU(1, 2)
+        self.out = nn.Linear(2, 1)
+    def forward(self, x):
+        self.rnn.flatten_parameters()
+        self.rnn.nothing()
+        return (
+            self.out(x)
+            .view(-1)
+            .nothing()
+        )
+""")
+    assert [line.removeprefix(str(program)) for line in reader.list_missing(str(program))] == [
+        ":8: torch.nn.GRU.nothing is not in tinyrnn",
+        ":12: torch.Tensor.nothing is not in tinyrnn",
+    ]
+
+
+@needs_torch
+def test_every_module_of_torchs_can_be_imported_in_every_style():
+    for name in sorted(facade.MODULES - {"torch.autograd.functional"}):
+        module, parent, last = facade.imported(name), *name.rpartition(".")[::2]
+        assert isinstance(module, types.ModuleType) and module.__name__ == name
+        if name not in facade.FUNCTIONS:
+            assert getattr(facade.imported(parent, [last]), last) is module
+            assert facade.resolve(name) is module
+        assert isinstance(getattr(sys.modules.get(parent), last, None), types.ModuleType) or found(name), name
+        for public in module.__all__:
+            assert hasattr(module, public), f"{name}.{public}"
+
+
+def test_a_modules_other_name_shows_the_same_things():
+    rnn = facade.imported("torch.nn.modules.rnn", ["LSTM", "RNNBase"])
+    assert rnn.LSTM is facade.imported("torch.nn").LSTM
+    check = facade.imported("torch.autograd.gradcheck", ["gradcheck"]).gradcheck
+    assert check is facade.resolve("torch.autograd.gradcheck")
+    assert facade.imported("torch.version").__version__ == facade.torch().__version__

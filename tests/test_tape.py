@@ -510,7 +510,7 @@ def test_next_functions_lead_to_the_leaves():
     ((product, slot),) = y.grad_fn.next_functions
     (leaf, _), nothing = product.next_functions
     assert (y.grad_fn.name(), product.name(), slot) == ("ExpBackward0", "MulBackward0", 0)
-    assert leaf.name() == "AccumulateGrad" and leaf.variable is x and nothing == (None, 0)
+    assert leaf.name() == "torch::autograd::AccumulateGrad" and leaf.variable is x and nothing == (None, 0)
     assert repr(product).startswith("<MulBackward0 object at 0x")
 
 
@@ -813,3 +813,149 @@ def test_threads_that_share_a_parameter_lose_nothing():
         sys.setswitchinterval(before)
     assert errors == []
     assert w.grad.tolist() == [rounds * sum(range(1, workers + 1))] * 3
+
+
+# ---------------------------------------------------------------------------------------- hooks after .grad was filled
+@as_torch
+def test_hooks_that_run_after_the_grad_was_filled(torch):
+    x, told = torch.ones(2, requires_grad=True), []
+    first = x.register_post_accumulate_grad_hook(lambda leaf: told.append((leaf is x, leaf.grad.tolist())))
+    (x * 2).sum().backward()
+    (x * 3).sum().backward()
+    first.remove()
+    (x * 4).sum().backward()
+    return told, x.grad
+
+
+@as_torch
+def test_such_a_hook_may_take_the_step(torch):
+    x = torch.ones(2, requires_grad=True)
+
+    def step(leaf):
+        with torch.no_grad():
+            leaf.sub_(leaf.grad)
+        leaf.grad = None
+
+    x.register_post_accumulate_grad_hook(step)
+    (x * x).sum().backward()
+    return x, x.grad
+
+
+@as_torch(words="cannot register a hook on a tensor that doesn't require gradient")
+def test_such_a_hook_on_a_constant(torch):
+    torch.ones(2).register_post_accumulate_grad_hook(print)
+
+
+@as_torch(words="post accumulate grad hooks cannot be registered on non-leaf tensors")
+def test_such_a_hook_on_a_result(torch):
+    (torch.ones(2, requires_grad=True) * 2).register_post_accumulate_grad_hook(print)
+
+
+# ---------------------------------------------------------------------------------------- how often it was written to
+@as_torch
+def test_versions(torch):
+    x = torch.zeros(4)
+    row = x[:2]
+    row.add_(1)
+    x.mul_(2)
+    x[0] = 3
+    y = x.detach()
+    y.zero_()
+    x.data.add_(1)
+    return x._version, row._version, y._version, x.data._version, x.clone()._version, (x + 1).add_(1)._version
+
+
+@as_torch
+def test_a_leaf_that_is_a_view(torch):
+    base = torch.arange(6.0)
+    leaf = base.reshape(2, 3).requires_grad_()
+    (leaf * leaf).sum().backward()
+    with torch.no_grad():
+        leaf.add_(1)
+    return leaf.grad, base, leaf.is_leaf, base.requires_grad
+
+
+LEAF_VIEWS = {
+    "add_": lambda torch, leaf: leaf.add_(1),
+    "item": lambda torch, leaf: leaf.__setitem__(0, 1.0),
+    "part": lambda torch, leaf: leaf[0].zero_(),
+    "copy_": lambda torch, leaf: leaf.copy_(torch.ones(2, 3)),
+    "detach_": lambda torch, leaf: leaf.detach_(),
+}
+
+
+@pytest.mark.parametrize("how", LEAF_VIEWS)
+@as_torch(raises=RuntimeError)
+def test_a_leaf_that_is_a_view_is_not_written_to(torch, how):
+    LEAF_VIEWS[how](torch, torch.arange(6.0).reshape(2, 3).requires_grad_())
+
+
+# ---------------------------------------------------------------------------------------- what torch calls the calls
+# fmt: off
+CALLS = [
+    "F.linear(m, w, b)", "F.linear(m, w)", "F.linear(m[0], w, b)", "F.linear(m[0], w)", "F.linear(c, w, b)",
+    "F.linear(c, w)", "F.linear(c.transpose(0, 1), w, b)", "m @ w.t()", "c @ w.t()", "m[0] @ w.t()", "w @ m[0]",
+    "g @ g", "torch.bmm(c, c.transpose(1, 2))", "c @ c.mT", "torch.mm(m, w.t())", "torch.mv(w, m[0])",
+    "torch.dot(g, g)", "torch.addmm(w[:2, :2], m, m.t())", "torch.baddbmm(c, c, c.mT)", "w + 1", "1 + w", "w - 1",
+    "1 - w", "w * 2", "w / 2", "2 / w", "w ** 2", "w ** w", "2 ** w", "-w", "abs(w)", "w.exp()", "w.log()",
+    "w.log1p()", "w.log10()", "w.tanh()", "w.sigmoid()", "w.relu()", "w.square()", "w.sign()", "w.floor()",
+    "w.clamp(0)", "w.masked_fill(w > 0, 0.0)", "torch.where(w > 0, w, 0 * w)", "w.sum()", "w.sum(1)", "w.mean()",
+    "w.mean(0)", "w.var()", "w.std()", "w.norm()", "w.prod()", "w.max()", "w.max(1)[0]", "w.min()", "w.min(1).values",
+    "w.amax(1)", "w.sort()[0]", "w.topk(2)[0]", "w.logsumexp(1)", "w.cumsum(1)", "w.softmax(1)", "w.log_softmax(1)",
+    "F.softmax(w, -1)", "w.t()", "w.T", "w.mT", "w.transpose(0, 1)", "w.permute(1, 0)", "w.view(12)", "w.reshape(-1)",
+    "w.flatten()", "w.unsqueeze(0)", "w.squeeze()", "w.squeeze(0)", "w.expand(2, 4, 3)", "w.repeat(2, 1)",
+    "w.clone()", "w.t().contiguous()", "w.double()", "w[0]", "w[0:1]", "w[:, 0]", "w[0, 1:]", "w[1:, 0]", "w[None]",
+    "w[..., 0]", "w[:]", "w[torch.tensor([0])]", "w[w > -9]", "w.index_select(0, torch.tensor([0]))",
+    "w.gather(1, torch.tensor([[0]]))", "w.select(0, 0)", "w.narrow(0, 0, 1)", "w.unbind()[0]", "w.split(1)[0]",
+    "w.chunk(2)[0]", "torch.cat([w, w])", "torch.stack([w, w])", "w.tril()", "w.triu()",
+    "F.embedding(torch.tensor([0]), w)", "F.dropout(w, 0.5)", "F.layer_norm(w, (3,))", "F.pad(w, (1, 1))",
+    "F.gelu(w)", "F.cross_entropy(w, y)", "F.cross_entropy(w, y, reduction='sum')",
+    "F.cross_entropy(w, y, reduction='none')", "F.cross_entropy(w, y, label_smoothing=0.1)",
+    "F.cross_entropy(c * w[0], torch.zeros(2, 3).long())", "F.nll_loss(w, y)", "F.mse_loss(w, w * 0)",
+    "F.mse_loss(w, w * 0, reduction='none')", "F.l1_loss(w, w * 0)", "F.smooth_l1_loss(w, w * 0)",
+    "F.huber_loss(w, w * 0)", "F.binary_cross_entropy(w.sigmoid(), torch.ones(4, 3))",
+    "F.binary_cross_entropy_with_logits(w, torch.ones(4, 3))", "F.kl_div(w, torch.ones(4, 3))", "nn.RNN(3, 2)(c)[0]",
+    "nn.GRU(3, 2)(c)[0]", "nn.GRU(3, 2)(c)[1]", "nn.LSTM(3, 2)(c)[0]", "nn.LSTM(3, 2)(c)[1][0]",
+    "nn.LSTM(3, 2)(m)[0]", "nn.LSTM(3, 2, batch_first=True)(c)[0]", "(w * 1).add_(1)", "(w * 1).zero_()",
+    "(w * 1).fill_(2)", "(w * 1).copy_(w)", "(w * 1).relu_()", "put(w * 1, 0, 1.0)", "nn.Linear(3, 2)(m)",
+    "nn.Linear(3, 2)(c)", "nn.Embedding(3, 2)(y % 3)",
+]
+# fmt: on
+
+
+def called(torch, call):
+    """What a result's grad_fn is called, and what it prints as."""
+    torch.manual_seed(0)
+    nn, c = torch.nn, torch.arange(18.0).reshape(2, 3, 3).requires_grad_()
+
+    def put(x, at, value):
+        x[at] = value
+        return x
+
+    scope = {
+        "torch": torch, "nn": nn, "F": nn.functional, "put": put, "c": c, "m": c[0, :2],
+        "y": torch.tensor([0, 1, 2, 0]), "w": torch.rand(4, 3, requires_grad=True),
+        "b": torch.ones(4, requires_grad=True),
+        "g": torch.ones(3, requires_grad=True),
+    }  # fmt: skip
+    result = eval(call, scope)
+    return f"{result.grad_fn.name()} {repr(result).rpartition('grad_fn=')[2]}"
+
+
+def test_a_call_has_torchs_name(oracle):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = oracle(lambda torch: {"names": np.array([called(torch, call) for call in CALLS])})["names"].tolist()
+        ours = [called(tinyrnn, call) for call in CALLS]
+    assert dict(zip(CALLS, ours, strict=True)) == dict(zip(CALLS, theirs, strict=True))
+
+
+def test_a_loss_keeps_its_name_after_the_backward():
+    x = tinyrnn.ones(2, 3, requires_grad=True)
+    for loss, name in (
+        (tinyrnn.nn.functional.cross_entropy(x, tinyrnn.tensor([0, 1])), "NllLossBackward0"),
+        ((x * 2).mean(), "MeanBackward0"),
+        (tinyrnn.nn.functional.linear(x, x, tinyrnn.ones(2, requires_grad=True)).sum(), "SumBackward0"),
+    ):
+        loss.backward()
+        assert loss.grad_fn.name() == name

@@ -8,6 +8,7 @@ import pytest
 from conftest import needs_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phrases import check as check_phrases
 from table import Row, ask, check, compare, put, torchs_answer
 
 import tinyrnn
@@ -462,3 +463,75 @@ def test_any_program(shape, steps):
         return x
 
     as_torch(call, numbers(shape) / 4, traits="g", scale=1.0)  # what cancels out leaves the rounding of what it was
+
+
+# ------------------------------------------------------------------------------------------ what a tensor tells
+def test_attributes_as_torch(oracle):
+    check_phrases(
+        """
+        type(x), type(nn.Parameter(x)), type(x.shape), isinstance(x, torch.FloatTensor), isinstance(i, \
+            torch.FloatTensor)
+        isinstance(nn.Parameter(x), torch.FloatTensor), issubclass(nn.Parameter, torch.Tensor), torch.FloatTensor.dtype
+        x.type(), i.type(), b.type(), x.double().type(), x.type(torch.LongTensor), x.type("torch.DoubleTensor")
+        x.type(torch.int32), x.type(torch.float32) is x, x.type(dtype=torch.float64)
+        x.type("nothing")
+        x.type(3)
+        x.type(float)
+        x.type(x)
+        torch.Tensor(i), torch.Tensor([1, 2]), torch.Tensor(x).data_ptr() == x.data_ptr(), torch.Tensor().shape
+        torch.tensor([1, None])
+        x.storage_offset(), x[1].storage_offset(), x[:, 1:].storage_offset(), x.t().storage_offset(), \
+            x[1][2].storage_offset()
+        x.stride(), x.t().stride(), z.stride(), sc.stride(), x.stride(-1), x.t().is_contiguous(), x.is_contiguous()
+        x.is_set_to(x), x.is_set_to(x.view(2, 3)), x.is_set_to(x.clone()), x.is_set_to(x.t()), x[0].is_set_to(x[1])
+        x.is_same_size(g), torch.is_same_size(x, x * 2), sc.is_nonzero(), torch.is_nonzero(torch.zeros(1))
+        x.is_nonzero()
+        z.is_nonzero()
+        torch.is_nonzero(3)
+        x.is_signed(), b.is_signed(), i.byte().is_signed(), torch.is_signed(i), x.is_complex(), torch.is_complex(x)
+        x.is_conj(), torch.is_conj(x), x.is_neg(), x.is_shared(), x.is_pinned(), x.is_inference(), torch.is_inference(x)
+        x.is_cpu, x.is_cuda, x.is_xpu, x.is_mps, x.is_meta, x.is_mkldnn, x.is_sparse, x.is_sparse_csr, x.is_quantized
+        x.is_nested, x.is_distributed(), x.layout, x.output_nr, n.output_nr, x.ndimension(), x.get_device()
+        torch.get_device(x), x.unbind()[1].output_nr, n.unbind()[2].output_nr, x.volatile
+        x.element_size(), x.nbytes, x.itemsize, x.numel(), torch.numel(x), x.dim(), x.ndim
+        torch.numel(3)
+        x.is_leaf, g.is_leaf, n.is_leaf, n.detach().is_leaf, x.retains_grad, g.retains_grad, n.retains_grad
+        torch.detach(g), torch.is_tensor(x), torch.is_tensor(3), torch.is_tensor(nn.Parameter(x))
+        torch.typename(x), torch.typename(i), torch.typename(3), torch.typename("a"), \
+            torch.typename(torch.device("cpu"))
+        torch.typename(nn.Parameter(x)), torch.typename(torch.Tensor), torch.typename(torch.FloatTensor)
+        torch.Size([1, 2]) + (3,), (3,) + torch.Size([1]), torch.Size([1, 2]) * 2, torch.Size((1, 2)) == (1, 2)
+        torch.Size(torch.tensor([1, 2])), torch.Size([torch.tensor(2)]), torch.Size(), x.shape[:1], x.shape.numel()
+        torch.Size([1.5])
+        torch.Size(3)
+        x.T, x.mT, x.H, x.mH, sc.T, torch.ones(1, 2, 3).T.shape
+        torch.ones(1, 2, 3).H
+        x.conj() is x, x.real, x.resolve_conj(), x.resolve_neg()
+        x.imag
+        x.resize_(3, 2), x.resize_(2), x.resize_as_(i)
+        g.resize_(1)
+        x.resize_(-1)
+        x.apply_(lambda v: v * 2), i.apply_(lambda v: v + 1), x.map_(x, lambda a, b: a + b)
+        g.apply_(lambda v: v)
+        copy.deepcopy(x), copy.deepcopy(g), copy.copy(n).grad_fn, copy.copy(x).data_ptr() == x.data_ptr()
+        copy.deepcopy(n)
+        x.mine = [1]; y = copy.deepcopy(x); r = y.mine, y.mine is x.mine
+        pickle.loads(pickle.dumps(g)), pickle.loads(pickle.dumps(nn.Parameter(x))), pickle.loads(pickle.dumps(x.shape))
+        np.from_dlpack(x), x.__dlpack_device__()[1], type(x.__dlpack__()).__name__
+        torch.autograd.Variable(x), torch.autograd.Variable(x) is x, torch.autograd.Variable(g).requires_grad
+        torch.autograd.Variable(x, requires_grad=True), torch.autograd.Variable(x, True), torch.autograd.Variable(x, \
+            volatile=True)
+        isinstance(x, torch.autograd.Variable), torch.autograd.Variable(n).grad_fn
+        torch.autograd.Variable([1.0])
+        n.grad_fn.name(), n.grad_fn, n.grad_fn.next_functions[0][0].name(), n.grad_fn.next_functions[0][0].variable is g
+        n.grad_fn.next_functions, n.grad_fn.next_functions[0][0].next_functions
+        f"{sc:.2f} {i[0]:d} {sc} {g[0]:.2f} {x} {sc:>8}", "%.3f" % sc, "%d" % i[0], "{:.3f}".format(n.sum())
+        f"{x:.2f}"
+        [1, 2, 3][torch.tensor(1)], operator.index(torch.tensor([2])), range(torch.tensor(3)), complex(sc)
+        [1, 2, 3][sc]
+        round(sc), round(sc, 1), math.floor(sc), math.ceil(sc), math.trunc(sc), abs(-sc)
+        2.5 in x, 3 in i, sc in x
+        "a" in x
+        """,
+        oracle,
+    )

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinyrnn import run
+from tinyrnn import reader, run
 
 DESCRIPTION = """\
 Run a program that was written for torch, unchanged. In the program and in the modules beside it,
@@ -58,7 +58,7 @@ def main() -> int:
         print(f"tinyrnn run: {options.program}: {what}", file=sys.stderr)
         return 2
     if options.list_missing:
-        lines = run.list_missing(options.program)
+        lines = reader.list_missing(options.program)
         print(*lines, sep="\n", end="\n" if lines else "")
         return 1 if lines else 0
     run.run(options.program, options.args, options.seed)

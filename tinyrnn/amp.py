@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from typing import Any
 
-from . import dtypes
+from . import devices, dtypes
 
 
 class autocast(contextlib.ContextDecorator):
     """Refuses to compute in another type than the tensors have; enabled=False, or float32, changes nothing.
 
-    Raises RuntimeError for a type that tinyrnn has no tensors of.
+    As in torch, it is switched off with a warning for a device that is not there ("cuda").  Raises RuntimeError for a
+    type of half precision on the CPU.
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None):
-        if enabled and dtype is not dtypes.float32:
-            wanted = "a type of half precision" if dtype is None else str(dtype)
+        if not isinstance(device_type, str):
+            raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+        self.device = devices.device(device_type).type
+        self.fast_dtype = dtype or (dtypes.float16 if self.device == "cuda" else dtypes.bfloat16)
+        if enabled and self.device != "cpu":
+            warnings.warn(f"autocast: {self.device} is not available. Disabling autocast.", stacklevel=2)
+        elif enabled and self.fast_dtype is not dtypes.float32:
             raise RuntimeError(
-                f"autocast(device_type={device_type!r}): tinyrnn does not compute in {wanted}; "
+                f"autocast(device_type={device_type!r}): tinyrnn does not compute in {self.fast_dtype}; "
                 "say enabled=False, or dtype=torch.float32"
             )
+
+    def of_cuda(self, enabled: bool = True, dtype: Any = dtypes.float16, cache_enabled: bool = True) -> None:
+        """torch.cuda.amp.autocast(...), the old form: there is no GPU, so it is switched off."""
+        autocast.__init__(self, "cuda", dtype, enabled, cache_enabled)
 
     def __enter__(self) -> autocast:
         return self
@@ -30,10 +41,40 @@ class autocast(contextlib.ContextDecorator):
         return None
 
 
+def is_autocast_available(device_type: str) -> bool:
+    """Whether autocast may compute in half precision on a device: nowhere."""
+    return False
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether arithmetic is in half precision: never."""
+    return False
+
+
+def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any = None) -> Any:
+    """A Function's forward as it is: there is no autocast to take part in.  Without `fwd`, a decorator."""
+    if fwd is None:
+        return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
+    return fwd
+
+
+def custom_bwd(bwd: Any = None, *, device_type: str = "cuda") -> Any:
+    """A Function's backward as it is.  Without `bwd`, a decorator."""
+    return functools.partial(custom_bwd, device_type=device_type) if bwd is None else bwd
+
+
 class GradScaler:
     """The scaling of losses that half precision needs; float32 does not, so that nothing is scaled here."""
 
-    def __init__(self, device: str = "cuda", *scales: float, enabled: bool = True, **options: Any):
+    def __init__(
+        self,
+        device: str = "cuda",
+        init_scale: float = 65536.0,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ):
         if enabled:
             warnings.warn("GradScaler is enabled, but there is nothing to scale for. Disabling.", stacklevel=2)
 

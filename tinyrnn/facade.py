@@ -23,13 +23,33 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
-    accelerator amp autograd autograd.function autograd.functional autograd.graph backends backends.cuda backends.cudnn
-    backends.mps cuda cuda.amp nn nn.functional nn.init nn.modules nn.parameter nn.utils nn.utils.clip_grad
-    nn.utils.convert_parameters nn.utils.rnn optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler
-    optim.optimizer optim.rmsprop optim.sgd random serialization
-    utils utils.data utils.data.dataloader utils.data.dataset utils.data.sampler
+    accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
+    autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mkl backends.mkldnn backends.mps
+    backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter nn.utils
+    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad optim.adam
+    optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
+    return_types
+    serialization special testing types utils utils.data utils.data.dataloader utils.data.dataset utils.data.sampler
+    version xpu
 """
-MODULES = frozenset("torch." + name for name in _SHARED.split())
+# Modules of torch whose names stand elsewhere in tinyrnn.
+_ELSEWHERE = {
+    "amp": "amp.autocast_mode amp.grad_scaler cuda.amp.autocast_mode cuda.amp.grad_scaler",
+    "autograd": "autograd.grad_mode autograd.variable",
+    "cuda": "cuda.memory cuda.random",
+    "distributions": """distributions.bernoulli distributions.categorical distributions.distribution distributions.kl
+        distributions.normal distributions.uniform""",
+    "hooks": "utils.hooks",
+    "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
+        nn.modules.dropout nn.modules.flatten nn.modules.linear nn.modules.loss nn.modules.module
+        nn.modules.normalization nn.modules.rnn nn.modules.sparse nn.parallel""",
+    "tensor": "functional _tensor",
+    "utils.data.collate": "utils.data._utils utils.data._utils.collate",
+}
+ALIASES = {f"torch.{alias}": name for name, aliases in _ELSEWHERE.items() for alias in aliases.split()}
+# As attributes these are functions, which hide the modules that they are from.
+FUNCTIONS = {"torch.autograd.gradcheck", "torch.nn.utils.weight_norm"}
+MODULES = frozenset([*("torch." + name for name in _SHARED.split()), *ALIASES])
 
 # Libraries made of torch's own tensors: a program that runs on tinyrnn cannot use them.
 COMPANIONS = frozenset(["functorch", "torch_geometric", "torchaudio", "torchdata", "torchtext", "torchvision"])
@@ -91,13 +111,15 @@ def namespace(name: str, module: Any) -> ModuleType:
         each for each, value in vars(module).items() if not each.startswith("_") and not isinstance(value, ModuleType)
     ]
 
+    public = [e for e in public if not isinstance(getattr(module, e, None), ModuleType) or f"{name}.{e}" in MODULES]
+
     def lookup(attribute: str) -> Any:
         part = f"{name}.{attribute}"
-        value: Any = (part in MODULES and _submodule(part)) or getattr(module, attribute, NOTHING)
+        value: Any = NOTHING if part not in MODULES or part in FUNCTIONS else submodule(part)
+        if value is NOTHING:
+            value = getattr(module, attribute, NOTHING)
         if value is NOTHING or (isinstance(value, ModuleType) and part not in MODULES):  # or a module of the engine's
             raise AttributeError(missing(part), name=attribute, obj=face)
-        if part in MODULES:  # an object of switches (backends.cudnn) serves as well as a module
-            value = namespace(part, value)
         setattr(face, attribute, value)
         return value
 
@@ -108,20 +130,23 @@ def namespace(name: str, module: Any) -> ModuleType:
         __file__=getattr(module, "__file__", None),
         __dir__=lambda: sorted({*public, *filter(functools.partial(hasattr, face), submodules)}),
     )
-    if name == "torch":
+    if name in ("torch", "torch.version"):
         vars(face).update(__version__=Version("{}.{}.{}+tinyrnn".format(*Version.RELEASE)))
     return face
 
 
-def _submodule(name: str) -> ModuleType | None:
-    """tinyrnn's module for torch's module `name`, if there is one."""
-    counterpart = "tinyrnn" + name.removeprefix("torch")
+@functools.cache
+def submodule(name: str) -> Any:
+    """The namespace that answers for torch's module `name`, or NOTHING."""
+    counterpart = "tinyrnn." + ALIASES.get(name, name.removeprefix("torch."))
     try:
-        return importlib.import_module(counterpart)
+        return namespace(name, importlib.import_module(counterpart))
     except ModuleNotFoundError as error:
-        if error.name != counterpart:  # tinyrnn's own import failed: not ours to hide
-            raise
-        return None
+        if error.name != counterpart and not counterpart.startswith(f"{error.name}."):
+            raise  # tinyrnn's own import failed: not ours to hide
+    parent, _, last = counterpart.rpartition(".")  # an object of switches (backends.cudnn) serves as well as a module
+    value = getattr(importlib.import_module(parent), last, NOTHING)
+    return value if value is NOTHING else namespace(name, value)
 
 
 @functools.cache
@@ -141,7 +166,9 @@ def imported(name: str, names: Iterable[str] = ()) -> Any:
     try:
         if root != "torch":
             raise AttributeError(missing(root))
-        module = resolve(name)
+        module = submodule(name) if name in MODULES else resolve(name)
+        if module is NOTHING or not isinstance(module, ModuleType):
+            raise AttributeError(missing(name))
     except AttributeError as error:
         raise ModuleNotFoundError(str(error), name=name) from None
     for each in names:

@@ -16,7 +16,16 @@ class Mode(threading.local):
     inference = False
 
 
+class Anomaly:
+    """Whether each call's line is kept, and gradients are looked at: for all threads, as in torch."""
+
+    enabled = False
+    check_nan = True
+
+
 current = Mode()
+anomaly = Anomaly()
+inferring: list[None] = []  # an entry for each inference_mode block that runs, in any thread: empty is quick to see
 
 
 def is_grad_enabled() -> bool:
@@ -108,7 +117,7 @@ class _Fixed(_Switch):
 
     def __enter__(self) -> None:
         self.before = (current.enabled, self.before)  # one object may be entered again inside itself
-        current.enabled = self.mode
+        current.enabled = self.mode and not current.inference
 
     def __exit__(self, *exception) -> None:
         current.enabled, self.before = self.before
@@ -121,13 +130,13 @@ class no_grad(_Fixed):
 
 
 class enable_grad(_Fixed):
-    """Operations are recorded inside, also within no_grad."""
+    """Operations are recorded inside, also within no_grad, but not within inference_mode."""
 
     mode = True
 
 
 class inference_mode(_Switch):
-    """As no_grad.  (torch's tensors made inside can never be recorded later; here they can.)"""
+    """As no_grad, and tensors that are made inside can never be recorded or, outside, be written to."""
 
     mode: bool
 
@@ -142,6 +151,8 @@ class inference_mode(_Switch):
     def __enter__(self) -> None:
         self.before = (current.enabled, current.inference)
         current.enabled, current.inference = not self.mode, self.mode
+        inferring.append(None)
 
     def __exit__(self, *exception) -> None:
         current.enabled, current.inference = self.before
+        inferring.pop()

@@ -138,6 +138,7 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     tensor_contents: text to stand in place of the elements.
     """
     from .nn.parameter import Parameter
+    from .tape import shown
     from .tensor import Tensor
 
     prefix = "tensor(" if type(t) in (Tensor, Parameter) else type(t).__name__ + "("
@@ -150,7 +151,7 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     if t.dtype not in (dtypes.get_default_dtype(), *evident):
         suffixes.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:
-        suffixes.append(f"grad_fn=<{t.grad_fn.name()}>")
+        suffixes.append(f"grad_fn=<{shown(t.grad_fn)}>")
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     if tensor_contents is None:

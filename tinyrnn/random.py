@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import secrets
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -71,6 +73,7 @@ class Generator:
         if device is not None and Device(device).type != "cpu":
             raise RuntimeError(f"Generator: tinyrnn draws on the CPU only, but the device is {str(Device(device))!r}")
         self._lock = threading.RLock()
+        _alive.add(self)
         self.manual_seed(DEFAULT_SEED)
 
     @property
@@ -430,6 +433,33 @@ class Generator:
         totals[:, -1] = 1
         u = self.uniform((len(rows), n), dtype=np.float64)
         return np.stack([np.searchsorted(t, v) for t, v in zip(totals.astype(np.float64), u, strict=True)])
+
+
+# A process forks while no thread draws, so that the child finds each generator whole, and its lock open.
+_alive: weakref.WeakSet[Generator] = weakref.WeakSet()
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    _forking.held = list(_alive)
+    for generator in _forking.held:
+        generator._lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for generator in _forking.held:
+        generator._lock.release()
+    del _forking.held
+
+
+def _after_fork_in_child() -> None:
+    for generator in _alive:
+        generator._lock = threading.RLock()
+    del _forking.held
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _unpacked(raw: bytes) -> Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -20,10 +21,33 @@ def overlaps(array: np.ndarray) -> bool:
     return 0 in array.strides and array.size > 0 and any(stride == 0 and n > 1 for n, stride in places)
 
 
+def separate(a: np.ndarray) -> bool:
+    """Whether each element is sure to have a place of its own."""
+    reach = 0
+    for stride, n in sorted((abs(stride), n) for n, stride in zip(a.shape, a.strides, strict=True) if n > 1):
+        if stride <= reach:
+            return False
+        reach += (n - 1) * stride
+    return True
+
+
+def places(shape: tuple[int, ...], offset: int, strides: tuple[int, ...], itemsize: int) -> np.ndarray:
+    """Which elements of a flat stretch of memory an array shows, whose offset and strides are in bytes."""
+    found = np.asarray(offset // itemsize)
+    for n, stride in zip(shape, strides, strict=True):
+        found = found[..., None] + np.arange(n) * (stride // itemsize)
+    return found
+
+
 def dense(a: np.ndarray) -> bool:
     """Whether the elements lie in one stretch of memory without gaps, each in a place of its own."""
     low, _, high = span(a)
     return high - low == a.nbytes and not overlaps(a)
+
+
+def order(a: np.ndarray) -> Literal["C", "K"]:
+    """In which order a copy lies in memory: as the array does, but in order if elements share their places."""
+    return "C" if overlaps(a) else "K"
 
 
 def window(base: np.ndarray, view: np.ndarray) -> tuple:
@@ -45,3 +69,22 @@ def frames(window: tuple, make: Callable, dtype: np.dtype) -> tuple[np.ndarray, 
         for shape, offset, strides in places
     )
     return around, inside
+
+
+def memory_order(x: np.ndarray) -> list[int]:
+    """The axes of `x`, from the one with the largest steps in memory to the one with the smallest: the order in which
+    torch draws numbers for it.  An axis that was expanded stays where it is.
+    """
+    order = list(range(x.ndim))
+    for k in reversed(range(x.ndim - 1)):
+        at = k
+        for inner in range(k + 1, x.ndim):
+            a, b = order[at], order[inner]
+            if 0 in (x.strides[a], x.strides[b]):
+                continue
+            if x.strides[a] > x.strides[b] or (x.strides[a] == x.strides[b] and x.shape[a] < x.shape[b]):
+                break
+            if x.strides[a] < x.strides[b] or x.shape[a] > x.shape[b]:
+                order[at], order[inner] = b, a
+                at = inner
+    return order

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from types import SimpleNamespace
 from typing import Any
+
+_state: dict[str, Any] = {"threads": 1, "precision": "highest", "deterministic": 0, "warn": False}
+PRECISIONS = ("highest", "high", "medium")
+MODES = ("default", "warn", "error")
 
 
 def get_num_threads() -> int:
-    """How many threads the kernels use: one."""
-    return 1
+    """How many threads the program has asked for; one, unless it has."""
+    return _state["threads"]
 
 
 def set_num_threads(n: int) -> None:
-    """Accepted and without effect: the kernels use one thread."""
-    if not isinstance(n, int) or n < 1:
-        raise RuntimeError(f"set_num_threads expects a positive integer, got {n!r}")
+    """Accepted and without effect on results, which are the same for any number of threads."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    if n < 1:
+        raise RuntimeError(f"set_num_threads expects a positive integer, got {n}")
+    _state["threads"] = n
+
+
+get_num_interop_threads, set_num_interop_threads = get_num_threads, set_num_threads
 
 
 def compile(model: Any = None, **options: Any) -> Any:
@@ -23,3 +35,59 @@ def compile(model: Any = None, **options: Any) -> Any:
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Accepted and without effect: results are deterministic always."""
+    _state["deterministic"] = (1 if warn_only else 2) if mode else 0
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """Whether the program has asked for deterministic results."""
+    return _state["deterministic"] > 0
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether the program has asked for warnings only."""
+    return _state["deterministic"] == 1
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """use_deterministic_algorithms by a number or a word: 0 "default", 1 "warn", 2 "error"."""
+    if debug_mode not in (0, 1, 2, *MODES):
+        raise RuntimeError(f"invalid value of debug_mode, expected 0, 1, 2 or one of {MODES}, got {debug_mode!r}")
+    _state["deterministic"] = MODES.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
+
+
+def get_deterministic_debug_mode() -> int:
+    """0, 1 or 2: see set_deterministic_debug_mode."""
+    return _state["deterministic"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Accepted and without effect: float32 is computed in float32."""
+    if not isinstance(precision, str):
+        raise RuntimeError(f"set_float32_matmul_precision expects a str, but got {type(precision).__name__}")
+    if precision in PRECISIONS:
+        _state["precision"] = precision
+    else:
+        warnings.warn(f"{precision} is not one of 'highest', 'high', or 'medium'; the call has no effect", stacklevel=2)
+
+
+def get_float32_matmul_precision() -> str:
+    """What the program has asked for: "highest" unless set otherwise."""
+    return _state["precision"]
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """Not supported: False, as torch says on such a processor."""
+    return False
+
+
+def set_warn_always(b: bool) -> None:
+    """Accepted: a warning is told as often as Python's filters say."""
+    _state["warn"] = b
+
+
+def is_warn_always_enabled() -> bool:
+    """What set_warn_always was told."""
+    return _state["warn"]
+
+
+version = SimpleNamespace(cuda=None, hip=None, xpu=None, debug=False, git_version="")

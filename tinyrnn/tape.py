@@ -30,7 +30,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Iterable, Sequence
@@ -39,15 +41,17 @@ from typing import Any
 import numpy as np
 
 from .grad_mode import (  # noqa: F401  (the tape's users find the switches here)
+    anomaly,
     current,
     enable_grad,
     inference_mode,
+    inferring,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )
-from .strides import dense, frames, overlaps, span, window
+from .strides import dense, frames, order, overlaps, places, separate, span, window
 
 
 class Op:
@@ -56,11 +60,12 @@ class Op:
     view = False  # a view op's results share the memory of its first input
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
+    label: str | None = None  # what `grad_fn` shows, if tinyrnn.titles does not tell it from the op's own name
 
     @classmethod
-    def title(cls) -> str:
-        """What `grad_fn` shows."""
-        return f"{cls.__name__}Backward0"
+    def called(cls, label: str) -> type[Op]:
+        """The same op under another of torch's names."""
+        return type(cls.__name__, (cls,), {"label": label, "__doc__": cls.__doc__})
 
     @staticmethod
     def forward(*inputs, **parameters):
@@ -83,7 +88,22 @@ class View:
         self.forbidden = forbidden  # how it was made, if writes to it cannot be recorded
 
 
-NO_GRAD, SEVERAL, CUSTOM = "no_grad", "several", "custom"
+NO_GRAD, INFERENCE, SEVERAL, CUSTOM = "no_grad", "inference", "several", "custom"
+
+
+class Untracked(list):
+    """The number of writes to what was made in inference mode: nobody counts them, so nothing of it may be saved."""
+
+    def __getitem__(self, i):
+        if current.inference:
+            return super().__getitem__(i)
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Make a clone() outside of inference_mode and use that, or "
+            "make the tensor inside no_grad() instead."
+        )
+
+
+UNTRACKED: list[int] = Untracked([0])
 
 
 class TensorBase:
@@ -95,8 +115,9 @@ class TensorBase:
     _node: Node | None = None  # the call that made it
     _slot: int = 0  # which of the node's results it is
     _view: View | None = None
-    _version: list[int] | None = None  # [number of writes], shared by all that share the memory
+    _writes: list[int] | None = None  # [number of writes], shared by all that share the memory
     _hooks: dict | None = None  # of a leaf
+    _later: dict | None = None  # hooks of a leaf that run after its .grad was filled
     _retains: bool = False
 
     @property
@@ -120,6 +141,8 @@ class TensorBase:
             )
         if value and self.array.dtype.kind != "f":
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if value and self.is_inference() and not current.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         if self._node is None:
             self._requires = value
 
@@ -134,9 +157,20 @@ class TensorBase:
     @property
     def version(self) -> list[int]:
         """[number of writes to the memory], shared by all tensors that share it."""
-        if self._version is None:
-            self._version = [0]
-        return self._version
+        if self._writes is None:
+            self._writes = [0]
+        return self._writes
+
+    @property
+    def _version(self) -> int:
+        """How often the memory was written to."""
+        if self.is_inference():
+            raise RuntimeError("Inference tensors do not track version counter.")
+        return self.version[0]
+
+    def is_inference(self) -> bool:
+        """Whether the tensor was made in inference mode."""
+        return type(self._writes) is Untracked
 
     @property
     def grad(self) -> Any:
@@ -185,6 +219,8 @@ def wrap(array: np.ndarray) -> Any:
     """A tensor that holds `array` itself, and that nothing was recorded of."""
     tensor = _new(Tensor)
     tensor.array = array if type(array) is np.ndarray else np.asarray(array)
+    if inferring and current.inference:
+        tensor._writes = UNTRACKED
     return tensor
 
 
@@ -200,7 +236,9 @@ class Node:
     another node, or to a leaf tensor; it has the shape and dtype of that input.
     """
 
-    __slots__ = ("op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "__weakref__")
+    __slots__ = (
+        "op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "label", "lines", "__weakref__",
+    )  # fmt: skip
 
     def __init__(self, op, inputs: Sequence[TensorBase | None], saved: tuple, outputs: int):
         self.op = op
@@ -223,11 +261,13 @@ class Node:
             else:
                 self.inputs.append(None)
         self.sequence = next(_sequence)  # after the nodes of the inputs, some of which are made only now
+        if anomaly.enabled:
+            self.lines = calling_lines()  # of the program, innermost last
 
     def watch(self, number: int, tensor: TensorBase) -> None:
-        version = tensor._version
+        version = tensor._writes
         if version is None:
-            version = tensor._version = [0]
+            version = tensor._writes = [0]
         if self.watched is None:
             self.watched = [version, version[0], number, tensor.array]
         else:
@@ -240,7 +280,13 @@ class Node:
             self.watch(~tensor._slot, tensor)
 
     def name(self) -> str:
-        return self.op.title()
+        """What torch calls the call."""
+        label = getattr(self, "label", None) or getattr(self.op, "label", None)
+        if label is not None or not isinstance(self.op, type):
+            return label or self.op.title()
+        from .titles import title
+
+        return title(self.op, self.saved, [e and e[2] for e in self.inputs])
 
     @property
     def next_functions(self) -> tuple:
@@ -249,7 +295,7 @@ class Node:
         )
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self):#x}>"
+        return f"<{shown(self)} object at {id(self):#x}>"
 
     def changed(self, version: list[int], expected: int, number: int, array: np.ndarray) -> RuntimeError:
         """The error for a saved tensor that was written to."""
@@ -260,7 +306,8 @@ class Node:
 def modified(array: np.ndarray, source: tuple | None, version: int, expected: int) -> RuntimeError:
     """torch's error for a tensor that was saved and then written to; `source` is its node and slot, if it has one."""
     known = source is not None and isinstance(source[0], Node)
-    origin = f", which is output {source[1]} of {source[0].name()}," if source is not None and known else ""
+    name = source[0].name().partition("Backward")[0] if source is not None and known else ""
+    origin = f", which is output {source[1]} of {name}," if source is not None and known else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{KINDS.get(array.dtype.str[1:], array.dtype.name)}Tensor {list(array.shape)}]{origin} is at version "
@@ -274,14 +321,31 @@ KINDS = {
 }  # fmt: skip
 
 
+def shown(node: Node) -> str:
+    """A node's name as it is printed: without torch's C++ namespace."""
+    return node.name().rpartition("::")[2]
+
+
+def entitled(result: Any, label: str) -> Any:
+    """`result` of several calls, the last of which is shown under torch's name for the whole."""
+    if result._node is not None:
+        result._node.label = label
+    return result
+
+
 class AccumulateGrad:
     """What stands at the end of a path in `next_functions`: a leaf and its .grad."""
+
+    next_functions = ()
 
     def __init__(self, variable: TensorBase):
         self.variable = variable
 
     def name(self) -> str:
-        return "AccumulateGrad"
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
 
 
 def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
@@ -331,6 +395,8 @@ def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int)
                 node.watch(~slot, tensor)
     if op.view:
         look(tensor, inputs[0], SEVERAL if op.splits else None)
+    if inferring and current.inference and tensor._writes is None:
+        tensor._writes = UNTRACKED
     return tensor
 
 
@@ -344,10 +410,12 @@ def look(tensor: TensorBase, source: TensorBase, forbidden: str | None) -> None:
     """Note that `tensor` is a view of `source`, if it shares its memory."""
     if tensor.array.size and not np.may_share_memory(tensor.array, source.array):
         return  # the copy that a reshape had to make
-    version = tensor._version = source.version
+    version = tensor._writes = source.version
+    if type(version) is Untracked:
+        return
     view = source._view
     if not current.enabled:
-        forbidden = NO_GRAD
+        forbidden = INFERENCE if current.inference else NO_GRAD
     elif forbidden is None and view is not None:
         forbidden = view.forbidden
     tensor._view = View(source if view is None else view.base, version[0], forbidden)
@@ -356,7 +424,7 @@ def look(tensor: TensorBase, source: TensorBase, forbidden: str | None) -> None:
 def refresh(tensor: TensorBase) -> None:
     """Give a view a new node if the memory was written to since its node was made."""
     view = tensor._view
-    version = tensor._version
+    version = tensor._writes
     if view is None or version is None or view.seen == version[0]:
         return
     base = view.base
@@ -373,10 +441,11 @@ def refused(tensor: TensorBase, happened: str) -> RuntimeError:
     """torch's error for a view of which a write, which `happened` to it, cannot be recorded."""
     assert tensor._view is not None
     made = tensor._view.forbidden
-    if made == NO_GRAD:
+    if made in (NO_GRAD, INFERENCE):
+        mode = f"{made} mode and {happened} " + ("with grad mode enabled" if made == NO_GRAD else "in normal mode")
         return RuntimeError(
-            f"A view was created in no_grad mode and {happened} with grad mode enabled: make the view and write to the "
-            "memory both inside no_grad, or both outside."
+            f"A view was created in {mode}: make the view and write to the memory both inside that mode, or both "
+            "outside."
         )
     name = f"Output {tensor._slot} of {tensor._node.name()}" if tensor._node is not None else "A tensor"
     why = (
@@ -393,20 +462,19 @@ class AsStrided(Op):
     @staticmethod
     def backward(saved, needs, g):
         around, inside = frames(saved[0], np.zeros, g.dtype)
-        repeated = tuple(i for i, stride in enumerate(inside.strides) if stride == 0 and inside.shape[i] > 1)
-        if repeated:
-            g = g.sum(repeated, keepdims=True)
-            inside = inside[tuple(slice(0, 1) if i in repeated else slice(None) for i in range(inside.ndim))]
-        inside[...] = g
-        return around
+        if separate(inside):
+            inside[...] = g
+            return around
+        size, _, view = saved[0]  # several of the view's elements are one of the base's
+        flat = np.zeros(size, g.dtype)
+        np.add.at(flat, places(*view, g.itemsize), g)
+        return frames(saved[0], lambda size, dtype: flat, g.dtype)[0]
 
 
 class CopySlices(Op):
     """The base after one of its views was overwritten: the old base around the view's new content."""
 
-    @classmethod
-    def title(cls) -> str:
-        return cls.__name__
+    label = "torch::autograd::CopySlices"
 
     @staticmethod
     def backward(saved, needs, g):
@@ -444,6 +512,11 @@ def check_writable(target: TensorBase, recorded: bool) -> None:
     """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself."""
     if overlaps(target.array):
         raise RuntimeError(SHARED)
+    if type(target._writes) is Untracked and not current.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a "
+            "normal tensor before doing inplace update."
+        )
     if not target.array.flags.writeable:
         raise RuntimeError("this tensor's memory is read-only (it came from a read-only NumPy array): clone() it first")
     check_recordable(target, recorded)
@@ -510,7 +583,7 @@ class Cast(Op):
 
     @staticmethod
     def forward(a, *, dtype):
-        return a.astype(dtype), ()
+        return a.astype(dtype, order(a)), ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -598,19 +671,26 @@ def backward(
                     edges = results = ()
                     continue
             edges, saved = node.inputs, node.saved
-            if saved is FREED:
-                raise RuntimeError(TWICE)
-            if node.watched is not None:
-                for i in range(0, len(node.watched), 4):
-                    if node.watched[i][0] != node.watched[i + 1]:
-                        raise node.changed(*node.watched[i : i + 4])
-            needs = [e is not None for e in edges]
-            if True not in needs:  # its inputs were views made inside no_grad
-                edges = results = ()
-                continue
-            results = node.op.backward(saved, needs, *gradients)
-            if type(results) is not tuple:
-                results = (results,)
+            try:
+                if saved is FREED:
+                    raise RuntimeError(TWICE)
+                if node.watched is not None:
+                    for i in range(0, len(node.watched), 4):
+                        if node.watched[i][0] != node.watched[i + 1]:
+                            raise node.changed(*node.watched[i : i + 4])
+                needs = [e is not None for e in edges]
+                if True not in needs:  # its inputs were views made inside no_grad
+                    edges = results = ()
+                    continue
+                results = node.op.backward(saved, needs, *gradients)
+                if type(results) is not tuple:
+                    results = (results,)
+                if anomaly.enabled:
+                    check_numbers(node, results)
+            except Exception:
+                if anomaly.enabled:
+                    tell_lines(node)
+                raise
             if not retain_graph and saved and _holds_arrays(saved):
                 node.saved, node.watched = FREED, None
             saved = None
@@ -626,6 +706,9 @@ def backward(
         check_room(leaf, g)
     for leaf, g, ours in arrived:
         accumulate(leaf, g, ours)
+        if leaf._later:
+            for hook in list(leaf._later.values()):
+                hook(leaf)
     return []
 
 
@@ -682,7 +765,55 @@ def check_room(leaf: TensorBase, g: np.ndarray) -> None:
         raise RuntimeError(SHARED)
 
 
+# ---------------------------------------------------------------------------------------- what went wrong
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+OURS = (os.path.join(PACKAGE, ""), "<frozen runpy")
+
+
+def calling_lines() -> traceback.StackSummary:
+    """Where the program is, without the engine's own frames."""
+    stack = traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False)
+    stack.reverse()
+    return traceback.StackSummary.from_list([frame for frame in stack if not frame.filename.startswith(OURS)])
+
+
+def lines_of(node: Node) -> traceback.StackSummary | None:
+    """The program's lines that recorded a call, if anomalies were looked for then."""
+    return getattr(node, "lines", None)
+
+
+def check_numbers(node: Node, results: tuple) -> None:
+    """Raise torch's RuntimeError, and say which line recorded the call, if a gradient is NaN."""
+    if not anomaly.check_nan:
+        return
+    for k, g in enumerate(results):
+        if g is not None and node.inputs[k] is not None and np.isnan(g).any():
+            lines = lines_of(node)
+            where = f" It is the backward of {lines[-1].filename}:{lines[-1].lineno}: {lines[-1].line}" if lines else ""
+            raise RuntimeError(f"Function '{shown(node)}' returned nan values in its {k}th output.{where}")
+
+
+def tell_lines(node: Node) -> None:
+    """Warn where the forward call was that belongs to a backward which failed."""
+    lines = lines_of(node)
+    if lines is None:
+        found = "No forward pass information available. Enable detect anomaly during forward pass for more information."
+    else:
+        found = f"Traceback of forward call that caused the error:\n{''.join(lines.format())}"
+    warnings.warn(f"Error detected in {shown(node)}. {found}", stacklevel=4)
+
+
 _accumulating = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In a child process: another thread of the parent may have held the lock, and is not here to open it."""
+    global _accumulating
+    _accumulating = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:

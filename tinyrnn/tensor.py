@@ -6,23 +6,38 @@ What a method computes stands in tinyrnn.ops; the list of names stands here.
 from __future__ import annotations
 
 import builtins
+import copy
+import functools
+import operator
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import devices, dtypes, printing, random, tape
 from .hooks import RemovableHandle
-from .ops import arithmetic, create, elementwise, linear, rows
+from .ops import arithmetic, binary, create, elementwise, join, linear, methods, rows
 from .ops import index as indexing
-from .ops import reduce as reductions
+from .ops import scatter as scattering
 from .ops import shape as shapes
-from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, inplace, number
+from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, number
+from .strides import memory_order
 from .tape import TensorBase, check_writable, run, wrap, write
 
 
-class Size(tuple):
-    """The shape of a tensor: a tuple, printed as torch prints it."""
+class Size(tuple, metaclass=dtypes.Shown):
+    """The shape of a tensor: a tuple of ints, printed as torch prints it."""
+
+    _shown = "torch.Size"
+
+    def __new__(cls, sizes: Any = ()) -> Size:
+        sizes = tuple(sizes)
+        for i, n in enumerate(sizes):
+            if not hasattr(n, "__index__"):
+                kind = n.__class__.__name__
+                raise TypeError(f"torch.Size() takes an iterable of 'int' (item {i} is '{kind}')")
+        return super().__new__(cls, map(operator.index, sizes))
 
     def __repr__(self) -> str:
         return f"torch.Size({list(self)})"
@@ -35,15 +50,21 @@ class Size(tuple):
 
     def __getitem__(self, key):
         found = super().__getitem__(key)
-        return Size(found) if isinstance(key, slice) else found
+        return as_size(found) if isinstance(key, slice) else found
 
     def __add__(self, other):
-        return Size(tuple(self) + tuple(other))
+        return Size(tuple(self) + tuple(other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other):
+        return Size(tuple(other) + tuple(self)) if isinstance(other, tuple) else NotImplemented
 
     def __mul__(self, other):
         return Size(tuple(self) * other)
 
     __rmul__ = __mul__
+
+
+as_size = functools.partial(tuple.__new__, Size)  # for what NumPy gives: there is nothing to check
 
 
 def operand(function: Callable, kinds: Any = (TensorBase, *Number)) -> Any:
@@ -56,26 +77,41 @@ def operand(function: Callable, kinds: Any = (TensorBase, *Number)) -> Any:
     return operate
 
 
-class Tensor(TensorBase):
+def converter(dtype: dtypes.dtype) -> Callable:
+    """The method that converts to a type."""
+
+    def convert(self, memory_format: Any = None):
+        return self.to(dtype, memory_format=memory_format)
+
+    convert.__name__, convert.__doc__ = dtype.name, f"The elements as {dtype.name}; the tensor itself if they are."
+    return convert
+
+
+class Tensor(TensorBase, metaclass=dtypes.Shown):
     """An n-dimensional array of one type, and the record of how it was computed.
 
     `Tensor(2, 3)` is an uninitialised tensor of that shape and the default type, `Tensor([1, 2])` holds these numbers,
     as in torch; `tensor` is the constructor to prefer.
     """
 
+    _shown = "torch.Tensor"
+
     def __init__(self, *args: Any, device: Any = None):
         devices.check(device)
+        if len(args) == 1 and isinstance(args[0], TensorBase):
+            self.array, self._writes = args[0].array, args[0].version
+            return
         self.array = getattr(create, create.TYPED[dtypes.get_default_dtype()])(*args).array
 
     # -------------------------------------------------------------------------------- what it is
     @property
     def shape(self) -> Size:
-        return Size(self.array.shape)
+        return as_size(self.array.shape)
 
     def size(self, dim: builtins.int | None = None) -> Any:
         """The shape, or its element number `dim`."""
         if dim is None:
-            return Size(self.array.shape)
+            return as_size(self.array.shape)
         ndim = self.array.ndim
         if not -ndim <= dim < ndim:
             raise IndexError(
@@ -101,6 +137,8 @@ class Tensor(TensorBase):
         """The number of dimensions."""
         return self.array.ndim
 
+    ndimension = dim
+
     def numel(self) -> builtins.int:
         """The number of elements."""
         return self.array.size
@@ -113,10 +151,10 @@ class Tensor(TensorBase):
 
     element_size = lambda self: self.array.itemsize
     nbytes = property(lambda self: self.array.nbytes)
-    is_cuda = property(lambda self: False)
-    is_sparse = property(lambda self: False)
-    is_quantized = property(lambda self: False)
-    layout = property(lambda self: "torch.strided")
+    is_cpu = property(lambda self: True)
+    is_cuda = is_xpu = is_mps = is_meta = is_mkldnn = property(lambda self: False)
+    is_sparse = is_sparse_csr = is_quantized = is_nested = property(lambda self: False)
+    layout = property(lambda self: dtypes.strided)
 
     def stride(self, dim: builtins.int | None = None) -> Any:
         """How many elements apart neighbours are in memory, along each dimension or along `dim`."""
@@ -137,6 +175,35 @@ class Tensor(TensorBase):
     def is_complex(self) -> builtins.bool:
         return False
 
+    is_conj = is_neg = is_shared = is_distributed = is_complex
+
+    def is_pinned(self, device: Any = None) -> builtins.bool:
+        return False
+
+    def is_signed(self) -> builtins.bool:
+        """Whether the type has negative numbers."""
+        return self.array.dtype.kind in "fi"
+
+    def is_nonzero(self) -> builtins.bool:
+        """Whether the only element is not zero."""
+        return bool(self)
+
+    def is_same_size(self, other: Tensor) -> builtins.bool:
+        """Whether the shapes are equal."""
+        return self.array.shape == expect_tensor(other, "is_same_size", "other").array.shape
+
+    def is_set_to(self, tensor: Tensor) -> builtins.bool:
+        """Whether both are the same elements of the same memory, in the same order."""
+        here, there = self.array, expect_tensor(tensor, "is_set_to", "tensor").array
+        same = here.ctypes.data == there.ctypes.data and here.dtype == there.dtype and here.shape == there.shape
+        return same and self.stride() == tensor.stride()
+
+    def storage_offset(self) -> builtins.int:
+        """How many elements after the first of the tensor that this is a view of it begins."""
+        if self._view is None:
+            return 0
+        return (self.array.ctypes.data - self._view.base.array.ctypes.data) // self.array.itemsize
+
     def data_ptr(self) -> builtins.int:
         """The address of the first element."""
         return self.array.ctypes.data
@@ -154,8 +221,19 @@ class Tensor(TensorBase):
         return self.node is None
 
     @property
+    def output_nr(self) -> builtins.int:
+        """Which of its call's results this is."""
+        return self._slot
+
+    @property
     def retains_grad(self) -> builtins.bool:
         return self._retains
+
+    @property
+    def volatile(self) -> builtins.bool:
+        """torch's old word for no_grad: always False."""
+        warnings.warn("volatile was removed (Variable.volatile is always False)", stacklevel=2)
+        return False
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Collect a gradient in .grad from now on, or no more; for leaves of a floating-point type."""
@@ -191,6 +269,18 @@ class Tensor(TensorBase):
         hooks[handle.id] = hook
         return handle
 
+    def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook` with this leaf after a backward has added to its .grad."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self.node is not None:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._later is None:
+            self._later = {}
+        handle = RemovableHandle(self._later)
+        self._later[handle.id] = hook
+        return handle
+
     def backward(
         self,
         gradient: Any = None,
@@ -210,7 +300,7 @@ class Tensor(TensorBase):
     def detach(self) -> Tensor:
         """A tensor that shares the memory, and that nothing was recorded of."""
         other = wrap(self.array)
-        other._version = self.version
+        other._writes = self.version
         return other
 
     def detach_(self) -> Tensor:
@@ -222,7 +312,10 @@ class Tensor(TensorBase):
 
     @property
     def data(self) -> Tensor:
-        return wrap(self.array)
+        other = wrap(self.array)
+        if self.is_inference():
+            other._writes = self._writes
+        return other
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -252,6 +345,12 @@ class Tensor(TensorBase):
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray:
         array = self.numpy()
         return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.numpy().__dlpack__()
+
+    def __dlpack_device__(self) -> tuple:
+        return self.array.__dlpack_device__()
 
     __array_priority__ = 1000  # tensor + array is NumPy's business, and array + tensor is refused, as in torch
 
@@ -294,7 +393,7 @@ class Tensor(TensorBase):
     def __iter__(self) -> Iterator[Tensor]:
         if self.array.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(shapes.unbind(self))
+        return iter(join.unbind(self))
 
     def __reversed__(self) -> Tensor:
         return self.flip(0) if self.array.ndim else self
@@ -332,6 +431,7 @@ class Tensor(TensorBase):
             )
         if id(self) not in memo:
             other = memo[id(self)] = rebuild(type(self), self.array.copy(order="K"), self._requires, {})
+            other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in STATE})
             if self.grad is not None:
                 other.grad = wrap(self.grad.array.copy())
         return memo[id(self)]
@@ -350,8 +450,10 @@ class Tensor(TensorBase):
                 dtype = x
             elif isinstance(x, TensorBase):
                 dtype = dtypes.of(x.array.dtype)
-            elif isinstance(x, (str, devices.device)) or type(x) is int:
+            elif isinstance(x, (str, devices.device)) or type(x) is builtins.int:
                 device = x
+            elif x in dtypes.PYTHON:
+                dtype = dtypes.PYTHON[x]
             elif x is not None and not isinstance(x, bool):
                 raise TypeError(
                     f"to() received an invalid combination of arguments - got ({type(x).__name__}): "
@@ -359,6 +461,7 @@ class Tensor(TensorBase):
                     "a tensor"
                 )
         devices.check(device)
+        dtype = dtypes.PYTHON.get(dtype, dtype)
         if dtype is None or dtype.numpy == self.array.dtype:
             return self.clone() if copy else self
         return cast(self, dtype.numpy)
@@ -367,68 +470,128 @@ class Tensor(TensorBase):
         """The name of the type ('torch.FloatTensor'), or the tensor with another type."""
         if dtype is None:
             return f"torch.{create.TYPED[self.dtype]}"
-        if not isinstance(dtype, dtypes.dtype):
-            name = dtype if isinstance(dtype, str) else f"torch.{dtype.__name__}"
-            found = {f"torch.{n}": d for d, n in create.TYPED.items()}
-            if name not in found:
-                raise ValueError(f"invalid type: '{dtype}'")
-            dtype = found[name]
+        if isinstance(dtype, (str, builtins.type)):
+            name = dtype if isinstance(dtype, str) else repr(dtype).split("'")[1]
+            if name.startswith("torch.cuda."):
+                devices.check("cuda")
+            if name not in TYPES:
+                raise ValueError(f"invalid type: '{name}'")
+            dtype = TYPES[name]
+        elif not isinstance(dtype, dtypes.dtype):
+            raise TypeError("dtype must be a type, str, or dtype object")
         return self.to(dtype)
 
     def type_as(self, other: Tensor) -> Tensor:
         """The tensor with the type of another."""
         return self.to(expect_tensor(other, "type_as", "other").dtype)
 
-    float = lambda self: self.to(dtypes.float32)
-    double = lambda self: self.to(dtypes.float64)
-    long = lambda self: self.to(dtypes.int64)
-    int = lambda self: self.to(dtypes.int32)
-    short = lambda self: self.to(dtypes.int16)
-    char = lambda self: self.to(dtypes.int8)
-    byte = lambda self: self.to(dtypes.uint8)
-    bool = lambda self: self.to(dtypes.bool)
+    float, double = converter(dtypes.float32), converter(dtypes.float64)
+    long, int, short = converter(dtypes.int64), converter(dtypes.int32), converter(dtypes.int16)
+    char, byte, bool = converter(dtypes.int8), converter(dtypes.uint8), converter(dtypes.bool)
+    half, bfloat16 = converter(dtypes.float16), converter(dtypes.bfloat16)
+    cfloat, cdouble = converter(dtypes.complex64), converter(dtypes.complex128)
 
-    def cpu(self) -> Tensor:
+    def cpu(self, memory_format: Any = None) -> Tensor:
         return self
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         return self.to("cuda" if device is None else device)
 
-    def pin_memory(self) -> Tensor:
+    def pin_memory(self, device: Any = None) -> Tensor:
         return self
 
+    def apply_(self, callable: Callable) -> Tensor:
+        """Every element becomes what a Python function makes of it, one by one; nothing is recorded."""
+        if self.requires_grad:
+            raise RuntimeError("Can't call apply_() on Variable that requires grad. Use var.detach().apply_() instead.")
+        new = [callable(x) for x in self.array.ravel().tolist()]
+        return self.copy_(wrap(np.array(new, self.array.dtype).reshape(self.array.shape)))
+
+    def map_(self, tensor: Tensor, callable: Callable) -> Tensor:
+        """Every element becomes what a Python function makes of it and of the other tensor's."""
+        others = iter(shapes.expand(expect_tensor(tensor, "map_", "tensor"), self.array.shape).array.ravel().tolist())
+        if self.requires_grad or tensor.requires_grad:
+            raise RuntimeError("Can't call map_() on Variable that requires grad. Use var.detach().map_() instead.")
+        return self.apply_(lambda x: callable(x, next(others)))
+
+    def resize_(self, *sizes: Any, memory_format: Any = None) -> Tensor:
+        """Another shape for this tensor itself: the elements in order, and undefined ones after them if need be."""
+        shape = create.shaped(sizes, {}, "resize_")
+        if self.requires_grad:
+            raise RuntimeError("cannot resize variables that require grad")
+        flat = np.ascontiguousarray(self.array).reshape(-1)
+        size, room = Size(shape).numel(), flat.base
+        if isinstance(room, np.ndarray) and room.dtype == flat.dtype and room.ctypes.data == flat.ctypes.data:
+            flat = room.reshape(-1) if room.flags.c_contiguous else flat  # what an earlier resize_ left out
+        if size > flat.size:
+            flat = np.concatenate([flat, np.empty(size - flat.size, flat.dtype)])
+        self.array = flat[:size].reshape(shape)
+        self.version[0] += 1
+        return self
+
+    def set_(self, *source: Any) -> Tensor:
+        raise NotImplementedError("set_(): tinyrnn's tensors have no storages to exchange; assign to .data instead")
+
+    def resize_as_(self, the_template: Tensor, memory_format: Any = None) -> Tensor:
+        """resize_ to the shape of another tensor."""
+        return self.resize_(expect_tensor(the_template, "resize_as_", "the_template").array.shape)
+
+    def _itself(self) -> Tensor:
+        """The tensor itself: there are no complex numbers."""
+        return self
+
+    conj = resolve_conj = resolve_neg = _itself
+    real = property(_itself)
+
+    @property
+    def imag(self) -> Tensor:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+
+    if TYPE_CHECKING:  # mypy fails on names that are imported into a class
+
+        def __getattr__(self, name: str) -> Any: ...
+
     # -------------------------------------------------------------------------------- arithmetic and comparisons
-    add, sub, mul, div = arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div
-    subtract, multiply, divide, true_divide = sub, mul, div, div
-    pow, floor_divide, remainder = arithmetic.pow, arithmetic.floor_divide, arithmetic.remainder
-    eq, ne, lt, le, gt, ge = arithmetic.eq, arithmetic.ne, arithmetic.lt, arithmetic.le, arithmetic.gt, arithmetic.ge
-    less, less_equal, greater, greater_equal = lt, le, gt, ge
-    __add__, __sub__, __mul__, __truediv__ = map(operand, (add, sub, mul, div))
-    __radd__, __rsub__, __rmul__ = operand(add), operand(arithmetic.rsub), operand(mul)
-    __pow__, __floordiv__, __mod__ = map(operand, (pow, floor_divide, remainder))
-    __rpow__, __rfloordiv__, __rmod__ = map(operand, (arithmetic.rpow, arithmetic.rfloordiv, arithmetic.rmod))
-    __ne__ = operand(ne)
-    __lt__, __le__, __gt__, __ge__ = map(operand, (lt, le, gt, ge))
-    neg = negative = __neg__ = arithmetic.neg
-    logical_and, logical_or, logical_xor = arithmetic.logical_and, arithmetic.logical_or, arithmetic.logical_xor
-    logical_not = arithmetic.logical_not
-    bitwise_and, bitwise_or, bitwise_xor = arithmetic.bitwise_and, arithmetic.bitwise_or, arithmetic.bitwise_xor
-    __and__, __or__, __xor__ = __rand__, __ror__, __rxor__ = tuple(map(operand, (bitwise_and, bitwise_or, bitwise_xor)))
-    bitwise_not = arithmetic.bitwise_not
-    isnan, isinf, isfinite = arithmetic.isnan, arithmetic.isinf, arithmetic.isfinite
-    equal, isclose, allclose = arithmetic.equal, arithmetic.isclose, arithmetic.allclose
-    floor, ceil, round, trunc, sign = (
-        arithmetic.floor,
-        arithmetic.ceil,
-        arithmetic.round,
-        arithmetic.trunc,
-        arithmetic.sign,
-    )
-    addcmul, addcdiv, lerp = arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp
-    addmm, baddbmm = linear.addmm, linear.baddbmm
-    matmul = linear.matmul
-    __matmul__ = operand(linear.matmul, TensorBase)
-    mm, bmm, mv, dot, outer = linear.mm, linear.bmm, linear.mv, linear.dot, linear.outer
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            add, addbmm, addcdiv, addcmul, addmm, addmv, addr, allclose, arctan2, atan2, baddbmm, bitwise_and,
+            bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor, bmm, ceil, copysign, dist,
+            div, divide, dot, eq, equal, fix, float_power, floor, floor_divide, fmax, fmin, fmod, frac, gcd, ge, ger,
+            greater, greater_equal, gt, heaviside, hypot, inner, isclose, isfinite, isinf, isnan, isneginf, isposinf,
+            isreal, kron, lcm, ldexp, le, lerp, less, less_equal, logaddexp, logaddexp2, logical_and, logical_not,
+            logical_or, logical_xor, lt, matmul, mm, mul, multiply, mv, nan_to_num, ne, neg, negative, nextafter,
+            not_equal, outer, positive, pow, remainder, round, sgn, sign, signbit, sub, subtract, true_divide, trunc,
+            vdot, xlogy,
+        )
+        # fmt: on
+    __add__ = __radd__ = operand(methods.add)
+    __sub__ = operand(methods.sub)
+    __rsub__ = operand(arithmetic.rsub)
+    __mul__ = __rmul__ = operand(methods.mul)
+    __truediv__ = operand(methods.div)
+    __pow__ = operand(methods.pow)
+    __rpow__ = operand(arithmetic.rpow)
+    __floordiv__ = operand(methods.floor_divide)
+    __rfloordiv__ = operand(arithmetic.rfloordiv)
+    __mod__ = operand(methods.remainder)
+    __rmod__ = operand(arithmetic.rmod)
+    __ne__ = operand(methods.ne)
+    __lt__ = operand(methods.lt)
+    __le__ = operand(methods.le)
+    __gt__ = operand(methods.gt)
+    __ge__ = operand(methods.ge)
+    __and__ = __rand__ = operand(methods.bitwise_and)
+    __or__ = __ror__ = operand(methods.bitwise_or)
+    __xor__ = __rxor__ = operand(methods.bitwise_xor)
+    __lshift__ = operand(methods.bitwise_left_shift)
+    __rshift__ = operand(methods.bitwise_right_shift)
+    __rlshift__ = operand(lambda self, other: binary.bitwise_left_shift(other, self))
+    __rrshift__ = operand(lambda self, other: binary.bitwise_right_shift(other, self))
+    __matmul__ = operand(methods.matmul, TensorBase)
+    __rmatmul__ = operand(lambda self, other: linear.matmul(other, self), TensorBase)
+    __neg__ = methods.neg
+    __pos__ = methods.positive
 
     def __eq__(self, other: Any) -> Any:
         if isinstance(other, np.ndarray):
@@ -440,11 +603,6 @@ class Tensor(TensorBase):
             return self.reciprocal() * other
         return arithmetic.rdiv(self, other) if isinstance(other, Number) else NotImplemented
 
-    def __pos__(self) -> Tensor:
-        if self.array.dtype == np.bool_:
-            raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
-        return self
-
     def __invert__(self) -> Tensor:
         if self.array.dtype.kind == "f":
             raise TypeError(
@@ -453,133 +611,112 @@ class Tensor(TensorBase):
         return self.bitwise_not()
 
     # -------------------------------------------------------------------------------- functions of each element
-    exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
-    sqrt, rsqrt, reciprocal, square = elementwise.sqrt, elementwise.rsqrt, elementwise.reciprocal, elementwise.square
-    sin, cos, tan = elementwise.sin, elementwise.cos, elementwise.tan
-    sinh, cosh, tanh = elementwise.sinh, elementwise.cosh, elementwise.tanh
-    sigmoid, erf, relu = elementwise.sigmoid, elementwise.erf, elementwise.relu
-    abs = absolute = __abs__ = elementwise.abs
-    maximum, minimum = elementwise.maximum, elementwise.minimum
-    clamp = clip = elementwise.clamp
-    masked_fill = elementwise.masked_fill
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            abs, absolute, acos, acosh, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, asin, asinh, atan, atanh,
+            clamp, clamp_max, clamp_min, clip, cos, cosh, deg2rad, erf, erfc, erfinv, exp, exp2, expm1, log, log10,
+            log1p, log2, logit, masked_fill, maximum, minimum, rad2deg, reciprocal, relu, rsqrt, sigmoid, sin, sinc,
+            sinh, sqrt, square, tan, tanh,
+        )
+        # fmt: on
+    __abs__ = methods.abs
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, other elsewhere."""
         return elementwise.where(condition, self, other)
 
-    # -------------------------------------------------------------------------------- reductions
-    sum, mean, var, std, norm, logsumexp = (
-        reductions.sum,
-        reductions.mean,
-        reductions.var,
-        reductions.std,
-        reductions.norm,
-        reductions.logsumexp,
-    )
-    max, min, amax, amin = reductions.max, reductions.min, reductions.amax, reductions.amin
-    argmax, argmin, all, any, cumsum = (
-        reductions.argmax,
-        reductions.argmin,
-        reductions.all,
-        reductions.any,
-        reductions.cumsum,
-    )
+    # -------------------------------------------------------------------------------- reductions, order
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            all, amax, amin, aminmax, any, argmax, argmin, argsort, bincount, corrcoef, count_nonzero, cov, cummax,
+            cummin, cumprod, cumsum, diff, histc, isin, kthvalue, logcumsumexp, logsumexp, max, mean, median, min,
+            mode, msort, nanmean, nanmedian, nanquantile, nansum, norm, prod, quantile, renorm, sort, std, sum,
+            sum_to_size, topk, unique, unique_consecutive, var,
+        )
+        # fmt: on
     softmax, log_softmax = rows.softmax, rows.log_softmax
 
     # -------------------------------------------------------------------------------- shape
-    view, reshape, flatten, unflatten = shapes.view, shapes.reshape, shapes.flatten, shapes.unflatten
-    permute, transpose, t, movedim = shapes.permute, shapes.transpose, shapes.t, shapes.movedim
-    swapaxes = shapes.swapaxes
-    unsqueeze, squeeze, expand, expand_as, repeat = (
-        shapes.unsqueeze,
-        shapes.squeeze,
-        shapes.expand,
-        shapes.expand_as,
-        shapes.repeat,
-    )
-    chunk, unbind, clone, contiguous = shapes.chunk, shapes.unbind, shapes.clone, shapes.contiguous
-    flip, roll, tril, triu, repeat_interleave = (
-        shapes.flip,
-        shapes.roll,
-        shapes.tril,
-        shapes.triu,
-        shapes.repeat_interleave,
-    )
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            as_strided, broadcast_to, chunk, clone, contiguous, diag, diag_embed, diagflat, diagonal, dsplit, expand,
+            expand_as, flatten, flip, fliplr, flipud, hsplit, moveaxis, movedim, permute, ravel, repeat,
+            repeat_interleave, reshape, reshape_as, roll, rot90, split_with_sizes, squeeze, swapaxes, swapdims, t,
+            tensor_split, tile, trace, transpose, tril, triu, unbind, unflatten, unfold, unsafe_chunk, unsafe_split,
+            unsqueeze, view, view_as, vsplit,
+        )
+        # fmt: on
 
     def split(self, split_size: Any, dim: builtins.int = 0) -> tuple:
         """Consecutive parts along `dim`, as views: see tinyrnn.split."""
-        return shapes.split(self, split_size, dim)
-
-    def view_as(self, other: Tensor) -> Tensor:
-        """The same memory in the shape of another tensor."""
-        return self.view(other.array.shape)
-
-    def reshape_as(self, other: Tensor) -> Tensor:
-        """The same elements in the shape of another tensor."""
-        return self.reshape(other.array.shape)
+        return join.split(self, split_size, dim)
 
     @property
     def T(self) -> Tensor:
-        return self.permute(*reversed(range(self.array.ndim)))
+        if self.array.ndim not in (0, 2):
+            warnings.warn(
+                "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated: consider "
+                "`x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))`.",
+                stacklevel=2,
+            )
+        return self.permute(tuple(reversed(range(self.array.ndim))))
+
+    @property
+    def H(self) -> Tensor:
+        if self.array.ndim not in (0, 2):
+            raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.array.ndim}-D tensor.")
+        return self.permute(tuple(reversed(range(self.array.ndim))))
 
     @property
     def mT(self) -> Tensor:
         if self.array.ndim == 1:
             raise RuntimeError("tensor.mT is only supported on matrices or batches of matrices. Got 1-D tensor.")
-        return self.transpose(-2, -1) if self.array.ndim else self.view(())
+        return self.transpose(-2, -1) if self.array.ndim else self
+
+    mH = mT
 
     # -------------------------------------------------------------------------------- indexing
     __getitem__, __setitem__ = indexing.getitem, indexing.setitem
-    narrow, select, index_select, masked_select = (
-        indexing.narrow,
-        indexing.select,
-        indexing.index_select,
-        indexing.masked_select,
-    )
-    gather, scatter, scatter_add, nonzero = indexing.gather, indexing.scatter, indexing.scatter_add, indexing.nonzero
-    sort, argsort, topk, unique = indexing.sort, indexing.argsort, indexing.topk, indexing.unique
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            argwhere, bernoulli, diagonal_scatter, gather, index_add, index_copy, index_fill, index_put, index_reduce,
+            index_select, masked_scatter, masked_select, multinomial, narrow, nonzero, put, scatter, scatter_add,
+            scatter_reduce, select, select_scatter, slice_scatter, take, take_along_dim,
+        )
+        # fmt: on
+    index_put_ = scattering.index_put_
 
     # -------------------------------------------------------------------------------- written into this tensor
-    add_ = __iadd__ = inplace(arithmetic.add)
-    sub_ = __isub__ = inplace(arithmetic.sub)
-    mul_ = __imul__ = inplace(arithmetic.mul)
-    div_ = __itruediv__ = inplace(arithmetic.div)
-    pow_ = __ipow__ = inplace(arithmetic.pow)
-    remainder_ = __imod__ = inplace(arithmetic.remainder)
-    floor_divide_ = __ifloordiv__ = inplace(arithmetic.floor_divide)
-    __iand__, __ior__, __ixor__ = map(inplace, (arithmetic.bitwise_and, arithmetic.bitwise_or, arithmetic.bitwise_xor))
-    neg_, sign_, floor_, ceil_, round_, trunc_ = map(
-        inplace,
-        (arithmetic.neg, arithmetic.sign, arithmetic.floor, arithmetic.ceil, arithmetic.round, arithmetic.trunc),
-    )
-    addcmul_, addcdiv_, lerp_, addmm_ = map(
-        inplace, (arithmetic.addcmul, arithmetic.addcdiv, arithmetic.lerp, linear.addmm)
-    )
-    exp_, log_, sqrt_, rsqrt_, sin_, cos_, tanh_, sigmoid_, abs_, square_, reciprocal_ = map(
-        inplace,
-        (
-            elementwise.exp,
-            elementwise.log,
-            elementwise.sqrt,
-            elementwise.rsqrt,
-            elementwise.sin,
-            elementwise.cos,
-            elementwise.tanh,
-            elementwise.sigmoid,
-            elementwise.abs,
-            elementwise.square,
-            elementwise.reciprocal,
-        ),
-    )
-    relu_, clamp_, masked_fill_ = map(inplace, (elementwise.relu, elementwise.clamp, elementwise.masked_fill))
-    clip_ = clamp_
-    scatter_, scatter_add_ = map(inplace, (indexing.scatter, indexing.scatter_add))
-    tril_, triu_ = map(inplace, (shapes.tril, shapes.triu))
+    if not TYPE_CHECKING:
+        # fmt: off
+        from .ops.methods import (
+            abs_, absolute_, acos_, acosh_, add_, addbmm_, addcdiv_, addcmul_, addmm_, addmv_, addr_, arccos_,
+            arccosh_, arcsin_, arcsinh_, arctan2_, arctan_, arctanh_, asin_, asinh_, atan2_, atan_, atanh_, baddbmm_,
+            bitwise_and_, bitwise_left_shift_, bitwise_not_, bitwise_or_, bitwise_right_shift_, bitwise_xor_, ceil_,
+            clamp_, clamp_max_, clamp_min_, clip_, copysign_, cos_, cosh_, deg2rad_, div_, divide_, eq_, erf_, erfc_,
+            erfinv_, exp2_, exp_, expm1_, fix_, float_power_, floor_, floor_divide_, fmod_, frac_, gcd_, ge_, greater_,
+            greater_equal_, gt_, heaviside_, hypot_, lcm_, ldexp_, le_, lerp_, less_, less_equal_, log10_, log1p_,
+            log2_, log_, logical_and_, logical_not_, logical_or_, logical_xor_, logit_, lt_, masked_fill_, mul_,
+            multiply_, nan_to_num_, ne_, neg_, negative_, nextafter_, not_equal_, pow_, rad2deg_, reciprocal_, relu_,
+            remainder_, round_, rsqrt_, sgn_, sigmoid_, sign_, sin_, sinc_, sinh_, sqrt_, square_, sub_, subtract_,
+            tan_, tanh_, true_divide_, trunc_, xlogy_, cumprod_, cumsum_, fill_diagonal_, index_add_, index_copy_,
+            index_fill_, index_reduce_, masked_scatter_, put_, renorm_, scatter_, scatter_add_, scatter_reduce_, tril_,
+            triu_,
+        )
+        # fmt: on
+    __iadd__, __isub__, __imul__, __itruediv__ = methods.add_, methods.sub_, methods.mul_, methods.div_
+    __ipow__, __imod__, __ifloordiv__ = methods.pow_, methods.remainder_, methods.floor_divide_
+    __iand__, __ior__, __ixor__ = methods.bitwise_and_, methods.bitwise_or_, methods.bitwise_xor_
+    __ilshift__, __irshift__ = methods.bitwise_left_shift_, methods.bitwise_right_shift_
 
     def fill_(self, value: Any) -> Tensor:
         """Every element becomes `value`, a number or a 0-d tensor."""
         if not isinstance(value, TensorBase):
-            return self.copy_(wrap(converted(value, self.array.dtype, "fill_")))
+            return self._replaced(Filled, wrap(converted(value, self.array.dtype, "fill_")))
         if value.array.ndim:
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions."
@@ -588,10 +725,13 @@ class Tensor(TensorBase):
 
     def zero_(self) -> Tensor:
         """Every element becomes zero."""
-        return self.fill_(0)
+        return self._replaced(Zero, wrap(np.zeros((), self.array.dtype)))
 
     def copy_(self, other: Any, non_blocking: builtins.bool = False) -> Tensor:
         """Every element becomes that of `other` (a tensor or a number), which is broadcast and cast."""
+        return self._replaced(Replaced, other)
+
+    def _replaced(self, op: builtins.type, other: Any) -> Tensor:
         source = other if isinstance(other, TensorBase) else wrap(np.asarray(number(other, "copy_", "other")))
         here, there = self.array, source.array
         if check_broadcast(here, there) != here.shape:
@@ -601,73 +741,8 @@ class Tensor(TensorBase):
         check_writable(self, source.requires_grad)
         tape.check_apart(here, there)
         if tape.is_grad_enabled() and (self.requires_grad or source.requires_grad):
-            source = run(Replaced, (self, source), (here, there))
+            source = run(op, (self, source), (here, there))
         return write(self, source)
-
-    def index_fill_(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
-        """The slices along `dim` that `index` names become `value`, a number or a 0-d tensor."""
-        over, ids = shapes.axis(dim, self.array.ndim), expect_tensor(index, "index_fill_", "index").array
-        if isinstance(value, TensorBase) and value.array.ndim:
-            raise RuntimeError(
-                "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                f"{value.array.ndim} dimension(s)."
-            )
-        if ids.dtype != np.int64:
-            raise IndexError(f"index_fill_(): Expected dtype int64 for index, got {index.dtype}")
-        if ids.ndim > 1:
-            raise RuntimeError(f"Index has to be a vector/scalar, got shape {list(ids.shape)}")
-        target = self if self.array.ndim else self.view(1)
-        target[(*(slice(None),) * over, index)] = value
-        return self
-
-    def index_add_(self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: builtins.float = 1) -> Tensor:
-        """The slices of `source`, times `alpha`, are added to those along `dim` that `index` names."""
-        shape, over = self.array.shape, shapes.axis(dim, self.array.ndim)
-        ids, added = (
-            expect_tensor(index, "index_add_", "index").array,
-            expect_tensor(source, "index_add_", "source").array,
-        )
-        if ids.ndim > 1:
-            raise IndexError(f"index_add_(): Index is supposed to be a vector, but got size {list(ids.shape)}")
-        indexing.integers(index, "index_add_")
-        if self.array.dtype != added.dtype:
-            raise RuntimeError(
-                f"index_add_(): self ({self.dtype}) and source ({source.dtype}) must have the same scalar type"
-            )
-        if (*shape[:over], *shape[over + 1 :]) != (*added.shape[:over], *added.shape[over + 1 :]):
-            raise RuntimeError(
-                "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
-                f"{list(shape)} source.shape = {list(added.shape)}"
-            )
-        n = shape[over] if shape else 1
-        if wrong := [i for i in ids.reshape(-1).tolist() if not 0 <= i < n]:
-            kind = RuntimeError if len(shape) > 1 else IndexError
-            raise kind(f"index {wrong[0]} is out of bounds for dimension {over} with size {n} (index_add_())")
-        if ids.size != (added.shape[over] if added.ndim else 1):
-            raise RuntimeError(
-                f"index_add_(): Number of indices ({ids.size}) should be equal to source.size(dim): "
-                f"({list(added.shape)}), for dim: {over}"
-            )
-        places = index.reshape([-1 if d == over else 1 for d in range(max(len(shape), 1))])
-        places = places.expand(added.shape) if added.ndim else places.reshape(())
-        return self.scatter_add_(over, places, source if alpha == 1 else source * alpha)
-
-    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
-        """A copy with the first elements of `source` where `mask` holds, in order."""
-        truth, found = expect_tensor(mask, "masked_scatter", "mask").array, source.array
-        if truth.dtype != np.bool_:
-            raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
-        if found.dtype != self.array.dtype:
-            raise RuntimeError(
-                f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}"
-            )
-        out = self.expand(check_broadcast(self.array, truth)).clone()
-        where = np.broadcast_to(truth, out.array.shape)
-        count = np.count_nonzero(where)
-        if count > found.size:
-            raise RuntimeError(f"Number of elements of source < number of ones in mask ({found.size} < {count})")
-        out[wrap(where)] = source.reshape(-1)[:count]
-        return out
 
     def uniform_(
         self,
@@ -679,36 +754,62 @@ class Tensor(TensorBase):
     ) -> Tensor:
         """Uniform numbers in [low, high); torch calls the bounds `from` and `to`."""
         low, high = bounds.pop("from", low), bounds.pop("to", high)
-        return self._drawn(lambda g: g.uniform(self.array.shape, low, high, self.array.dtype.type), generator)
+        return self._drawn(lambda g, shape: g.uniform(shape, low, high, self.array.dtype.type), generator)
 
     def normal_(
         self, mean: builtins.float = 0.0, std: builtins.float = 1.0, *, generator: random.Generator | None = None
     ) -> Tensor:
         """Normal numbers."""
-        return self._drawn(lambda g: g.normal(self.array.shape, mean, std, self.array.dtype.type), generator)
+        whole = self.array.flags.c_contiguous
+        return self._drawn(lambda g, shape: g.normal(shape, mean, std, self._drawable(), whole), generator)
 
     def exponential_(self, lambd: builtins.float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
         """Exponentially distributed numbers with rate `lambd`."""
-        return self._drawn(lambda g: g.exponential(self.array.shape, lambd, self.array.dtype.type), generator)
+        return self._drawn(lambda g, shape: g.exponential(shape, lambd, self._drawable()), generator)
+
+    def log_normal_(
+        self, mean: builtins.float = 1.0, std: builtins.float = 2.0, *, generator: random.Generator | None = None
+    ) -> Tensor:
+        """e to the power of normal numbers."""
+        return self._drawn(lambda g, shape: g.log_normal(shape, mean, std, self._drawable()), generator)
+
+    def geometric_(self, p: builtins.float, *, generator: random.Generator | None = None) -> Tensor:
+        """The number of trials up to the first success, each with probability `p`."""
+        return self._drawn(lambda g, shape: g.geometric(shape, p, self.array.dtype), generator)
+
+    def cauchy_(
+        self, median: builtins.float = 0.0, sigma: builtins.float = 1.0, *, generator: random.Generator | None = None
+    ) -> Tensor:
+        """Cauchy-distributed numbers."""
+        return self._drawn(lambda g, shape: g.cauchy(shape, median, sigma, self.array.dtype), generator)
 
     def bernoulli_(self, p: Any = 0.5, *, generator: random.Generator | None = None) -> Tensor:
         """1 with probability `p` (a number, or a tensor of probabilities), else 0."""
         if isinstance(p, TensorBase):
-            array = shapes.expand(p, self.array.shape).array
-            return self._drawn(lambda g: g.bernoulli_from(array), generator)
-        return self._drawn(lambda g: g.bernoulli(self.array.shape, p), generator)
+            array = shapes.expand(p, self.array.shape).array.transpose(memory_order(self.array))
+            return self._drawn(lambda g, shape: g.bernoulli_from(array), generator)
+        return self._drawn(lambda g, shape: g.bernoulli(shape, p), generator)
 
-    def random_(self, *bounds: builtins.int, generator: random.Generator | None = None) -> Tensor:
+    def random_(
+        self, *bounds: builtins.int | None, generator: random.Generator | None = None, **named: builtins.int | None
+    ) -> Tensor:
         """Integers: random_(), random_(to) or random_(from, to)."""
+        if named:
+            bounds = (*bounds, named.get("from"), named.get("to"))[-2:]
         if len(bounds) == 1:
             bounds = (0, *bounds)
-        return self._drawn(lambda g: g.random_(self.array.shape, self.array.dtype.type, *bounds), generator)
+        return self._drawn(lambda g, shape: g.random_(shape, self.array.dtype.type, *bounds), generator)
+
+    def _drawable(self) -> np.dtype:
+        """The type to draw in: where there is nothing to draw, torch does not mind integers."""
+        return self.array.dtype if self.array.size else np.dtype(np.float32)
 
     def _drawn(self, draw: Callable, generator: random.Generator | None) -> Tensor:
+        """Overwritten with what `draw(generator, shape)` gives, in the order of the elements in memory."""
         check_writable(self, False)
-        return self.copy_(
-            wrap(np.asarray(draw(generator or random.default_generator)).astype(self.array.dtype, copy=False))
-        )
+        order = memory_order(self.array)
+        drawn = np.asarray(draw(generator or random.default_generator, tuple(self.array.shape[i] for i in order)))
+        return self.copy_(wrap(drawn.astype(self.array.dtype, copy=False).transpose(np.argsort(order))))
 
     def unsqueeze_(self, dim: builtins.int) -> Tensor:
         """A dimension of size one more, in this tensor itself."""
@@ -721,6 +822,16 @@ class Tensor(TensorBase):
     def t_(self) -> Tensor:
         """Transposed, in this tensor itself."""
         return self._reshaped(shapes.t)
+
+    def transpose_(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
+        """With two dimensions exchanged, in this tensor itself."""
+        return self._reshaped(shapes.transpose, dim0, dim1)
+
+    swapdims_ = transpose_
+
+    def swapaxes_(self, axis0: builtins.int, axis1: builtins.int) -> Tensor:
+        """With two dimensions exchanged, in this tensor itself: transpose_ by NumPy's name."""
+        return self.transpose_(axis0, axis1)
 
     def _reshaped(self, shape: Callable, *args: Any) -> Tensor:
         tape.check_recordable(self, False)
@@ -751,6 +862,10 @@ class Tensor(TensorBase):
         """An uninitialised tensor of another shape, of this tensor's type."""
         return create.empty(*size, **{"dtype": self.dtype, **options})
 
+    def new_empty_strided(self, size: Any, stride: Any, **options: Any) -> Tensor:
+        """An uninitialised tensor of another shape, with the given steps in memory, of this tensor's type."""
+        return create.empty_strided(size, stride, **{"dtype": self.dtype, **options})
+
     def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
         """`fill_value` in another shape, of this tensor's type."""
         return create.full(size, fill_value, **{"dtype": self.dtype, **options})
@@ -763,6 +878,8 @@ class Tensor(TensorBase):
 class Replaced(tape.Op):
     """Other content for a tensor: the gradient is that content's, and zero for what was there."""
 
+    label = "torch::autograd::CopyBackwards"
+
     @staticmethod
     def forward(a, b):
         return np.array(np.broadcast_to(b, a.shape), a.dtype), ()
@@ -772,7 +889,57 @@ class Replaced(tape.Op):
         return np.zeros_like(g) if needs[0] else None, g
 
 
-STATE = {"array", "grad", "_grad", "_requires", "_node", "_slot", "_view", "_version", "_hooks", "_retains"}
+Filled, Zero = Replaced.called("FillBackward2"), Replaced.called("ZeroBackward0")
+STATE = {"array", "grad", "_grad", "_requires", "_node", "_slot", "_view", "_writes", "_hooks", "_later", "_retains"}
+
+
+TYPES = {f"torch.{name}": d for d, name in create.TYPED.items()}
+TYPES |= {"torch.HalfTensor": dtypes.float16, "torch.BFloat16Tensor": dtypes.bfloat16}
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """set_default_dtype by the name or class of a type of tensors (torch.DoubleTensor): torch's old form."""
+    name = t if isinstance(t, str) else repr(t).split("'")[1] if isinstance(t, type) else ""
+    if name.startswith("torch.cuda."):
+        raise TypeError(f"type {name} not available: tinyrnn runs on the CPU only")
+    if name not in TYPES:
+        raise TypeError(f"invalid type object: only floating-point types are supported as the default type, got {t!r}")
+    warnings.warn(
+        "torch.set_default_tensor_type() is deprecated as of PyTorch 2.1, please use torch.set_default_dtype() and "
+        "torch.set_default_device() as alternatives.",
+        stacklevel=2,
+    )
+    dtypes.set_default_dtype(TYPES[name])
+
+
+def typename(obj: Any) -> str:
+    """'torch.FloatTensor' for a tensor, else the object's class with its module."""
+    if isinstance(obj, Tensor):
+        return obj.type()
+    kind = obj if isinstance(obj, type) else type(obj)
+    name = repr(kind).split("'")[1]
+    return name.removeprefix("builtins.")
+
+
+def asked_of(name: str) -> Callable:
+    """The function that asks a tensor by its method `name`."""
+
+    def function(input: Tensor) -> Any:
+        return getattr(expect_tensor(input, name), name)()
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = getattr(Tensor, name).__doc__ or f"Tensor.{name}(), of `input`."
+    return function
+
+
+is_complex, is_conj, is_inference, is_nonzero, is_signed, detach, get_device = map(
+    asked_of, ("is_complex", "is_conj", "is_inference", "is_nonzero", "is_signed", "detach", "get_device")
+)
+
+
+def is_same_size(input: Tensor, other: Tensor) -> builtins.bool:
+    """Whether the shapes of two tensors are equal."""
+    return expect_tensor(input, "is_same_size").is_same_size(other)
 
 
 def is_tensor(obj: Any) -> builtins.bool:

@@ -14,14 +14,14 @@ import numpy as np
 
 from .. import cache
 from ..formulas import Formula
-from ..scalar import lines, needed, spell
+from ..scalar import FUNCTIONS, lines, needed, spell
 
 _kernels: dict[tuple, object] = {}
 
 HEADER = '''"""{title}, derived from
 
 {source}"""
-from math import cos, cosh, erf, exp, expm1, log, log1p, sin, sinh, sqrt, tanh
+from math import {functions}
 
 from numpy import {dtype} as real
 
@@ -40,7 +40,8 @@ def print_kernel(formula: Formula, dtype: str, title: str, given, results, numbe
     _, read = needed(results, given=tuple(given.values()))
     outs = [f"out{k}" for k in range(len(results))]
     quoted = "".join(f"    {line}".rstrip() + "\n" for line in formula.source.replace('"""', "'''").splitlines())
-    text = HEADER.format(title=title, source=quoted, dtype=dtype, parameters=", ".join([*given, *numbers, *outs]))
+    parameters = ", ".join([*given, *numbers, *outs])
+    text = HEADER.format(title=title, source=quoted, functions=FUNCTIONS, dtype=dtype, parameters=parameters)
     body = [f"{name} = real({name})" for name, v in numbers.items() if v in read]
     body += ["for k in range(out0.size):"]
     body += [f"    {v.name} = {name}[k]" for name, v in given.items() if v in read]
@@ -81,11 +82,22 @@ def _flat(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(a).reshape(-1)
 
 
+def transposed(a: np.ndarray) -> tuple[int, ...] | None:
+    """The axes in the order in which they lie in memory, if that is another one: results will lie as `a` does."""
+    if 0 in a.strides:
+        return None
+    order = tuple(sorted(range(a.ndim), key=lambda i: -abs(a.strides[i])))
+    return order if order != tuple(range(a.ndim)) else None
+
+
 def forward(
     formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
 ) -> tuple[np.ndarray, ...]:
     shape = inputs[0].shape if len(inputs) == 1 else np.broadcast_shapes(*(a.shape for a in inputs))
     dtype = inputs[0].dtype
+    if not inputs[0].flags.c_contiguous and inputs[0].shape == shape and (order := transposed(inputs[0])):
+        moved = forward(formula, tuple(np.broadcast_to(a, shape).transpose(order) for a in inputs), numbers)
+        return tuple(out.transpose(np.argsort(order)) for out in moved)
     outs = tuple(np.empty(shape, dtype) for _ in formula.recording.outputs)
     _forward_kernel(formula, dtype)(*(_flat(a, shape) for a in inputs), *numbers, *(o.reshape(-1) for o in outs))
     return outs

@@ -12,14 +12,17 @@ from .. import tape
 from ..dtypes import get_default_dtype
 from ..grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from ..tensor import Tensor
-from . import function, graph
+from . import anomaly_mode, function, graph
+from .anomaly_mode import detect_anomaly, set_detect_anomaly
 from .function import Function
 from .gradcheck import gradcheck
 
 __all__ = [
     "Function",
     "Variable",
+    "anomaly_mode",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "function",
     "grad",
@@ -27,11 +30,12 @@ __all__ = [
     "graph",
     "inference_mode",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
 
-class _AnyTensor(type):
+class _AnyTensor(type(Tensor)):  # type: ignore[misc]
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, Tensor)
 
@@ -56,7 +60,7 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
     for k, (t, g) in enumerate(zip(tensors, gradients, strict=True)):
         if not isinstance(t, Tensor):
             raise TypeError(f"expected tensors to differentiate, but got {type(t).__name__} as element {k}")
-        if not t.requires_grad:
+        if t.node is None and not t._requires:  # a view made inside no_grad has no record, whatever its base requires
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
         if g is None:
             if t.array.size != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,12 @@ class Context:
     def saved_tensors(self) -> tuple:
         """What was saved.  RuntimeError if one of the tensors was changed in place since."""
         return tuple(None if saved is None else saved.tensor() for saved in self._saved)
+
+    @property
+    def saved_variables(self) -> tuple:
+        """saved_tensors by its old name."""
+        warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
+        return self.saved_tensors
 
     def mark_dirty(self, *tensors: Tensor) -> None:
         """Say which inputs the forward changed in place."""
@@ -68,7 +75,7 @@ class _Saved:
         if self.leaf is not None:
             return self.leaf
         tensor = tape.wrap(self.array)
-        tensor._version, tensor._node, tensor._slot = self.version, node, self.slot
+        tensor._writes, tensor._node, tensor._slot = self.version, node, self.slot
         return tensor
 
 

@@ -41,8 +41,8 @@ class BackwardHookFunction(tape.Op):
 class Border:
     """One call of a module that has backward hooks: an identity node on its inputs, and one on its outputs."""
 
-    def __init__(self, module: Module):
-        self.module = module
+    def __init__(self, module: Module, pre_hooks: tuple[Callable, ...], hooks: tuple[Callable, ...]):
+        self.module, self.pre_hooks, self.hooks = module, pre_hooks, hooks
         self.inputs: list[tuple | None] = []  # per argument: shape and dtype, or None if it is no tensor
         self.outputs = 0
         self.watched_inputs: list[int] = []  # the numbers of those that carry a gradient
@@ -87,7 +87,7 @@ class Border:
             grads[i] = None if g is None else tape.wrap(g)
         with tape.no_grad():
             shown = tuple(grads)
-            for hook in list(self.module._backward_pre_hooks.values()):
+            for hook in self.pre_hooks:
                 shown = self._replaced(shown, hook(self.module, shown), "pre hook", "grad_output")
             self.grad_output = shown
             if not self.watched_inputs:
@@ -104,18 +104,18 @@ class Border:
             grads.append(None if kind is None else tape.wrap(np.zeros(*kind) if g is None else g))
         with tape.no_grad():
             shown = tuple(grads)
-            for hook in list(self.module._backward_hooks.values()):
+            for hook in self.hooks:
                 shown = self._replaced(shown, hook(self.module, shown, self.grad_output), "hook", "grad_input")
         return self._arrays(shown, grads, self.watched_inputs)
 
     def _show_no_inputs(self) -> None:
-        if self.module._backward_hooks:
+        if self.hooks:
             warnings.warn(
                 "Full backward hook is firing when gradients are computed with respect to module outputs "
                 "since no inputs require gradients.",
                 stacklevel=2,
             )
-        for hook in list(self.module._backward_hooks.values()):
+        for hook in self.hooks:
             new = hook(self.module, (None,) * len(self.inputs), self.grad_output)
             if new is not None and not (isinstance(new, tuple) and all(g is None for g in new)):
                 raise RuntimeError(

@@ -120,7 +120,7 @@ class Module:
         result = None
         called = set()
         try:
-            for hook in list(self._forward_pre_hooks.values()):
+            for hook in (*_of_all["_forward_pre_hooks"].values(), *self._forward_pre_hooks.values()):
                 new = hook(self, args, kwargs)
                 if new is None:
                     continue
@@ -132,18 +132,22 @@ class Module:
                     raise RuntimeError(
                         f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {new}."
                     )
-            border = Border(self) if self._backward_hooks or self._backward_pre_hooks else None
+            pre, post = (
+                (*_of_all[kind].values(), *getattr(self, kind).values())
+                for kind in ("_backward_pre_hooks", "_backward_hooks")
+            )
+            border = Border(self, pre, post) if pre or post else None
             if border:
                 args = border.enter(args)
             result = self.forward(*args, **kwargs)
-            for number, hook in list(self._forward_hooks.items()):
+            for number, hook in (*_of_all["_forward_hooks"].items(), *self._forward_hooks.items()):
                 called.add(number)
                 new = hook(self, args, kwargs, result)
                 if new is not None:
                     result = new
             return border.leave(result) if border else result
         except Exception:
-            for number, hook in list(self._forward_hooks.items()):
+            for number, hook in (*_of_all["_forward_hooks"].items(), *self._forward_hooks.items()):
                 if hook.always and number not in called:
                     try:
                         new = hook(self, args, kwargs, result)
@@ -354,6 +358,20 @@ class Module:
             raise AttributeError(f"`{name}` is not a buffer")
         return buffer
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a path such as "encoder.layers.0"; strict: only where there is one."""
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict:
+            parent._get(name)
+        if not isinstance(getattr(parent, name, module), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
+
     def _get(self, name: str) -> Any:
         if not hasattr(self, name):
             raise AttributeError(f"{type(self).__name__} has no attribute `{name}`")
@@ -474,9 +492,9 @@ class Module:
         for param in self._parameters.values():
             if param is not None:
                 with tape.no_grad():
-                    new = fn(param)
+                    new = fn(data := param.data)
                     grad = None if param.grad is None else fn(param.grad)
-                if new is not param:
+                if new is not data:
                     param.data = new
                 if grad is not param.grad:
                     param.grad = grad
@@ -763,3 +781,39 @@ class Module:
         if len(extra_lines) == 1 and not children:
             return f"{self._get_name()}({extra_lines[0]})"
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+# ------------------------------------------------------------------------------------------------- hooks of all modules
+_of_all: dict[str, OrderedDict[int, Any]] = {
+    kind: OrderedDict() for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+}
+
+
+def _register_for_all(kind: str, hook: Any) -> RemovableHandle:
+    """A hook that runs for every module, before its own."""
+    Module._hooked = True
+    handle = RemovableHandle(_of_all[kind])
+    _of_all[kind][handle.id] = hook
+    return handle
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Module.register_forward_pre_hook for all modules."""
+    return _register_for_all("_forward_pre_hooks", _ForwardHook(hook, False))
+
+
+def register_module_forward_hook(
+    hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
+    """Module.register_forward_hook for all modules."""
+    return _register_for_all("_forward_hooks", _ForwardHook(hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Module.register_full_backward_pre_hook for all modules."""
+    return _register_for_all("_backward_pre_hooks", hook)
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Module.register_full_backward_hook for all modules."""
+    return _register_for_all("_backward_hooks", hook)

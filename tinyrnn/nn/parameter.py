@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from ..dtypes import dtype as Dtype
 from ..dtypes import get_default_dtype
 from ..tape import wrap
 from ..tensor import Tensor
@@ -27,12 +28,15 @@ class Parameter(Tensor):
     made inside no_grad.  Raises TypeError if `data` is no tensor, RuntimeError if integers are to have a gradient.
     """
 
+    _shown = "torch.nn.parameter.Parameter"
+
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True):
         memory = _memory_of(data, cls)
         if requires_grad and not memory.is_floating_point():
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+        memory.requires_grad_(bool(requires_grad))
         self = object.__new__(cls)
-        self.array, self._version, self._requires = memory.array, memory.version, bool(requires_grad)
+        self.array, self._writes, self._requires = memory.array, memory.version, memory._requires
         return self
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True):
@@ -46,7 +50,61 @@ class Parameter(Tensor):
         return type(self)(wrap(self.array.copy(order="K")), self._requires)
 
 
-class _IsBuffer(type):
+class UninitializedParameter(Parameter):
+    """A parameter without a shape, until `materialize` gives it one; ValueError for all that needs its numbers.
+
+    It may be given to an optimizer and moved to another type: it stays the same object when it becomes a Parameter.
+    """
+
+    cls_to_become = Parameter
+    waiting: Tensor  # empty, of the type of the numbers to come
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Dtype | None = None):
+        self = object.__new__(cls)
+        self._requires = requires_grad
+        self.waiting = wrap(np.empty(0, get_default_dtype().numpy)).to(device=device, dtype=dtype)
+        return self
+
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Dtype | None = None):
+        pass
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Dtype | None = None) -> None:
+        """Become a Parameter of this shape, whose numbers are whatever was in memory."""
+        new = self.waiting.to(device=device, dtype=dtype).new_empty(shape)
+        del self.waiting
+        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        vars(self).update(array=new.array)
+
+    @property
+    def array(self) -> NoReturn:  # type: ignore[override]
+        raise ValueError(
+            "Attempted to use an uninitialized parameter. This happens when a model with lazy layers has not seen any "
+            "input yet: call it with a batch first"
+        )
+
+    @property
+    def shape(self) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer: call the model with a batch first"
+        )
+
+    dtype = property(lambda self: self.waiting.dtype)  # type: ignore[assignment]
+    data = property(lambda self: self.waiting, lambda self, new: setattr(self, "waiting", new))  # type: ignore[assignment]
+
+    def detach(self) -> UninitializedParameter:
+        return self
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return "<UninitializedParameter>"
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return type(self), (self._requires, None, self.dtype)
+
+    def __deepcopy__(self, memo: dict) -> UninitializedParameter:
+        return type(self)(self._requires, None, self.dtype)
+
+
+class _IsBuffer(type(Tensor)):  # type: ignore[misc]
     """Buffers are plain tensors with a mark: isinstance looks at that."""
 
     def __instancecheck__(cls, instance: object) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from ..kernels import cells
 from ..kernels.cells import Cell
 from ..ops import create
+from ..ops.join import cat, stack
 from ..ops.recurrent import recurrence
-from ..ops.shape import cat, stack
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -33,13 +33,20 @@ class _Weighted(Module):
     hidden_size: int
     bias: bool
 
-    def _make(self, suffix: str, width: int, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    def _make(
+        self, suffix: str, gates: int, width: int, options: dict[str, Any], proj: int = 0, vectors: Sequence[str] = ()
+    ) -> dict[str, tuple[int, ...]]:
         """Make the parameters of one layer and direction, for `width` inputs; returns their names and shapes."""
-        rows, hidden = len(self.cell.gates) * self.hidden_size, self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {f"weight_ih{suffix}": (rows, width), f"weight_hh{suffix}": (rows, hidden)}
+        rows, hidden = gates * self.hidden_size, self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            f"weight_ih{suffix}": (rows, width),
+            f"weight_hh{suffix}": (rows, proj or hidden),
+        }
         if self.bias:
             shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
-        shapes |= {f"{vector}{suffix}": (hidden,) for vector in self.cell.vectors}
+        if proj:
+            shapes[f"weight_hr{suffix}"] = (proj, hidden)
+        shapes |= {f"{vector}{suffix}": (hidden,) for vector in vectors}
         for name, shape in shapes.items():
             setattr(self, name, Parameter(create.empty(shape, **options)))
         return shapes
@@ -50,8 +57,8 @@ class _Weighted(Module):
         for weight in self.parameters():
             init.uniform_(weight, -bound, bound)
 
-    def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any) -> list[Any]:
-        """Weights, biases (None if there are none) and vectors.  They may have been replaced: all are checked."""
+    def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any, proj: int = 0) -> tuple[tuple, tuple]:
+        """The five weights that a recurrence takes, and the vectors.  They may have been replaced: all are checked."""
         found: list[Any] = []
         for name, shape in shapes.items():
             weight = self._parameters.get(name)
@@ -65,39 +72,62 @@ class _Weighted(Module):
                     f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
                 )
             found.append(weight)
-        return found if self.bias else [*found[:2], None, None, *found[2:]]
+        if not self.bias:
+            found[2:2] = [None, None]
+        if not proj:
+            found[4:4] = [None]
+        return tuple(found[:5]), tuple(found[5:])
 
-    def _states(self, hx: Any, dtype: Any) -> tuple[Tensor, ...]:
-        """The states in `hx`: one tensor, or a tuple or list with one for each state of the cell."""
+    def _states(self, hx: Any, dtype: Any, too_few: type[Exception]) -> tuple[Tensor, ...]:
+        """The states in `hx`: one tensor; or a tuple or list with one for each state of the cell, or these stacked.
+
+        torch looks no further than it needs to, so that of several wrong things in `hx` each has its own exception.
+        """
         name, count = type(self).__name__, len(self.cell.states)
-        given = (hx,) if count == 1 else hx
-        if not isinstance(given, (tuple, list)) or len(given) != count or not all(isinstance(h, Tensor) for h in given):
+        several = count > 1 and isinstance(hx, (tuple, list, Tensor))
+        given = (hx,) if not several else hx.unbind()[:count] if isinstance(hx, Tensor) else tuple(hx)
+        wrong: type[Exception] | None = None
+        if not all(isinstance(h, Tensor) for h in given):
+            wrong = AttributeError if count == 1 or hasattr(hx, "__getitem__") else TypeError
+        elif len(given) != count:
+            wrong = too_few if len(given) < count else RuntimeError
+        if wrong is not None:
             got = type(hx).__name__
             if isinstance(hx, (tuple, list)):
                 got += f" of ({', '.join(type(h).__name__ for h in hx)})"
             expected = "a tensor" if count == 1 else f"a tuple of {count} tensors"
-            raise TypeError(f"{name}: hx must be {expected}, got {got}")
+            raise wrong(f"{name}: hx must be {expected}, got {got}")
         for h in given:
             if h.array.dtype != dtype:
                 raise RuntimeError(f"{name}: hx has dtype {h.dtype}, but the input and the weights have torch.{dtype}")
-        return tuple(given)
+        return given
+
+    def _not_stacked(self, hx: Any) -> None:
+        """Several states in one tensor are taken where there is no batch; else the tensor is most likely h alone."""
+        count = len(self.cell.states)
+        if count > 1 and isinstance(hx, Tensor):
+            raise TypeError(f"{type(self).__name__}: hx must be a tuple of {count} tensors, got {type(hx).__name__}")
 
 
 class Recurrent(_Weighted):
     """A cell over a sequence, in any number of layers and in one or two directions.
 
-    Shapes, with D = 2 directions if bidirectional, else 1, L = num_layers and H = hidden_size:
+    Shapes, with D = 2 directions if bidirectional, else 1, L = num_layers, H = hidden_size, and P = proj_size or, if
+    that is 0, P = H:
 
     input    (T, B, input_size); (B, T, input_size) if batch_first; (T, input_size) unbatched; or a PackedSequence
-    hx       None for zeros, or the states before the first step, each (L * D, B, H), (L * D, H) unbatched; a tensor for
-             a cell with one state, a tuple for more
-    returns  (output, states): the last layer's hidden state of each step (T, B, D * H), laid out as the input, and
+    hx       None for zeros, or the states before the first step, (L * D, B, H), (L * D, H) unbatched, but with P for H
+             in the first of them; a tensor for a cell with one state, a tuple for more
+    returns  (output, states): the last layer's hidden state of each step (T, B, D * P), laid out as the input, and
              the states after the last step, in the form of hx
 
     Parameters, for layer k, with suffix _reverse for the second direction and G gates:
-    weight_ih_lk (G * H, input_size or D * H), weight_hh_lk (G * H, H), bias_ih_lk, bias_hh_lk (G * H,), and
-    <vector>_lk (H,) for each learned vector of the cell; all uniform in +-1 / sqrt(H) at the start.
+    weight_ih_lk (G * H, input_size or D * P), weight_hh_lk (G * H, P), bias_ih_lk, bias_hh_lk (G * H,), weight_hr_lk
+    (P, H) if proj_size > 0, and <vector>_lk (H,) for each learned vector of the cell; all uniform in +-1 / sqrt(H) at
+    the start.
 
+    With `proj_size` P > 0, what a step hands to the next one and to the layer above is not its hidden state, but
+    weight_hr times that, P numbers (https://arxiv.org/abs/1402.1128): ValueError for a step that reads h.
     `dropout` is applied to the output of every layer but the last, in training.
     """
 
@@ -112,11 +142,13 @@ class Recurrent(_Weighted):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
     ):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.proj_size = proj_size
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(
@@ -129,7 +161,7 @@ class Recurrent(_Weighted):
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=2,
             )
-        for what, value in (("bias", bias), ("batch_first", batch_first)):
+        for what, value in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
             if not isinstance(value, bool):
                 raise TypeError(f"{what} should be of type bool, got: {type(value).__name__}")
         for what, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
@@ -137,12 +169,24 @@ class Recurrent(_Weighted):
                 raise TypeError(f"{what} should be of type int, got: {type(value).__name__}")
             if value <= 0:
                 raise ValueError(f"{what} must be greater than zero, got {value}")
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
+        if proj_size and self.cell.states[0] is not None:
+            raise ValueError(
+                f"{type(self).__name__}: proj_size must be 0 for a cell whose step reads h, of which a projection "
+                f"leaves no number for each hidden unit, got {proj_size}"
+            )
         directions = ("", "_reverse") if bidirectional else ("",)
         self._shapes = [
             self._make(
                 f"_l{layer}{direction}",
-                hidden_size * len(directions) if layer else input_size,
+                len(self.cell.gates),
+                (proj_size or hidden_size) * len(directions) if layer else input_size,
                 {"device": device, "dtype": dtype},
+                proj_size,
+                self.cell.vectors,
             )
             for layer in range(num_layers)
             for direction in directions
@@ -154,11 +198,24 @@ class Recurrent(_Weighted):
         """The parameters of each layer and direction."""
         return [[getattr(self, name) for name in shapes] for shapes in self._shapes]
 
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        return [[*shapes] for shapes in self._shapes]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for shapes in self._shapes for name in shapes]
+
+    @property
+    def _flat_weights(self) -> list[Parameter]:
+        return [weight for weights in self.all_weights for weight in weights]
+
     def flatten_parameters(self) -> None:
         """Accepted and without effect: the kernels take the parameters as they lie in memory."""
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
+        text += f", proj_size={self.proj_size}" if self.proj_size else ""
         text += f", num_layers={self.num_layers}" if self.num_layers != 1 else ""
         text += f", bias={self.bias}" if not self.bias else ""
         text += f", batch_first={self.batch_first}" if self.batch_first else ""
@@ -166,29 +223,32 @@ class Recurrent(_Weighted):
         return text + (f", bidirectional={self.bidirectional}" if self.bidirectional else "")
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
-        name, dtype = type(self).__name__, getattr(self, next(iter(self._shapes[0]))).array.dtype
+        packed, batched, x = isinstance(input, PackedSequence), True, input
+        batch_sizes: Any = None
         sizes: Any = None
         sorted_indices = unsorted_indices = None
-        if packed := isinstance(input, PackedSequence):
-            data, batch_sizes, sorted_indices, unsorted_indices = input
-            if data.dim() != 2:
-                raise RuntimeError(f"input must have 2 dimensions, got {data.dim()} (in a PackedSequence for {name})")
-            self._check(data, dtype)
-            x, sizes, batched = data, _batch_sizes(name, batch_sizes, len(data.array)), True
+        if packed:
+            x, batch_sizes, sorted_indices, unsorted_indices = input
         else:
             if input.dim() not in (2, 3):
-                raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
-            self._check(input, dtype)
-            batched = input.dim() == 3
-            x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
-            if len(x.array) == 0:
-                raise RuntimeError(
-                    f"Expected sequence length to be larger than 0 in RNN ({name} got an input of shape "
-                    f"{list(input.array.shape)})"
+                raise ValueError(
+                    f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead"
                 )
+            if not (batched := input.dim() == 3):
+                x = input.unsqueeze(0 if self.batch_first else 1)
+        self.check_input(x, batch_sizes)
+        dtype = x.array.dtype
+        if packed:
+            sizes = _batch_sizes(type(self).__name__, batch_sizes, len(x.array))
+        initial = self._initial(x, hx, batched, batch_sizes, sorted_indices)
+        if self.batch_first and not packed:
+            x = x.transpose(0, 1)
+        if len(x.array) == 0:
+            raise RuntimeError(
+                f"Expected sequence length to be larger than 0 in RNN ({type(self).__name__} got an input of shape "
+                f"{list(input.array.shape)})"
+            )
         directions = 2 if self.bidirectional else 1
-        batch = int(sizes[0]) if packed else x.array.shape[1]
-        initial = self._initial(hx, batch, batched, sorted_indices, dtype)
         last: list[tuple] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -196,15 +256,13 @@ class Recurrent(_Weighted):
             steps = unpack_steps(x, sizes) if packed else x
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
-                weights = self._weights(self._shapes[k], dtype)
-                out, states = recurrence(
-                    self.cell, steps, initial[k], tuple(weights[:4]), tuple(weights[4:]), sizes, k % directions == 1
-                )
+                weights, vectors = self._weights(self._shapes[k], dtype, self.proj_size)
+                out, states = recurrence(self.cell, steps, initial[k], weights, vectors, sizes, k % directions == 1)
                 outputs.append(out)
                 last.append(states)
             steps = outputs[0] if directions == 1 else cat(outputs, 2)
             x = pack_steps(steps, sizes) if packed else steps
-        final = tuple(s[0].unsqueeze(0) if len(s) == 1 else stack(s) for s in zip(*last, strict=True))
+        final = tuple(map(stack, zip(*last, strict=True)))  # no view of anything: programs detach_() it
         output: Any = x
         if packed:
             output = PackedSequence(x, batch_sizes, sorted_indices, unsorted_indices)
@@ -215,41 +273,72 @@ class Recurrent(_Weighted):
             output = x.transpose(0, 1)
         return output, final if len(final) > 1 else final[0]
 
-    def _check(self, input: Tensor, dtype: Any) -> None:
-        name = type(self).__name__
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""
+        name, dtype = type(self).__name__, getattr(self, next(iter(self._shapes[0]))).array.dtype
         if input.array.dtype != dtype:
+            if batch_sizes is not None and len(self.cell.states) > 1:  # torch's LSTM leaves these to the product
+                raise RuntimeError(
+                    f"mat1 and mat2 must have the same dtype, but got {input.dtype} and torch.{dtype}: the packed "
+                    f"input and the weights of {name}"
+                )
             raise ValueError(
-                f"{name} input dtype ({input.dtype}) does not match weight dtype (torch.{dtype}). Convert input: "
-                f"input.to(torch.{dtype}), or convert model: model.to({input.dtype})"
+                f"RNN input dtype ({input.dtype}) does not match weight dtype (torch.{dtype}). Convert input: "
+                f"input.to(torch.{dtype}), or convert model: model.to({input.dtype}) (in a call of {name})"
             )
+        expected = 3 if batch_sizes is None else 2
+        if input.dim() != expected:
+            kind = "" if batch_sizes is None else "packed "
+            raise RuntimeError(f"input must have {expected} dimensions, got {input.dim()} (the {kind}input of {name})")
         if input.array.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.array.shape[-1]} "
-                f"({name} got an input of shape {list(input.array.shape)})"
+                f"({name}: the input, with its batch, has shape {list(input.array.shape)})"
             )
 
-    def _initial(self, hx: Any, batch: int, batched: bool, order: Tensor | None, dtype: Any) -> list[tuple]:
+    def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """The shape of the first state, for an input with a batch or, given its batch sizes, a packed one."""
+        batch = int(batch_sizes[0]) if batch_sizes is not None else input.array.shape[0 if self.batch_first else 1]
+        return len(self._shapes), batch, self.proj_size or self.hidden_size
+
+    def check_hidden_size(
+        self, hx: Tensor, expected_hidden_size: tuple[int, ...], msg: str = "Expected hidden size {}, got {}"
+    ) -> None:
+        """Refuse a state of another shape."""
+        if hx.array.shape != tuple(expected_hidden_size):
+            raise RuntimeError(msg.format(expected_hidden_size, list(hx.array.shape)))
+
+    def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+        """Refuse an input or states that do not fit; both have a batch."""
+        self.check_input(input, batch_sizes)
+        shape = self.get_expected_hidden_size(input, batch_sizes)
+        facts = f"({type(self).__name__}: layers times directions, batch, hidden size)"
+        if len(self.cell.states) == 1:
+            self.check_hidden_size(hidden, shape, f"Expected hidden size {{}}, got {{}} {facts}")
+            return
+        for k, h in enumerate(hidden):
+            self.check_hidden_size(h, shape, f"Expected hidden[{k}] size {{}}, got {{}} {facts}")
+            shape = (*shape[:2], self.hidden_size)
+
+    def _initial(self, x: Tensor, hx: Any, batched: bool, batch_sizes: Any, order: Tensor | None) -> list[tuple]:
         """The initial states of each layer and direction, checked; None where they are zero."""
         count, states = len(self._shapes), len(self.cell.states)
         if hx is None:
             return [(None,) * states] * count
-        given = self._states(hx, dtype)
-        ndim, shape = (3, (count, batch, self.hidden_size)) if batched else (2, (count, self.hidden_size))
-        if any(h.array.ndim != ndim for h in given):
+        given = self._states(hx, x.array.dtype, IndexError)
+        ndim = 3 if batched else 2
+        if batch_sizes is None and any(h.array.ndim != ndim for h in given):
             got = ", ".join(f"{h.array.ndim}-D" for h in given)
             what, got = ("hx", f"{got} tensor") if states == 1 else ("hx and cx", f"({got}) tensors")
             raise RuntimeError(
                 f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, {what if states < 3 else 'all states'} "
                 f"should also be {ndim}-D but got {got} ({type(self).__name__})"
             )
-        for k, h in enumerate(given):
-            if h.array.shape != shape:
-                raise RuntimeError(
-                    f"Expected {'hidden' if states == 1 else f'hidden[{k}]'} size {shape}, got {list(h.array.shape)} "
-                    f"({type(self).__name__}: layers times directions, {'batch, ' * batched}hidden size)"
-                )
         if not batched:
             given = tuple(h.unsqueeze(1) for h in given)
+        self.check_forward_args(x, given[0] if states == 1 else given, batch_sizes)
+        if batched:
+            self._not_stacked(hx)
         given = tuple(self.permute_hidden(h, order) for h in given)
         return [tuple(h[k] for h in given) for k in range(count)]
 
@@ -264,7 +353,9 @@ class Recurrent(_Weighted):
 
 def _batch_sizes(name: str, batch_sizes: Tensor, rows: int) -> np.ndarray:
     """The batch sizes of a PackedSequence with `rows` rows of data.  They steer loops over memory: they are checked."""
-    sizes = np.ascontiguousarray(batch_sizes.array, np.int64)
+    if batch_sizes.array.dtype != np.int64:
+        raise RuntimeError(f"{name}: the batch_sizes of a PackedSequence must be torch.int64, got {batch_sizes.dtype}")
+    sizes = np.ascontiguousarray(batch_sizes.array)
     if sizes.ndim != 1 or not sizes.size or np.any(np.diff(sizes) > 0) or sizes[-1] < 1 or sizes.sum() != rows:
         raise RuntimeError(
             f"{name}: the batch_sizes of a PackedSequence must be positive, must not increase, and must add up to the "
@@ -277,7 +368,7 @@ MODES = {"RNN_TANH": cells.RNN_TANH, "RNN_RELU": cells.RNN_RELU, "GRU": cells.GR
 
 
 class RNNBase(Recurrent):
-    """torch's base class of RNN, GRU and LSTM: `mode` is RNN_TANH, RNN_RELU, GRU or LSTM."""
+    """The base class of RNN, GRU and LSTM: `mode` is RNN_TANH, RNN_RELU, GRU or LSTM."""
 
     def __init__(
         self,
@@ -295,16 +386,23 @@ class RNNBase(Recurrent):
     ):
         if mode not in MODES:
             raise ValueError(f"Unrecognized RNN mode: {mode}")
-        self.mode, self.proj_size = mode, proj_size
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
-        if proj_size < 0:
-            raise ValueError("proj_size should be a positive integer or zero to disable projections")
-        if proj_size >= hidden_size:
-            raise ValueError("proj_size has to be smaller than hidden_size")
-        if proj_size:
-            raise NotImplementedError(
-                f"{type(self).__name__}(proj_size={proj_size}): projections of the hidden state are not supported"
-            )
+        self.mode = mode
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+        if proj_size and mode != "LSTM":
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+
+    forward = Module.forward  # type: ignore[assignment]  # what is done with the parameters, derived classes say
 
     @property
     def cell(self) -> Cell:  # type: ignore[override]
@@ -330,6 +428,8 @@ class RNN(RNNBase):
         super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
         self.nonlinearity = nonlinearity
 
+    forward = Recurrent.forward
+
 
 class GRU(RNNBase):
     """GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
@@ -343,17 +443,25 @@ class GRU(RNNBase):
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__("GRU", *args, **kwargs)
 
+    forward = Recurrent.forward
+
 
 class LSTM(RNNBase):
     """LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
     proj_size=0, device=None, dtype=None)
 
     Long short-term memory, gates in the order i, f, g, o (Hochreiter and Schmidhuber 1997): see Recurrent.
-    `proj_size` other than 0 raises NotImplementedError.
+    With `proj_size` the hidden state is projected to as many numbers (Sak et al. 2014).
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__("LSTM", *args, **kwargs)
+
+    def get_expected_cell_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """The shape of the second state."""
+        return (*self.get_expected_hidden_size(input, batch_sizes)[:2], self.hidden_size)
+
+    forward = Recurrent.forward
 
 
 def cell(step: Callable) -> type[Recurrent]:
@@ -381,7 +489,8 @@ def cell(step: Callable) -> type[Recurrent]:
     to them the fused kernels for forward and backward are derived.  So it must not branch on a value (use
     torch.where), and numbers that it reads from outside are those of that moment.  `layer.cell` shows what was found.
 
-    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout and bidirectional: see Recurrent.
+    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional and, if the step does
+    not read h, proj_size: see Recurrent.
 
     Raises TypeError, naming the line, for a step that cannot be derived.
     """
@@ -395,22 +504,30 @@ def cell(step: Callable) -> type[Recurrent]:
     return type(step.__name__, (Recurrent,), members)
 
 
-class RecurrentCell(_Weighted):
-    """One step of a cell: input (B, input_size) or (input_size,), states (B, H) or (H,), zeros if None."""
+class RNNCellBase(_Weighted):
+    """The parameters of one step: weight_ih (num_chunks * H, input_size), weight_hh (num_chunks * H, H), two biases.
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+    The classes derived from it, and those of a user, say what is done with them.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None
+    ):
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._shapes = self._make("", input_size, {"device": device, "dtype": dtype})
+        self._shapes = self._make("", num_chunks, input_size, {"device": device, "dtype": dtype})
         if not bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
         self.reset_parameters()
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
+        text = f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
+        nonlinearity = getattr(self, "nonlinearity", "tanh")
+        return text + ("" if nonlinearity == "tanh" else f", nonlinearity={nonlinearity}")
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def _step(self, input: Any, hx: Any = None) -> Any:
+        """One step of `cell`: input (B, input_size) or (input_size,), states (B, H) or (H,), zeros if None."""
         name, states = type(self).__name__, len(self.cell.states)
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -426,7 +543,9 @@ class RecurrentCell(_Weighted):
             )
         batched = input.dim() == 2
         x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
-        first: tuple = (None,) * states if hx is None else self._states(hx, dtype)
+        first: tuple = (None,) * states if hx is None else self._states(hx, dtype, RuntimeError)
+        if batched:
+            self._not_stacked(hx)
         for k, h in enumerate(first if hx is not None else ()):
             shape, got = (*input.array.shape[:-1], self.hidden_size), h.array.shape
             facts = f"{name} got hx of shape {list(got)}, expected {list(shape)}"
@@ -441,15 +560,21 @@ class RecurrentCell(_Weighted):
                 )
         if not batched:
             first = tuple(h if h is None else h.unsqueeze(0) for h in first)
-        weights = self._weights(self._shapes, dtype)
-        _, last = recurrence(self.cell, x, first, tuple(weights[:4]), tuple(weights[4:]))
+        _, last = recurrence(self.cell, x, first, *self._weights(self._shapes, dtype))
         if not batched:
             last = tuple(h.squeeze(0) for h in last)
         return last if states > 1 else last[0]
 
 
-class RNNCell(RecurrentCell):
-    """One step of an RNN: see RecurrentCell."""
+class RNNCell(RNNCellBase):
+    """One step of an RNN.
+
+    input    (B, input_size), or (input_size,)
+    hx       None for zeros, or the hidden state (B, H), or (H,)
+    returns  the hidden state after the step
+
+    nonlinearity is tanh or relu; another one raises RuntimeError when the cell is called.
+    """
 
     def __init__(
         self,
@@ -460,26 +585,45 @@ class RNNCell(RecurrentCell):
         device: Any = None,
         dtype: Any = None,
     ):
-        if nonlinearity not in ("tanh", "relu"):
-            raise RuntimeError(f"Unknown nonlinearity: {nonlinearity}")
+        super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, bias, device, dtype)
 
     @property
     def cell(self) -> Cell:  # type: ignore[override]
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; RNNCell has tanh and relu")
         return MODES[f"RNN_{self.nonlinearity.upper()}"]
 
-    def extra_repr(self) -> str:
-        return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
+    forward = RNNCellBase._step
 
 
-class GRUCell(RecurrentCell):
-    """One step of a GRU: see RecurrentCell."""
+class GRUCell(RNNCellBase):
+    """One step of a GRU.
+
+    input    (B, input_size), or (input_size,)
+    hx       None for zeros, or the hidden state (B, H), or (H,)
+    returns  the hidden state after the step
+    """
 
     cell = cells.GRU
 
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
-class LSTMCell(RecurrentCell):
-    """One step of an LSTM: hx and the result are pairs (h, c); see RecurrentCell."""
+    forward = RNNCellBase._step
+
+
+class LSTMCell(RNNCellBase):
+    """One step of an LSTM.
+
+    input    (B, input_size), or (input_size,)
+    hx       None for zeros, or a pair (h, c), each (B, H), or (H,)
+    returns  the pair (h, c) after the step
+    """
 
     cell = cells.LSTM
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        super().__init__(input_size, hidden_size, bias, 4, device, dtype)
+
+    forward = RNNCellBase._step

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..tape import entitled
 from .common import (
     Op,
     TensorBase,
@@ -42,6 +43,9 @@ class Sub(Op):
     @staticmethod
     def backward(saved, needs, g):
         return g if needs[0] else None, -g if needs[1] else None
+
+
+Rsub = Sub.called("RsubBackward1")
 
 
 class Mul(Op):
@@ -123,7 +127,7 @@ def check_divisor(a: np.ndarray, b: np.ndarray, call: str) -> None:
     """torch's errors for dividing truth values, and integers by zero."""
     if a.dtype.kind == "b":
         raise unsupported(call, a.dtype)
-    if a.dtype.kind in "iu" and np.any(b == 0):
+    if a.dtype.kind in "iu" and a.size and np.any(b == 0):
         raise RuntimeError(f"ZeroDivisionError: {call}() of integers by 0")
 
 
@@ -221,8 +225,9 @@ def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
 
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """other - alpha * input."""
+    expect_tensor(input, "rsub")
     refuse_bool("rsub", input, other)
-    return binary(Sub, other, scaled(other, input, alpha, "rsub") if alpha != 1 else input, "rsub")
+    return binary(Rsub, other, scaled(other, input, alpha, "rsub") if alpha != 1 or alpha is True else input, "rsub")
 
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -244,7 +249,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
 
 def rdiv(input: Any, other: Any) -> Any:
     """other / input."""
-    return binary(Div, other, input, "div", kinds="f")
+    return entitled(binary(Div, other, input, "div", kinds="f"), "MulBackward0")
 
 
 def floor_divide(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -291,6 +296,9 @@ def rmod(input: Any, other: Any) -> Any:
     return binary(Remainder, other, input, "remainder")
 
 
+subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+
+
 # ------------------------------------------------------------------------------------------ comparisons and logic
 def comparison(name: str, ufunc: np.ufunc, doc: str) -> Any:
     """A comparison of two tensors, or a tensor and a number: a tensor of booleans, without a gradient."""
@@ -309,11 +317,11 @@ def comparison(name: str, ufunc: np.ufunc, doc: str) -> Any:
 
 
 eq = comparison("eq", np.equal, "input == other, element by element.")
-ne = comparison("ne", np.not_equal, "input != other, element by element.")
-lt = comparison("lt", np.less, "input < other, element by element.")
-le = comparison("le", np.less_equal, "input <= other, element by element.")
-gt = comparison("gt", np.greater, "input > other, element by element.")
-ge = comparison("ge", np.greater_equal, "input >= other, element by element.")
+ne = not_equal = comparison("ne", np.not_equal, "input != other, element by element.")
+lt = less = comparison("lt", np.less, "input < other, element by element.")
+le = less_equal = comparison("le", np.less_equal, "input <= other, element by element.")
+gt = greater = comparison("gt", np.greater, "input > other, element by element.")
+ge = greater_equal = comparison("ge", np.greater_equal, "input >= other, element by element.")
 
 
 def logical(name: str, ufunc: np.ufunc, doc: str) -> Any:
@@ -420,12 +428,13 @@ class Rounding(Op):
 
 def rounding(name: str, ufunc: np.ufunc, doc: str) -> Any:
     """A function that is the identity for integers."""
+    op = Rounding.called(f"{name.capitalize()}Backward0")
 
     def function(input: Any, *, out: Any = None) -> Any:
         a = expect_tensor(input, name).array
         if a.dtype.kind == "b":
             raise unsupported(name, a.dtype)
-        return into(out, run(Rounding, (input,), (a,), ufunc=ufunc if a.dtype.kind == "f" else np.copy), name)
+        return into(out, run(op, (input,), (a,), ufunc=ufunc if a.dtype.kind == "f" else np.copy), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -434,7 +443,7 @@ def rounding(name: str, ufunc: np.ufunc, doc: str) -> Any:
 
 floor = rounding("floor", np.floor, "The largest integer that is not above each element.")
 ceil = rounding("ceil", np.ceil, "The smallest integer that is not below each element.")
-trunc = rounding("trunc", np.trunc, "Each element without its fraction.")
+trunc = fix = rounding("trunc", np.trunc, "Each element without its fraction.")
 to_integer = rounding("round", np.rint, "")
 
 
@@ -450,11 +459,70 @@ def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:
     return into(out, run(Rounding, (input,), (a,), ufunc=lambda a: back(np.rint(there(a, ten)), ten)), "round")
 
 
+Sign = Rounding.called("SignBackward0")
+
+
 def sign(input: Any, *, out: Any = None) -> Any:
     """-1, 0 or 1; 0 for NaN."""
     a = expect_tensor(input, "sign").array
     ufunc = np.copy if a.dtype.kind == "b" else lambda a: np.where(a == a, np.sign(a), a.dtype.type(0))
-    return into(out, run(Rounding, (input,), (a,), ufunc=ufunc), "sign")
+    return into(out, run(Sign, (input,), (a,), ufunc=ufunc), "sign")
+
+
+sgn = sign  # which differ for complex numbers
+
+
+class Frac(Op):
+    @staticmethod
+    def forward(a):
+        with np.errstate(all="ignore"):
+            return a - np.trunc(a), ()
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return g
+
+
+def frac(input: Any, *, out: Any = None) -> Any:
+    """The fraction of each element: input - trunc(input)."""
+    a = expect_tensor(input, "frac").array
+    if a.dtype.kind != "f":
+        raise unsupported("frac", a.dtype)
+    return into(out, run(Frac, (input,), (a,)), "frac")
+
+
+def positive(input: Any) -> Any:
+    """input itself; truth values are refused."""
+    if expect_tensor(input, "positive").array.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+class NanToNum(Op):
+    @staticmethod
+    def forward(a, *, nan, posinf, neginf):
+        return np.nan_to_num(a, nan=nan, posinf=posinf, neginf=neginf), (a,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return np.where(np.isfinite(saved[0]), g, g.dtype.type(0))
+
+
+def nan_to_num(
+    input: Any,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+    *,
+    out: Any = None,
+) -> Any:
+    """`nan` (or 0) for NaN, `posinf` and `neginf` (or the largest finite numbers) for the infinities."""
+    a = expect_tensor(input, "nan_to_num").array
+    values = {"nan": nan, "posinf": posinf, "neginf": neginf}
+    numbers = {name: None if v is None else float(number(v, "nan_to_num", name)) for name, v in values.items()}
+    if a.dtype.kind != "f":
+        return into(out, wrap(a.copy()), "nan_to_num")
+    return into(out, run(NanToNum, (input,), (a,), **numbers | {"nan": numbers["nan"] or 0.0}), "nan_to_num")
 
 
 def weighted(input: Any, value: Any, call: str, tensor1: Any, tensor2: Any) -> Any:
@@ -466,7 +534,7 @@ def weighted(input: Any, value: Any, call: str, tensor1: Any, tensor2: Any) -> A
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 * tensor2."""
     value = weighted(input, value, "addcmul", tensor1, tensor2)
-    return into(out, add(input, mul(mul(tensor1, tensor2), value)), "addcmul")
+    return into(out, entitled(add(input, mul(mul(tensor1, tensor2), value)), "AddcmulBackward0"), "addcmul")
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
@@ -499,7 +567,9 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     """input + weight * (end - input); `weight` is a number or a tensor."""
     a, b = expect_tensor(input, "lerp").array, expect_tensor(end, "lerp", "end").array
     third = weight if isinstance(weight, TensorBase) else None
-    w = a.dtype.type(number(weight, "lerp", "weight")) if third is None else third.array
+    w = np.asarray(number(weight, "lerp", "weight")).astype(a.dtype) if third is None else third.array
+    if not w.ndim and a.dtype == b.dtype:  # a number, also as a tensor, of any type
+        a, b, w = (x.astype(dtypes.promote(a, b, w), copy=False) for x in (a, b, w))
     for name, x in (("end", b), ("weight", w)):
         if x.dtype != a.dtype:
             raise RuntimeError(f"expected dtype {a.dtype} for `{name}` but got dtype {x.dtype}")

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..tape import Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, run, wrap, write
+from ..strides import order, overlaps
+from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, run, wrap, write
 
 Number = (int, float, bool, np.number, np.bool_)
 
@@ -40,18 +41,16 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
         return np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError:
         pass
-    a, b = arrays[0].shape, next(x.shape for x in arrays[1:] if not _compatible(arrays[0].shape, x.shape))
-    for axis in range(1, min(len(a), len(b)) + 1):
-        if a[-axis] != b[-axis] and 1 not in (a[-axis], b[-axis]):
-            raise RuntimeError(
-                f"The size of tensor a ({a[-axis]}) must match the size of tensor b ({b[-axis]}) at non-singleton "
-                f"dimension {max(len(a), len(b)) - axis}; the shapes are {list(a)} and {list(b)}"
-            ) from None
-    raise AssertionError("unreachable")
-
-
-def _compatible(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False))
+    a: tuple[int, ...] = ()
+    for b in (array.shape for array in arrays):
+        for axis in range(1, min(len(a), len(b)) + 1):
+            if a[-axis] != b[-axis] and 1 not in (a[-axis], b[-axis]):
+                raise RuntimeError(
+                    f"The size of tensor a ({a[-axis]}) must match the size of tensor b ({b[-axis]}) at non-singleton "
+                    f"dimension {max(len(a), len(b)) - axis}; the shapes are {list(a)} and {list(b)}"
+                )
+        a = np.broadcast_shapes(a, b)
+    return a
 
 
 def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, Any, Any]:
@@ -77,7 +76,8 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
     dtype = dtypes.promote(x, y)
     if dtype.kind not in kinds:
         dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
-    x, y = (np.asarray(v).astype(dtype, copy=False) for v in (x, y))  # an integer that does not fit wraps, as in torch
+    x, y = (np.asarray(v) for v in (x, y))
+    x, y = (v.astype(dtype, order(v), copy=False) for v in (x, y))  # an integer that does not fit wraps, as in torch
     check_broadcast(x, y)
     return a if isinstance(a, TensorBase) else None, b if isinstance(b, TensorBase) else None, x, y
 
@@ -91,9 +91,9 @@ def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
 
 
 def number(x: Any, call: str, argument: str) -> Any:
-    """`x` as a Python number; torch's TypeError if it is none."""
+    """`x` as a Python number (NumPy's truth values count as floats, as in torch); torch's TypeError if it is none."""
     if isinstance(x, (np.number, np.bool_)):
-        return x.item()
+        return x.item() if not isinstance(x, np.bool_) else float(x)
     if isinstance(x, (int, float, bool)):
         return x
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
@@ -124,6 +124,18 @@ def unsupported(call: str, dtype: np.dtype) -> NotImplementedError:
     return NotImplementedError(f"\"{call}_cpu\" not implemented for '{dtypes.word(dtype)}'")
 
 
+class Truth(Op):
+    """Truth values in place of floating-point numbers: constant."""
+
+    @staticmethod
+    def forward(*arrays, truth):
+        return truth, tuple((a.shape, a.dtype) for a in arrays)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return tuple(np.zeros(*each) for each in saved)
+
+
 def inplace(function: Any) -> Any:
     """The in-place form of `function`: its result overwrites the first argument, which is returned."""
     name = f"{function.__name__}_"
@@ -142,6 +154,12 @@ def inplace(function: Any) -> Any:
             )
         if there.dtype != here.dtype and not dtypes.can_cast(result.dtype, self.dtype):
             raise cannot_write(there.dtype, here.dtype)
+        of_truth = there.dtype.kind == "b" and "logical" not in name
+        if of_truth and here.dtype.kind in "iu" and recorded and is_grad_enabled():
+            raise RuntimeError(f"{name}(): what requires a gradient would be recorded in integers, which can have none")
+        if here.dtype.kind == "f" and there.dtype.kind == "b":  # of truth values nothing was recorded
+            inputs = [x for x in (self, *args, *kwargs.values()) if isinstance(x, TensorBase)]
+            result = run(Truth, inputs, [x.array for x in inputs], truth=there.astype(here.dtype))
         return write(self, result)
 
     overwrite.__name__ = overwrite.__qualname__ = name
@@ -164,15 +182,26 @@ def before(t: Any) -> Any:
     return copy
 
 
-def into(out: Any, result: Any, call: str) -> Any:
-    """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions)."""
+def into(out: Any, result: Any, call: str, exact: bool = False, apart: Sequence[Any] = ()) -> Any:
+    """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions); `exact`: the types
+    must be the same; `apart`: tensors that must not share its memory.
+    """
     if out is None:
         return result
     expect_tensor(out, call, "out")
+    if exact and out.array.dtype != result.array.dtype:
+        raise RuntimeError(f"{call}(): Expected out tensor to have dtype {result.dtype}, but got {out.dtype} instead")
     if is_grad_enabled() and (out.requires_grad or result.requires_grad):
         raise RuntimeError(
             f"{call}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."
+        )
+    if overlaps(out.array):
+        raise RuntimeError(SHARED)
+    if any(t is out or np.may_share_memory(out.array, t.array) for t in apart):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            f"memory location. Please clone() the tensor before performing the operation. ({call}())"
         )
     if not dtypes.can_cast(result.dtype, out.dtype):
         raise cannot_write(result.array.dtype, out.array.dtype)

@@ -10,19 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import devices, dtypes, random
+from .. import devices, dtypes
 from .common import (
-    Op,
     TensorBase,
     cast,
-    check_broadcast,
     converted,
     expect_tensor,
-    into,
     number,
-    run,
     sizes,
-    unsupported,
     wrap,
 )
 
@@ -39,9 +34,21 @@ def finish(array: np.ndarray, requires_grad: bool, device: Any) -> Any:
 def numpy_type(dtype: dtypes.dtype | None, default: np.dtype) -> np.dtype:
     if dtype is None:
         return default
+    dtype = dtypes.PYTHON.get(dtype, dtype)
     if not isinstance(dtype, dtypes.dtype):
         raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     return dtype.numpy
+
+
+def kind_of(options: dict, default: np.dtype) -> np.dtype:
+    """The type that a constructor's keywords ask for, by dtype= or out=."""
+    kind, out = numpy_type(options.get("dtype"), default), options.get("out")
+    if out is None:
+        return kind
+    here = expect_tensor(out, "a constructor", "out").array.dtype
+    if options.get("dtype") is not None and kind != here:
+        raise RuntimeError(f"dtype {dtypes.word(kind)} does not match dtype of out parameter ({dtypes.word(here)})")
+    return here
 
 
 def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
@@ -154,7 +161,57 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     return wrap(from_data(data, dtype))
 
 
-asarray = as_tensor
+def asarray(
+    obj: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool | None = None,
+) -> Any:
+    """`obj` (a tensor, an array, a buffer, numbers) as a tensor that shares its memory where it can; always with a copy
+    if `copy` is True, never if it is False.
+    """
+    devices.check(device)
+    if not isinstance(obj, (TensorBase, np.ndarray, np.generic, Sequence, int, float)) or isinstance(
+        obj, (bytes, bytearray)
+    ):
+        try:
+            obj = np.frombuffer(obj, numpy_type(dtype, dtypes.get_default_dtype().numpy))
+        except TypeError:
+            raise RuntimeError(f"Could not infer dtype of {type(obj).__name__}") from None
+    found = as_tensor(obj, dtype)
+    shared = found is obj or (isinstance(obj, np.ndarray) and np.shares_memory(found.array, obj))
+    if copy is False and not shared:
+        raise ValueError(
+            f"can't alias arbitrary sequence or other type into a tensor: {type(obj).__name__} (asarray(copy=False))"
+        )
+    if copy and shared:
+        found = found.clone()
+    if requires_grad is None or found.requires_grad == requires_grad:
+        return found
+    return (found if found.node is None else found.detach()).requires_grad_(requires_grad)
+
+
+def frombuffer(
+    buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Any:
+    """A vector that shares the memory of a buffer: `count` elements (all, for -1) from byte `offset` on."""
+    kind, memory = numpy_type(dtype, np.dtype(np.float32)), memoryview(buffer)
+    left = memory.nbytes - offset
+    if memory.nbytes == 0 or not 0 <= offset < memory.nbytes:
+        raise ValueError(f"frombuffer(): offset must lie within the buffer of {memory.nbytes} bytes, but is {offset}")
+    if count == 0 or (count < 0 and left % kind.itemsize):
+        raise ValueError(
+            f"frombuffer(): the {left} bytes after the offset are no whole number of elements of {kind.itemsize} "
+            f"bytes, or "
+            f"count is 0 (it is {count})"
+        )
+    if count > 0 and count * kind.itemsize > left:
+        raise ValueError(
+            f"frombuffer(): {count} elements of {kind.itemsize} bytes were asked for, but {left} bytes are left"
+        )
+    return finish(np.frombuffer(memory, kind, count, offset), requires_grad, None)
 
 
 def from_numpy(ndarray: np.ndarray) -> Any:
@@ -200,57 +257,51 @@ def full_of(
 def zeros(*size: Any, **options: Any) -> Any:
     """Zeros of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "zeros")
-    return full_of(
-        np.zeros(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "zeros", **options
-    )
+    return full_of(np.zeros(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "zeros", **options)
 
 
 def ones(*size: Any, **options: Any) -> Any:
     """Ones of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "ones")
-    return full_of(
-        np.ones(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "ones", **options
-    )
+    return full_of(np.ones(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "ones", **options)
 
 
 def empty(*size: Any, **options: Any) -> Any:
     """A tensor of the given shape with whatever is in memory."""
     shape = shaped(size, options, "empty")
-    return full_of(
-        np.empty(shape, numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "empty", **options
-    )
+    return full_of(np.empty(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "empty", **options)
 
 
 def full(size: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the given shape; its type is the value's unless `dtype` says otherwise."""
     scalar = isinstance(fill_value, TensorBase) and fill_value.array.ndim == 0
     value = number(fill_value.array[()] if scalar else fill_value, "full", "fill_value")
-    dtype = numpy_type(options.get("dtype"), dtypes.promote(value))
+    dtype = kind_of(options, dtypes.promote(value))
     return full_of(np.full(shaped((size,), {}, "full"), converted(value, dtype, "full")), "full", **options)
 
 
 def zeros_like(input: Any, **options: Any) -> Any:
     """Zeros of the shape and type of `input`."""
     a = expect_tensor(input, "zeros_like").array
-    return full_of(np.zeros_like(a, numpy_type(options.get("dtype"), a.dtype)), "zeros_like", **options)
+    return full_of(np.zeros_like(a, kind_of(options, a.dtype)), "zeros_like", **options)
 
 
 def ones_like(input: Any, **options: Any) -> Any:
     """Ones of the shape and type of `input`."""
     a = expect_tensor(input, "ones_like").array
-    return full_of(np.ones_like(a, numpy_type(options.get("dtype"), a.dtype)), "ones_like", **options)
+    return full_of(np.ones_like(a, kind_of(options, a.dtype)), "ones_like", **options)
 
 
 def empty_like(input: Any, **options: Any) -> Any:
     """A tensor of the shape and type of `input` with whatever is in memory."""
     a = expect_tensor(input, "empty_like").array
-    return full_of(np.empty_like(a, numpy_type(options.get("dtype"), a.dtype)), "empty_like", **options)
+    return full_of(np.empty_like(a, kind_of(options, a.dtype)), "empty_like", **options)
 
 
 def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the shape and type of `input`."""
     a = expect_tensor(input, "full_like").array
-    value = converted(fill_value, numpy_type(options.get("dtype"), a.dtype), "full_like")
+    value = converted(fill_value, kind_of(options, a.dtype), "full_like")
     return full_of(np.full_like(a, value, value.dtype), "full_like", **options)
 
 
@@ -259,12 +310,47 @@ def eye(n: int, m: int | None = None, **options: Any) -> Any:
     for name, size in (("n", n), ("m", n if m is None else m)):
         if operator.index(size) < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
+    return full_of(np.eye(n, m, dtype=kind_of(options, dtypes.get_default_dtype().numpy)), "eye", **options)
+
+
+def scalar_tensor(s: Any, **options: Any) -> Any:
+    """A number as a 0-d tensor; float32 unless `dtype` says otherwise."""
+    value = converted(
+        number(s, "scalar_tensor", "s"), kind_of(options, dtypes.get_default_dtype().numpy), "scalar_tensor"
+    )
+    return full_of(value, "scalar_tensor", **options)
+
+
+def empty_strided(size: Any, stride: Any, **options: Any) -> Any:
+    """An uninitialised tensor of a shape, with the given steps (in elements) in memory."""
+    shape, steps = shaped((size,), {}, "empty_strided"), sizes((stride,), "empty_strided")
+    if len(shape) != len(steps):
+        raise RuntimeError(f"mismatch in length of strides and shape: {list(steps)} and {list(shape)}")
+    if any(n < 0 for n in steps):
+        raise RuntimeError(f"empty_strided: negative strides are not supported, got {list(steps)}")
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    room = 0 if 0 in shape else 1 + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
     return full_of(
-        np.eye(n, m, dtype=numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)), "eye", **options
+        np.ndarray(shape, kind, np.empty(room, kind), 0, [n * kind.itemsize for n in steps]), "empty_strided", **options
     )
 
 
 # ------------------------------------------------------------------------------------------ sequences
+def scalars(call: str, **given: Any) -> list[Any]:
+    """Numbers, some of them perhaps 0-d tensors."""
+    found = []
+    for name, v in given.items():
+        if isinstance(v, TensorBase):
+            if v.array.ndim:
+                raise RuntimeError(
+                    f"{call} only supports 0-dimensional start and end tensors, but {name} has {v.array.ndim} "
+                    f"dimension(s)"
+                )
+            v = v.array.item()
+        found.append(number(v, call, name))
+    return found
+
+
 def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) -> Any:
     """start (0 unless given), start + step, ... below end; int64 if all are integers."""
     if start is None or end is None:
@@ -273,33 +359,54 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) ->
         v.array.item() if isinstance(v, TensorBase) else number(v, "arange", n)
         for v, n in ((start, "start"), (end, "end"), (step, "step"))
     )
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(v, int) for v in (start, end, step))
-    dtype = numpy_type(options.get("dtype"), np.dtype(np.int64) if whole else dtypes.get_default_dtype().numpy)
-    if not math.isfinite((end - start) / step):
+    kind = kind_of(options, np.dtype(np.int64) if whole else dtypes.get_default_dtype().numpy)
+    if not all(map(math.isfinite, (start, end, step))):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
-    count = math.ceil((end - start) / step)
-    return full_of((start + step * np.arange(count)).astype(dtype), "arange", **options)
+    first, last, by = (int(v) for v in (start, end, step)) if kind.kind in "iu" else (start, end, step)
+    if by == 0:
+        raise (RuntimeError if step == 0 else ValueError)(f"step must be nonzero (arange(), {step} as {kind.name})")
+    if (last - first) * by < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    count = math.ceil((last - first) / by if kind == np.int64 else (end - start) / step)
+    return full_of((first + by * np.arange(count)).astype(kind), "arange", **options)
+
+
+def spaced(call: str, start: Any, end: Any, steps: int, options: dict) -> tuple[np.ndarray, np.dtype]:
+    """Evenly spaced numbers, counted from both ends, so that the last one is exact; and their type."""
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    try:
+        steps = operator.index(steps)
+    except TypeError:
+        raise TypeError(
+            f"{call}() received an invalid combination of arguments: steps must be int, not {steps!r}"
+        ) from None
+    if steps < 0:
+        raise RuntimeError(f"number of steps must be non-negative, got {steps}")
+    first, last = scalars(call, start=start, end=end)
+    real = kind if kind.kind == "f" else np.dtype(np.float64)
+    if kind.kind in "iu":
+        converted(int(first), kind, call), converted(int(last), kind, call)
+    low, high = (real.type(int(v) if kind.kind in "iu" else v) for v in (first, last))
+    if steps == 1:
+        return np.array([low]), kind
+    k = np.arange(steps)
+    with np.errstate(all="ignore"):
+        step = (high - low) / real.type(steps - 1)
+        return np.where(k < steps // 2, low + step * k.astype(real), high - step * (steps - 1 - k).astype(real)), kind
 
 
 def linspace(start: Any, end: Any, steps: int, **options: Any) -> Any:
     """`steps` evenly spaced numbers from start to end, both included."""
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    start, end = (float(v) for v in (start, end))
-    dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
-    k = np.arange(steps)
-    width = (end - start) / (steps - 1) if steps > 1 else 0.0
-    real = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    step = real.type(width)
-    # torch counts from both ends, so that the last element is exact
-    values = np.where(
-        k < steps // 2, real.type(start) + step * k.astype(real), real.type(end) - step * (steps - 1 - k).astype(real)
-    )
-    return full_of((values if steps != 1 else np.array([start])).astype(dtype), "linspace", **options)
+    values, kind = spaced("linspace", start, end, steps, options)
+    return full_of(values.astype(kind), "linspace", **options)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Any) -> Any:
+    """`base` to the powers of `steps` evenly spaced numbers from start to end, both included."""
+    values, kind = spaced("logspace", start, end, steps, options)
+    with np.errstate(all="ignore"):
+        return full_of(np.power(values.dtype.type(base), values).astype(kind), "logspace", **options)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
@@ -324,130 +431,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
         grid = v.reshape(*(-1 if d == k else 1 for d in range(len(shape)))).expand(*shape)
         grids.append(grid.transpose(0, 1) if indexing == "xy" and len(shape) > 1 else grid)
     return tuple(grids)
-
-
-# ------------------------------------------------------------------------------------------ random numbers
-def generator_of(options: dict) -> random.Generator:
-    return options.pop("generator", None) or random.default_generator
-
-
-def rand(*size: Any, **options: Any) -> Any:
-    """Uniform numbers in [0, 1)."""
-    generator, shape = generator_of(options), shaped(size, options, "rand")
-    dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
-    return full_of(generator.uniform(shape, 0.0, 1.0, dtype.type), "rand", **options)
-
-
-def randn(*size: Any, **options: Any) -> Any:
-    """Standard normal numbers."""
-    generator, shape = generator_of(options), shaped(size, options, "randn")
-    dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
-    return full_of(generator.normal(shape, 0.0, 1.0, dtype.type), "randn", **options)
-
-
-def rand_like(input: Any, **options: Any) -> Any:
-    """Uniform numbers in [0, 1), of the shape and type of `input`."""
-    options.setdefault("dtype", expect_tensor(input, "rand_like").dtype)
-    return rand(input.array.shape, **options)
-
-
-def randn_like(input: Any, **options: Any) -> Any:
-    """Standard normal numbers, of the shape and type of `input`."""
-    options.setdefault("dtype", expect_tensor(input, "randn_like").dtype)
-    return randn(input.array.shape, **options)
-
-
-def randint(*bounds: Any, **options: Any) -> Any:
-    """Integers from low (0 unless given) to high - 1: randint(high, size) or randint(low, high, size)."""
-    names: tuple[str, ...] = ("low", "high", "size")
-    named = {n: options.pop(n) for n in names if n in options}
-    if len(bounds) + len(named) < 3 and "low" not in named:
-        names = names[1:]
-    given = {**dict(zip(names, bounds, strict=False)), **named}
-    if len(bounds) + len(named) != len(given) or set(given) != set(names):
-        raise TypeError(
-            f"randint() takes (high, size) or (low, high, size), got {len(bounds)} of them and {set(named)}"
-        )
-    low, high, size = given.get("low", 0), given["high"], given["size"]
-    if not isinstance(size, (tuple, list)):
-        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
-    generator = generator_of(options)
-    dtype = numpy_type(options.get("dtype"), np.dtype(np.int64))
-    return full_of(generator.integers(low, high, shaped((size,), {}, "randint")).astype(dtype), "randint", **options)
-
-
-def randperm(n: int, **options: Any) -> Any:
-    """The integers 0 to n - 1 in random order."""
-    generator = generator_of(options)
-    return full_of(
-        generator.permutation(n).astype(numpy_type(options.get("dtype"), np.dtype(np.int64))), "randperm", **options
-    )
-
-
-def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
-    """Normal numbers: of tensors of means and standard deviations, or of numbers and a size."""
-    generator = generator_of(options)
-    if isinstance(mean, TensorBase) or isinstance(std, TensorBase):
-        arrays = [
-            v.array if isinstance(v, TensorBase) else np.asarray(v, dtypes.get_default_dtype().numpy)
-            for v in (mean, std)
-        ]
-        shape = check_broadcast(*arrays)
-        if np.any(arrays[1] < 0):
-            raise RuntimeError(f"normal expects all elements of std >= 0.0, got {arrays[1].min()}")
-        dtype = dtypes.promote(*arrays)
-        return full_of(
-            (generator.normal(shape, 0.0, 1.0, dtype.type) * arrays[1] + arrays[0]).astype(dtype), "normal", **options
-        )
-    if size is None:
-        raise TypeError("normal(): numbers as mean and std need a size")
-    dtype = numpy_type(options.get("dtype"), dtypes.get_default_dtype().numpy)
-    return full_of(
-        generator.normal(shaped((size,), {}, "normal"), float(mean), float(std), dtype.type), "normal", **options
-    )
-
-
-class Drawn(Op):
-    """Numbers drawn with probabilities, which get no gradient but zero."""
-
-    @staticmethod
-    def forward(p, *, draw):
-        return draw(p), ()
-
-    @staticmethod
-    def backward(saved, needs, g):
-        return np.zeros_like(g)
-
-
-def bernoulli(input: Any, p: Any = None, *, generator: random.Generator | None = None, out: Any = None) -> Any:
-    """1 with the probability that each element gives, or with probability `p`, else 0."""
-    a, source = expect_tensor(input, "bernoulli").array, generator or random.default_generator
-    if p is not None:
-        p = number(p, "bernoulli", "p")
-        if not 0 <= p <= 1:
-            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-        return into(out, wrap(source.bernoulli(a.shape, p).astype(a.dtype)), "bernoulli")
-    if a.dtype.kind != "f":
-        raise unsupported("bernoulli_tensor", a.dtype)
-    if not np.all((a >= 0) & (a <= 1)):
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return into(out, run(Drawn, (input,), (a,), draw=lambda p: source.bernoulli_from(p).astype(p.dtype)), "bernoulli")
-
-
-def multinomial(
-    input: Any,
-    num_samples: int,
-    replacement: bool = False,
-    *,
-    generator: random.Generator | None = None,
-    out: Any = None,
-) -> Any:
-    """Indices drawn with the probabilities (not necessarily normalised) in each row of `input`: (..., num_samples)
-    int64.
-    """
-    weights = expect_tensor(input, "multinomial").array
-    drawn = (generator or random.default_generator).multinomial(weights, num_samples, replacement)
-    return into(out, wrap(drawn), "multinomial")
 
 
 def typed(name: str, dtype: dtypes.dtype) -> Any:
@@ -476,6 +459,7 @@ def typed(name: str, dtype: dtypes.dtype) -> Any:
             return wrap(np.empty(sizes(args, name), dtype.numpy) if args else np.empty(0, dtype.numpy))
 
     Typed.__name__ = Typed.__qualname__ = name
+    Typed.dtype, Typed.layout, Typed.is_cuda = dtype, dtypes.strided, False  # type: ignore[attr-defined]
     return Typed
 
 

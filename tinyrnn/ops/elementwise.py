@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
+from ..tape import entitled
 from .common import (
     Op,
     TensorBase,
@@ -32,20 +33,21 @@ from .common import (
 def derived(formula: Formula) -> type[Op]:
     """The op of a formula: its forward kernel, and the backward kernel derived from the same text."""
 
+    def loops() -> Any:
+        from ..kernels.cpu import map, ufuncs
+
+        return ufuncs if formula.ufuncs else map
+
     class Derived(Op):
         @staticmethod
         def forward(*arrays, numbers=()):
-            from ..kernels.cpu import map
-
-            (out,) = map.forward(formula, arrays, numbers)
+            (out,) = loops().forward(formula, arrays, numbers)
             return out, (*(a for a, keep in zip((*arrays, out), formula.saves, strict=True) if keep), numbers)
 
         @staticmethod
         def backward(saved, needs, g):
-            from ..kernels.cpu import map
-
             *arrays, numbers = saved
-            return map.backward(formula, tuple(arrays), numbers, np.asarray(g), tuple(needs))
+            return loops().backward(formula, tuple(arrays), numbers, np.asarray(g), tuple(needs))
 
     Derived.__name__ = Derived.__qualname__ = "".join(part.capitalize() for part in formula.name.split("_"))
     return Derived
@@ -68,10 +70,21 @@ def unary(name: str, doc: str) -> Callable:
     return function
 
 
+acos = arccos = unary("acos", "The angle whose cosine is input; nan outside [-1, 1].")
+acosh = arccosh = unary("acosh", "The inverse of the hyperbolic cosine; nan below 1.")
+asin = arcsin = unary("asin", "The angle whose sine is input; nan outside [-1, 1].")
+asinh = arcsinh = unary("asinh", "The inverse of the hyperbolic sine.")
+atan = arctan = unary("atan", "The angle whose tangent is input.")
+atanh = arctanh = unary("atanh", "The inverse of the hyperbolic tangent; nan outside [-1, 1].")
+deg2rad = unary("deg2rad", "Degrees as radians.")
+rad2deg = unary("rad2deg", "Radians as degrees.")
 exp = unary("exp", "e ** input.")
+exp2 = unary("exp2", "2 ** input.")
 expm1 = unary("expm1", "e ** input - 1, exact near zero.")
 log = unary("log", "The natural logarithm; nan below zero.")
 log1p = unary("log1p", "log(1 + input), exact near zero.")
+log2 = unary("log2", "The logarithm to base 2, exact for powers of 2; nan below zero.")
+log10 = unary("log10", "The logarithm to base 10; nan below zero.")
 sqrt = unary("sqrt", "The square root; nan below zero.")
 rsqrt = unary("rsqrt", "1 / sqrt(input).")
 reciprocal = unary("reciprocal", "1 / input.")
@@ -83,6 +96,16 @@ cosh = unary("cosh", "The hyperbolic cosine.")
 tanh = unary("tanh", "The hyperbolic tangent.")
 sigmoid = unary("sigmoid", "1 / (1 + e ** -input).")
 erf = unary("erf", "The error function.")
+erfc = unary("erfc", "1 - erf(input), exact where that is small.")
+erfinv = unary("erfinv", "The inverse of the error function; infinite at -1 and 1, nan beyond.")
+sinc = unary("sinc", "sin(pi input) / (pi input), and 1 at zero.")
+
+
+def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
+    """log(input / (1 - input)); with `eps`, of input between eps and 1 - eps."""
+    bound = -1.0 if eps is None else number(eps, "logit", "eps")
+    t = input if isinstance(input, Var) else floating(expect_tensor(input, "logit"))
+    return into(out, activation("logit", t, bound), "logit")
 
 
 def square(input: Any, *, out: Any = None) -> Any:
@@ -105,6 +128,9 @@ def abs(input: Any, *, out: Any = None) -> Any:
     if a.dtype.kind != "f":
         return into(out, run(Unrecorded, (input,), (a,), ufunc=np.abs), "abs")
     return into(out, run(derived(UNARY["abs"]), (input,), (a,)), "abs")
+
+
+absolute = abs
 
 
 class Unrecorded(Op):
@@ -145,13 +171,13 @@ def elu(input: Any, alpha: float = 1.0) -> Any:
     return activation("elu", input, number(alpha, "elu", "alpha"))
 
 
-def gelu(input: Any, *, approximate: str = "none") -> Any:
+def gelu(input: Any, *, approximate: str = "none", out: Any = None) -> Any:
     """input * Phi(input), Phi the normal distribution function, or its 'tanh' approximation (Hendrycks and Gimpel
     2016).
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
-    return activation("gelu" if approximate == "none" else "gelu_tanh", input)
+    return into(out, activation("gelu" if approximate == "none" else "gelu_tanh", input), "gelu")
 
 
 def silu(input: Any) -> Any:
@@ -159,14 +185,15 @@ def silu(input: Any) -> Any:
     return activation("silu", input)
 
 
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0, *, out: Any = None) -> Any:
     """log(1 + e ** (beta * input)) / beta; input itself where beta * input > threshold."""
-    return activation("softplus", input, number(beta, "softplus", "beta"), number(threshold, "softplus", "threshold"))
+    numbers = number(beta, "softplus", "beta"), number(threshold, "softplus", "threshold")
+    return into(out, activation("softplus", input, *numbers), "softplus")
 
 
-def logsigmoid(input: Any) -> Any:
+def logsigmoid(input: Any, *, out: Any = None) -> Any:
     """log(sigmoid(input)), with no underflow."""
-    return activation("logsigmoid", input)
+    return into(out, activation("logsigmoid", input), "logsigmoid")
 
 
 # ------------------------------------------------------------------------------------------ two or three arguments
@@ -239,9 +266,23 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
         raise unsupported("clamp", dtype)
     if dtype.kind != "f":
         x = input.array.astype(dtype, copy=False)
-        return into(out, run(Unrecorded, (input,), (x,), ufunc=lambda a: np.clip(a, least, most)), "clamp")
+        low, high = (None if b is None else converted(b, dtype, "clamp") for b in (least, most))
+        return into(out, run(Unrecorded, (input,), (x,), ufunc=lambda a: np.clip(a, low, high)), "clamp")
     low = -np.inf if least is None else float(least)
     return into(out, activation("clamp", cast(input, dtype), low, np.inf if most is None else float(most)), "clamp")
+
+
+clip = clamp
+
+
+def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
+    """Each element, but not below `min`."""
+    return clamp(input, min=min, out=out)
+
+
+def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:
+    """Each element, but not above `max`."""
+    return clamp(input, max=max, out=out)
 
 
 class Where(Op):
@@ -260,6 +301,14 @@ class Where(Op):
             np.where(condition, g, zero) if needs[1] else None,
             np.where(condition, zero, g) if needs[2] else None,
         )
+
+
+class MaskedFill(Where):
+    """The same, in order in memory."""
+
+    @staticmethod
+    def forward(condition, a, b):
+        return np.asarray(np.where(condition, a, b), order="C"), (condition,)
 
 
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
@@ -297,7 +346,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
                 "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                 f"{value.array.ndim} dimension(s)."
             )
-        side: Any = value.array.astype(a.dtype)
+        side: Any = converted(value.array.item(), a.dtype, "masked_fill")
     else:
         side = number(value, "masked_fill", "value")
     if truth.dtype.kind != "b":
@@ -305,4 +354,4 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if not isinstance(value, TensorBase):
         value, side = None, converted(side, a.dtype, "masked_fill")
     check_broadcast(a, truth)
-    return run(Where, (None, value, input), (truth, side, a))
+    return entitled(run(MaskedFill, (None, value, input), (truth, side, a)), "MaskedFillBackward0")

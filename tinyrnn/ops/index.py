@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, return_types
+from ..tape import entitled
 from .common import (
     Op,
     TensorBase,
-    apply,
     axis,
     check_broadcast,
     check_writable,
@@ -23,7 +23,6 @@ from .common import (
     wrap,
     write,
 )
-from .reduce import Pick, result
 from .shape import expand, reshape
 
 
@@ -53,10 +52,11 @@ class Gather(Op):
     @staticmethod
     def forward(a, *, index):
         try:
-            return a[index], (a.shape, index)
+            out = a[index]
         except IndexError as error:
             index = of_nothing(a.shape, index, error)
-            return a[index], (a.shape, index)
+            out = a[index]
+        return np.asarray(out, order="C"), (a.shape, index)  # NumPy's result may lie in memory in another order
 
     @staticmethod
     def backward(saved, needs, g):
@@ -110,18 +110,29 @@ class Put(Op):
         return da, g[index]
 
 
+class Added(Op):
+    """A copy of a tensor with other values added at some places, as often as an index names them."""
+
+    @staticmethod
+    def forward(a, value, *, index):
+        out = a.copy()
+        np.add.at(out, index, value)
+        return out, (index,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return g, g[saved[0]]
+
+
 def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
     """An index as (a basic index, an index with arrays for what that leaves or None).
 
     torch applies integers and slices first, and tensors of indices to the view that they leave.
     """
     items = list(index) if isinstance(index, tuple) or is_list_of_indices(index) else [index]
-    try:
-        items = [convert(i) for i in items]
-    except TypeError:
-        if a.ndim or isinstance(index, slice):
-            raise
-        raise IndexError("too many indices for tensor of dimension 0") from None
+    items = [convert_or_error(i) for i in items]
+    if isinstance(index, slice) and isinstance(items[0], Exception):
+        raise items[0]
     used = sum(
         i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1
         for i in items
@@ -134,11 +145,19 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
             else f"too many indices for tensor of dimension {a.ndim}: {used}"
         )
     at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
-    rest = [i for i in items[at + 1 :] if i is not Ellipsis]  # a second one stands for nothing
+    again = next((k for k, i in enumerate(items) if i is Ellipsis and k > at), len(items))
+    rest = [i for i in items[at + 1 :] if i is not Ellipsis]
+    if used < a.ndim and any(i is not Ellipsis for i in items[again:]):
+        raise IndexError(f"Dimension out of range: a second ellipsis leaves none of {a.ndim} for what follows")
     basic: list[Any] = []
     advanced: list[Any] = []
+    late: IndexError | None = None
     dim = 0
     for i in [*items[:at], *[slice(None)] * (a.ndim - used), *rest]:
+        if isinstance(i, IndexError):  # torch looks at tensors after everything else
+            late, i = late or i, slice(None)
+        if isinstance(i, Exception):
+            raise i
         if i is None:
             basic.append(None)
             advanced.append(slice(None))
@@ -146,7 +165,7 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
             if i.dtype == bool:
                 if a.shape[dim : dim + i.ndim] != i.shape:
                     wrong = next(k for k in range(i.ndim) if a.shape[dim + k] != i.shape[k])
-                    raise IndexError(
+                    late = late or IndexError(
                         f"The shape of the mask {list(i.shape)} at index {wrong} does not match the shape of the "
                         f"indexed tensor {list(a.shape)} at index {dim + wrong}"
                     )
@@ -169,6 +188,8 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
                 advanced.append(slice(None))
             basic.append(i)
             dim += 1
+    if late is not None:
+        raise late
     if not any(isinstance(i, np.ndarray) for i in advanced):
         return tuple(basic), None
     while isinstance(advanced[-1], slice):
@@ -182,6 +203,14 @@ def is_list_of_indices(index: Any) -> bool:
 
 
 INDICES = (TensorBase, list, tuple, range, str, np.ndarray, slice, type(None), type(Ellipsis))
+
+
+def convert_or_error(i: Any) -> Any:
+    """`convert`, or the error that it raises, which has its turn when that dimension has."""
+    try:
+        return convert(i)
+    except (TypeError, ValueError, IndexError) as error:
+        return error
 
 
 def convert(i: Any) -> Any:
@@ -200,11 +229,15 @@ def convert(i: Any) -> Any:
         array = i.array
         if array.dtype == np.uint8:
             array = array.astype(bool)
-        if array.dtype.kind == "f":
-            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-        return int(array) if array.ndim == 0 and array.dtype.kind in "iu" else array
+        if array.ndim == 0 and array.dtype.kind == "i":
+            return int(array)
+        if array.dtype not in (np.int64, np.int32, bool):
+            raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, not {array.dtype}")
+        return array
     if isinstance(i, (list, tuple, range, np.ndarray)):
         array = np.asarray(i if isinstance(i, np.ndarray) else [convert_item(x) for x in i])
+        if array.ndim == 0 and array.dtype.kind in "iu":
+            return int(array)
         if array.dtype.kind not in "iufb":
             raise TypeError(f"new(): invalid data type in an index, {array.dtype}")
         return array if array.dtype == bool and array.size else array.astype(np.int64)
@@ -233,22 +266,26 @@ def getitem(input: Any, index: Any) -> Any:
     return view if advanced is None else run(Gather, (view,), (view.array,), index=advanced)
 
 
-def setitem(input: Any, index: Any, value: Any) -> None:
-    """input[index] = value, with all of torch's forms of an index; the gradient goes to what was there and to what is
-    now.
+def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> None:
+    """input[index] = value (+= for every value, with `accumulate`), with all of torch's forms of an index; the gradient
+    goes to what was there and to what is now.
     """
     dtype = input.array.dtype
     if not isinstance(value, TensorBase):
         if not isinstance(value, (int, float, np.integer)):
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dtypes.word(dtype)}Tensor")
         value = wrap(converted(value, dtype, "setitem"))
+    if index is False:
+        return  # nothing is written, whatever the value's shape
+    if index is True:
+        index = None
     basic, advanced = split_index(input.array, index)
     check_writable(input, value.requires_grad)
     target = run(Slice, (input,), (input.array,), index=basic)
     if advanced is None:
         shape = target.array.shape
     else:
-        shape, advanced = places(target.array.shape, advanced)
+        shape = shape_of(target.array.shape, advanced)
         if value.array.dtype != dtype and not (value.array.size == 1 and masks_only(index)):
             raise RuntimeError(
                 f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination "
@@ -264,24 +301,30 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     if advanced is None:
         write(target, value)
     else:
+        advanced = places(target.array.shape, advanced)
         array = value.array.astype(dtype, copy=False)
-        write(target, run(Put, (target, value), (target.array, array), index=advanced))
+        write(target, run(Added if accumulate else Put, (target, value), (target.array, array), index=advanced))
 
 
-def places(shape: tuple[int, ...], index: tuple) -> tuple[tuple[int, ...], tuple]:
-    """The shape that an index with arrays gives, and the index; IndexError if it is out of range or does not fit."""
-    everywhere = np.broadcast_to(np.zeros((), bool), shape)
+def shape_of(shape: tuple[int, ...], index: tuple) -> tuple[int, ...]:
+    """The shape that an index with arrays gives, whatever their elements are; IndexError if it does not fit."""
+    first = tuple(np.zeros_like(i) if isinstance(i, np.ndarray) else i for i in index)
+    return np.broadcast_to(np.zeros((), bool), shape)[first].shape
+
+
+def places(shape: tuple[int, ...], index: tuple) -> tuple:
+    """An index with arrays, checked; IndexError if it is out of range, but for a result of no elements."""
     try:
-        return everywhere[index].shape, index
+        np.broadcast_to(np.zeros((), bool), shape)[index]
+        return index
     except IndexError as error:
-        index = of_nothing(shape, index, error)
-        return everywhere[index].shape, index
+        return of_nothing(shape, index, error)
 
 
 def masks_only(index: Any) -> bool:
     """Whether the only tensors of an index are masks: then a lone value is cast, as masked_fill does."""
     items = [convert(i) for i in (index if isinstance(index, tuple) else (index,))]
-    return all(i.dtype == bool for i in items if isinstance(i, np.ndarray))
+    return all(i.dtype == bool and i.ndim > 0 for i in items if isinstance(i, np.ndarray))
 
 
 @numpy_names
@@ -290,6 +333,10 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     shape = expect_tensor(input, "narrow").array.shape
     if not shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, TensorBase) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+        raise RuntimeError(
+            f"start must be an 0-dim integral Tensor, got shape {list(start.array.shape)} of {start.array.dtype}"
+        )
     over, start, length = axis(dim, len(shape)), operator.index(start), operator.index(length)
     n = shape[over]
     if length < 0:
@@ -338,8 +385,10 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     if wrong.size:
         raise IndexError(f"index out of range in self: index_select() got {wrong[0]} along a dimension of size {n}")
     if not shape:
-        return into(out, input.clone(), "index_select")
-    return into(out, run(Gather, (input,), (input.array,), index=(*(slice(None),) * over, ids)), "index_select")
+        return into(out, input.clone(), "index_select", exact=True)
+    rows = np.ascontiguousarray(input.array)  # so that the result is contiguous
+    found = run(Gather, (input,), (rows,), index=(*(slice(None),) * over, ids))
+    return into(out, entitled(found, "IndexSelectBackward0"), "index_select", True, (input, index))
 
 
 def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
@@ -348,290 +397,22 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     if truth.dtype != bool:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = check_broadcast(a, truth)
-    return into(out, getitem(input.expand(shape), wrap(np.broadcast_to(truth, shape))), "masked_select")
-
-
-class TakeAlong(Op):
-    @staticmethod
-    def forward(a, *, index, axis):
-        return np.take_along_axis(a, index, axis), (a.shape, index, axis)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        shape, index, axis = saved
-        out = np.zeros(shape, g.dtype)
-        add_along(out, index, g, axis)
-        return out
-
-
-def add_along(out: np.ndarray, index: np.ndarray, g: np.ndarray, axis: int) -> None:
-    """out[..., index[i, j, k], ...] += g[i, j, k] in a fixed order; `out` is contiguous."""
-    from ..kernels.cpu import index as kernels
-
-    places: list[Any] = list(np.indices(index.shape, sparse=True))
-    places[axis] = index
-    positions = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), out.shape)
-    kernels.scatter_add(
-        out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(np.broadcast_to(g, index.shape)).reshape(-1)
+    return into(
+        out, getitem(input.expand(shape), wrap(np.broadcast_to(truth, shape))), "masked_select", True, (input, mask)
     )
-
-
-def part(shape: tuple[int, ...], over: int | None = None) -> tuple[slice, ...]:
-    """The index of the first elements along each dimension but `over`: as many as `shape` says."""
-    return tuple(slice(None) if d == over else slice(0, n) for d, n in enumerate(shape))
-
-
-def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarray]:
-    """The dimension and the indices of gather and scatter, checked; 0-d tensors count as vectors."""
-    ids, over = integers(index, call), axis(dim, a.ndim)
-    if ids.size == 0:
-        return over, ids
-    shape = a.shape or (1,)
-    ids = ids if ids.ndim else ids.reshape(1)
-    if ids.ndim != len(shape):
-        raise RuntimeError(
-            f"Index tensor must have the same number of dimensions as self tensor ({call}(): {list(index.array.shape)} "
-            f"and {list(a.shape)})"
-        )
-    for d, (m, n) in enumerate(zip(ids.shape, shape, strict=True)):
-        if d != over and m > n:
-            raise RuntimeError(
-                f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no larger than self "
-                f"{list(shape)} apart from dimension {over} ({call}())"
-            )
-    wrong = ids[(ids < 0) | (ids >= shape[over])]
-    if wrong.size:
-        raise RuntimeError(f"index {wrong[0]} is out of bounds for dimension {over} with size {shape[over]}")
-    return over, ids
-
-
-@numpy_names
-def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
-    """out[i, j] = input[index[i, j], j] for dim 0, input[i, index[i, j]] for dim 1, and so on."""
-    over, ids = along(expect_tensor(input, "gather").array, dim, index, "gather")
-    if ids.size == 0:
-        return into(out, reshape(input, -1)[:0].reshape(ids.shape), "gather")
-    cut = (input if input.array.ndim else reshape(input, 1))[part(ids.shape, over)]
-    found = run(TakeAlong, (cut,), (cut.array,), index=ids, axis=over)
-    return into(out, found if index.array.ndim else reshape(found, ()), "gather")
-
-
-class Scatter(Op):
-    """A copy of a tensor with values put at, added to or multiplied with what is at, the places that an index names."""
-
-    @staticmethod
-    def forward(a, src, *, index, axis, reduce):
-        out = a.copy(order="C")
-        values = src[part(index.shape)] if src.ndim else src
-        if reduce == "add":
-            add_along(out, index, values.astype(out.dtype, copy=False), axis)
-        elif reduce == "multiply":
-            places = list(np.indices(index.shape, sparse=True))
-            places[axis] = index
-            np.multiply.at(out, tuple(places), values)
-        else:
-            np.put_along_axis(out[part(index.shape, axis)], index, values, axis)
-        return out, (index, axis, reduce, src.shape)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        index, axis, reduce, shape = saved
-        if reduce == "multiply":
-            raise RuntimeError("derivative for aten::scatter with reduce='multiply' is not implemented")
-        cut = part(index.shape, axis)
-        da = g
-        if reduce is None:
-            da = g.copy()
-            np.put_along_axis(da[cut], index, 0, axis)
-        dsrc = np.take_along_axis(g[cut], index, axis)
-        if dsrc.shape != shape and shape:
-            whole = np.zeros(shape, g.dtype)
-            whole[part(index.shape)] = dsrc
-            dsrc = whole
-        return da, dsrc
-
-
-def scattered(input: Any, dim: int, index: Any, src: Any, reduce: str | None, call: str) -> Any:
-    """scatter and scatter_add."""
-    over, ids = along(expect_tensor(input, call).array, dim, index, call)
-    values = src.array if isinstance(src, TensorBase) else converted(src, input.array.dtype, call)
-    if not isinstance(src, TensorBase):
-        src = None
-    else:
-        values = values if values.ndim else values.reshape(1)
-        if values.dtype != input.array.dtype:
-            raise RuntimeError(
-                f"{call}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {values.dtype}"
-            )
-        if ids.size and (ids.ndim != values.ndim or any(n > m for n, m in zip(ids.shape, values.shape, strict=True))):
-            raise RuntimeError(
-                f"Expected index {list(ids.shape)} to be no larger than self {list(input.array.shape)} apart from "
-                f"dimension {over} and to be no larger size than src {list(values.shape)}"
-            )
-    if ids.size == 0:
-        return input.clone()
-    if input.array.ndim:
-        return run(Scatter, (input, src), (input.array, values), index=ids, axis=over, reduce=reduce)
-    a, b = reshape(input, 1), None if src is None else reshape(src, 1)
-    return reshape(run(Scatter, (a, b), (a.array, values), index=ids, axis=0, reduce=reduce), ())
-
-
-@numpy_names
-def scatter(
-    input: Any,
-    dim: int,
-    index: Any,
-    src: Any = None,
-    *,
-    value: Any = None,
-    reduce: str | None = None,
-    out: Any = None,
-) -> Any:
-    """A copy of input with out[index[i, j], j] = src[i, j] for dim 0, and so on; `src` is a tensor or a number.
-
-    With `reduce`, "add" or "multiply", the values are added to, or multiplied with, what is there.
-    """
-    if (src is None) == (value is None):
-        raise TypeError("scatter(): expected either a tensor src or a number value")
-    if reduce not in (None, "add", "multiply"):
-        raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}.")
-    return into(out, scattered(input, dim, index, value if src is None else src, reduce, "scatter"), "scatter")
-
-
-@numpy_names
-def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
-    """A copy of input with src[i, j] added to out[index[i, j], j] for dim 0, and so on."""
-    expect_tensor(src, "scatter_add", "src")
-    return into(out, scattered(input, dim, index, src, "add", "scatter_add"), "scatter_add")
 
 
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """Where the elements are not zero: (n, ndim) indices, or a tuple of one vector for each dimension."""
     a = expect_tensor(input, "nonzero").array
     if as_tuple:
+        if out is not None:
+            raise TypeError("nonzero(): argument 'out' is not taken with as_tuple=True")
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(a)))
-    return into(out, wrap(np.argwhere(a)), "nonzero")
+    return into(out, wrap(np.argwhere(a)), "nonzero", exact=True)
 
 
-def in_order(a: np.ndarray, over: int, descending: bool) -> np.ndarray:
-    """The stable order of the elements along an axis; NaN counts as the largest."""
-    if not descending:
-        return np.argsort(a, over, kind="stable")
-    flipped = np.flip(a, over)
-    return (
-        a.shape[over] - 1 - np.flip(np.argsort(flipped, over, kind="stable"), over) if a.size else np.argsort(a, over)
-    )
-
-
-Sorted, TopK = result("sort"), result("topk")
-
-
-@numpy_names
-def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
-    """(values, indices) in ascending or descending order along `dim`; equal elements keep their order."""
-    a = expect_tensor(input, "sort").array
-    over = axis(dim, a.ndim)
-    if a.ndim == 0:
-        found = Sorted(input.clone(), wrap(np.zeros((), np.int64)))
-    else:
-        order = in_order(a, over, descending)
-        values = np.take_along_axis(a, order, over)
-        found = Sorted(run(Pick, (input,), (a,), values=values, indices=order, axis=over, keepdim=True), wrap(order))
-    return found if out is None else Sorted(*(into(o, f, "sort") for o, f in zip(out, found, strict=True)))
-
-
-@numpy_names
-def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
-    """The indices that sort along `dim`."""
-    return into(out, sort(input, dim, descending, stable).indices, "argsort")
-
-
-@numpy_names
-def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Any:
-    """(values, indices) of the `k` largest or smallest elements along `dim`, in order.
-
-    Of equal elements the first are taken; torch's choice among them is that of a partial sort, and may differ.
-    """
-    a = expect_tensor(input, "topk").array
-    if a.dtype.kind == "b":
-        raise RuntimeError("topk does not support bool dtypes on CPU")
-    over, k = axis(dim, a.ndim), operator.index(k)
-    n = a.shape[over] if a.ndim else 1
-    if not 0 <= k <= n:
-        raise RuntimeError(f"selected index k out of range (topk(): k={k}, but dimension {over} has size {n})")
-    if a.ndim == 0:
-        found = TopK(input.clone(), wrap(np.zeros((), np.int64)))
-    else:
-        order = in_order(a, over, largest).take(range(k), over)
-        values = np.take_along_axis(a, order, over)
-        found = TopK(run(Pick, (input,), (a,), values=values, indices=order, axis=over, keepdim=True), wrap(order))
-    return found if out is None else TopK(*(into(o, f, "topk") for o, f in zip(out, found, strict=True)))
-
-
-class Embedding(Op):
-    """Rows of a table (V, W) by indices of any shape; the row `padding` gets no gradient."""
-
-    @staticmethod
-    def forward(table, *, ids, padding):
-        from ..kernels.cpu import index as kernels
-
-        return kernels.gather_rows(table, ids), (table.shape, ids, padding)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        from ..kernels.cpu import index as kernels
-
-        shape, ids, padding = saved
-        out = np.zeros(shape, g.dtype)
-        kernels.scatter_add_rows(
-            out, np.ascontiguousarray(ids).reshape(-1), np.ascontiguousarray(g).reshape(ids.size, shape[1])
-        )
-        if padding is not None:
-            out[padding] = 0
-        return out
-
-
-def embedding(
-    input: Any,
-    weight: Any,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Any:
-    """The rows of `weight` (V, W) that the indices in `input` (int64 or int32, any shape) name: (*input.shape, W).
-
-    Raises IndexError for an index outside the table, RuntimeError for indices that are not integers.
-    """
-    ids = expect_tensor(input, "embedding").array
-    table = expect_tensor(weight, "embedding", "weight").array
-    if ids.dtype not in (np.int64, np.int32):
-        raise RuntimeError(
-            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-            f"{input.type()} instead (while checking arguments for embedding)"
-        )
-    if padding_idx is not None:
-        if not -table.shape[0] <= padding_idx < table.shape[0]:
-            raise AssertionError(
-                f"Padding_idx must be within num_embeddings (embedding(): {padding_idx} for {table.shape[0]} rows)"
-            )
-        padding_idx %= table.shape[0]
-    if table.ndim != 2:
-        raise RuntimeError(f"'weight' must be 2-D, got shape {list(table.shape)}")
-    for name, value, plain in (
-        ("max_norm", max_norm, None),
-        ("scale_grad_by_freq", scale_grad_by_freq, False),
-        ("sparse", sparse, False),
-    ):
-        if value is not plain and value != plain:
-            raise NotImplementedError(f"embedding(): {name}={value!r} is not supported by tinyrnn")
-    if ids.size and (ids.min() < 0 or ids.max() >= table.shape[0]):
-        wrong = ids[(ids < 0) | (ids >= table.shape[0])].flat[0]
-        raise IndexError(
-            f"index out of range in self: embedding() got index {wrong}; the table has {table.shape[0]} rows"
-        )
-    return apply(Embedding, weight, ids=ids, padding=padding_idx)
+Sorted, TopK = return_types.sort, return_types.topk
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
@@ -652,60 +433,6 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     return wrap((ids[..., None] == np.arange(num_classes)).astype(np.int64))
 
 
-class Pad(Op):
-    @staticmethod
-    def forward(a, *, widths, value):
-        return np.pad(a, widths, constant_values=value) if a.ndim else a.copy(), (a.shape, widths)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        shape, widths = saved
-        return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, shape, strict=True))]
-
-
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
-    """Constant padding: pairs (before, after) from the last dimension on; negative widths cut off."""
-    if mode != "constant":
-        raise NotImplementedError(f"pad(): mode={mode!r} is not supported by tinyrnn; 'constant' is")
-    ndim = expect_tensor(input, "pad").array.ndim
-    widths = [operator.index(w) for w in pad]
-    if len(widths) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
-    if len(widths) > 2 * ndim:
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got "
-            f"padding length {len(widths)} "
-            f"and input of dimension {ndim}"
-        )
-    pairs = [(0, 0)] * (ndim - len(widths) // 2) + [tuple(widths[i : i + 2]) for i in range(len(widths) - 2, -1, -2)]
-    for d, (before, after) in enumerate(pairs):
-        if before < 0 or after < 0:
-            n = input.array.shape[d]
-            input = narrow(input, d, max(-before, 0), n - max(-before, 0) - max(-after, 0))
-    grow = tuple((max(before, 0), max(after, 0)) for before, after in pairs)
-    return run(Pad, (input,), (input.array,), widths=grow, value=0 if value is None else value)
-
-
-@numpy_names
-def unique(
-    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
-) -> Any:
-    """The different elements (or slices along `dim`) in ascending order; with inverse indices and counts on demand."""
-    a = expect_tensor(input, "unique").array
-    if dim is not None:
-        if a.ndim == 0:
-            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-        dim = axis(dim, a.ndim)
-        if a.size == 0 and a.shape[dim]:
-            raise RuntimeError(
-                f"There are 0 sized dimensions, and they aren't selected, so unique cannot be applied (shape "
-                f"{list(a.shape)}, dim {dim})"
-            )
-    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim)
-    inverse = inverse.reshape(a.shape if dim is None else -1)
-    found = [
-        wrap(values),
-        *([wrap(inverse.astype(np.int64))] if return_inverse else ()),
-        *([wrap(counts.astype(np.int64))] if return_counts else ()),
-    ]
-    return found[0] if len(found) == 1 else tuple(found)
+def argwhere(input: Any) -> Any:
+    """Where the elements are not zero: (n, ndim) indices."""
+    return nonzero(input)

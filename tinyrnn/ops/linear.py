@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from .arithmetic import add, mul
-from .common import Op, TensorBase, cast, expect_tensor, into, number, run, unsupported, wrap
+from ..tape import entitled
+from .arithmetic import add, mul, sub
+from .common import (
+    Op,
+    TensorBase,
+    axis,
+    cast,
+    expect_tensor,
+    into,
+    number,
+    run,
+    unsupported,
+    wrap,
+)
 from .elementwise import where
-from .reduce import sum
+from .reduce import norm, sum
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -107,7 +119,8 @@ def with_ndim(call: str, second: str, m: int, n: int, doc: str) -> Any:
                 "Expected size for first two dimensions of batch2 tensor to be: "
                 f"[{x.shape[0]}, {x.shape[2]}] but got: {list(y.shape[:2])}."
             )
-        return matmul(input, right, out=out)
+        result = matmul(input, right, out=out)
+        return entitled(result, "BmmBackward0") if m == 3 else result
 
     function.__name__ = function.__qualname__ = call
     function.__doc__ = doc
@@ -128,6 +141,9 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
     return into(out, mul(input.unsqueeze(1), vec2), "outer")
 
 
+ger = outer
+
+
 def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     """beta * input + alpha * product; where beta is 0, NaN in the input does not count."""
     dtype = product.array.dtype
@@ -143,12 +159,183 @@ def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any) -> 
 
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (mat1 @ mat2)."""
-    return into(out, plus_product("addmm", input, mm(mat1, mat2), beta, alpha), "addmm")
+    return into(out, entitled(plus_product("addmm", input, mm(mat1, mat2), beta, alpha), "AddmmBackward0"), "addmm")
 
 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (batch1 @ batch2)."""
-    return into(out, plus_product("baddbmm", input, bmm(batch1, batch2), beta, alpha), "baddbmm")
+    found = plus_product("baddbmm", input, bmm(batch1, batch2), beta, alpha)
+    return into(out, entitled(found, "BaddbmmBackward0"), "baddbmm")
+
+
+def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+    """beta * input + alpha * (mat @ vec)."""
+    return into(out, plus_product("addmv", input, mv(mat, vec), beta, alpha), "addmv")
+
+
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+    """beta * input + alpha * the sum of the products of two batches of matrices."""
+    return into(out, plus_product("addbmm", input, sum(bmm(batch1, batch2), 0), beta, alpha), "addbmm")
+
+
+def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+    """beta * input + alpha * outer(vec1, vec2), with type promotion."""
+    dtype = dtypes.promote(*(expect_tensor(x, "addr").array for x in (input, vec1, vec2)))
+    for name, value in (("beta", beta), ("alpha", alpha)):
+        if isinstance(number(value, "addr", name), float) and dtype.kind != "f":
+            raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    product = outer(vec1, vec2)
+    input = input.expand(product.array.shape)
+    if dtype.kind == "b":
+        return into(out, wrap(input.array & bool(beta) | product.array & bool(alpha)), "addr")
+    return into(out, plus_product("addr", cast(input, dtype), cast(product, dtype), beta, alpha), "addr")
+
+
+def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The dot product of two vectors, as dot: they differ for complex numbers."""
+    return dot(input, other, out=out)
+
+
+def check_same_dtype(call: str, a: Any, b: Any) -> None:
+    if a.array.dtype != b.array.dtype:
+        raise RuntimeError(f"{call}(): both inputs should have same dtype, got {a.dtype} and {b.dtype}")
+
+
+def contracted(call: str, a: Any, b: Any, left: list[int], right: list[int]) -> Any:
+    """The sum of products over dimensions `left` of a and `right` of b; what is left of a comes first."""
+    x, y = a.array.shape, b.array.shape
+    check_same_dtype(call, a, b)
+    rows, columns = ([d for d in range(len(shape)) if d not in over] for shape, over in ((x, left), (y, right)))
+    count = math.prod(x[d] for d in left)
+    first = a.permute((*rows, *left)).reshape(math.prod(x[d] for d in rows), count)
+    second = b.permute((*right, *columns)).reshape(count, math.prod(y[d] for d in columns))
+    return mm(first, second).reshape([x[d] for d in rows] + [y[d] for d in columns])
+
+
+def inner(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The sum of products over the last dimensions of both; the plain product with a 0-d tensor."""
+    x, y = expect_tensor(input, "inner").array, expect_tensor(other, "inner", "other").array
+    if not x.ndim or not y.ndim:
+        return into(out, mul(input, other), "inner")
+    if x.shape[-1] != y.shape[-1]:
+        raise RuntimeError(
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(x.shape)} and {list(y.shape)}"
+        )
+    return into(out, contracted("inner", input, other, [x.ndim - 1], [y.ndim - 1]), "inner")
+
+
+def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
+    """The sum of products over the last `dims` dimensions of a and the first of b, or over two lists of dimensions."""
+    x, y = expect_tensor(a, "tensordot", "a").array, expect_tensor(b, "tensordot", "b").array
+    check_same_dtype("tensordot", a, b)
+    if isinstance(dims, TensorBase):
+        dims = dims.array.tolist()
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(x.ndim, y.ndim):
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        dims = [*range(x.ndim - dims, x.ndim)], [*range(dims)]
+    elif not isinstance(dims, (tuple, list)) or len(dims) != 2:
+        raise RuntimeError(f"tensordot expects dims to be an int or two lists of ints, but got dims={dims}")
+    for name, places in zip(("dims_self", "dims_other"), dims, strict=True):
+        if not isinstance(places, (tuple, list)):
+            raise TypeError(f"tensordot(): argument '{name}' must be tuple of ints, not {type(places).__name__}")
+    if len(dims[0]) != len(dims[1]):
+        raise RuntimeError(f"tensordot(): both dimension lists should have same length, got {dims[0]} and {dims[1]}")
+    left, right = ([axis(d, v.ndim) for d in places] for places, v in zip(dims, (x, y), strict=True))
+    for i, j in zip(left, right, strict=True):
+        if left.count(i) > 1 or right.count(j) > 1:
+            raise RuntimeError(f"tensordot(): a dimension appears multiple times in the list of dims {dims}")
+        m, n = x.shape[i], y.shape[j]
+        if 1 in (m, n) and m != n:  # a size of one is summed on the other side alone, as in torch
+            a, b = (sum(a, i, keepdim=True), b) if n == 1 else (a, sum(b, j, keepdim=True))
+        elif m != n:
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {m} in dim {i} and second has size {n} in "
+                f"dim {j}"
+            )
+    return into(out, contracted("tensordot", a, b, left, right), "tensordot")
+
+
+def kron(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The Kronecker product: every element of input times the whole of other."""
+    x, y = expect_tensor(input, "kron").array.shape, expect_tensor(other, "kron", "other").array.shape
+    ndim = max(len(x), len(y))
+    x, y = ((1,) * (ndim - len(s)) + s for s in (x, y))
+    a = input.reshape([n for size in x for n in (size, 1)])
+    b = other.reshape([n for size in y for n in (1, size)])
+    return into(out, mul(a, b).reshape([m * n for m, n in zip(x, y, strict=True)]), "kron")
+
+
+def cheapest(shapes: list[tuple[int, ...]]) -> Any:
+    """How to bracket a product of matrices with the fewest multiplications: nested pairs of their numbers."""
+    sizes = [shapes[0][0], *(s[1] for s in shapes)]
+    best: dict = {(i, i): (0, i) for i in range(len(shapes))}
+    for length in range(1, len(shapes)):
+        for i in range(len(shapes) - length):
+            j = i + length
+            best[i, j] = min(
+                (
+                    (best[i, k][0] + best[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], (i, k, j))
+                    for k in range(i, j)
+                ),
+            )
+
+    def tree(i: int, j: int) -> Any:
+        return i if i == j else (tree(i, best[i, j][1][1]), tree(best[i, j][1][1] + 1, j))
+
+    return tree(0, len(shapes) - 1)
+
+
+def multi_dot(tensors: Any, *, out: Any = None) -> Any:
+    """The product of two or more matrices, bracketed for the fewest multiplications; first and last may be vectors."""
+    given = [expect_tensor(t, "multi_dot", "tensors") for t in tensors]
+    if len(given) < 2:
+        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(given)}")
+    for k, t in enumerate(given):
+        ndim = t.array.ndim
+        if ndim != 2 and not (ndim == 1 and k in (0, len(given) - 1)):
+            wanted = "1D or 2D" if k in (0, len(given) - 1) else "2D"
+            raise RuntimeError(f"multi_dot(): tensor {k} must be {wanted} but got {ndim}D")
+        if t.array.dtype != given[0].array.dtype:
+            raise RuntimeError(
+                f"multi_dot(): all tensors must be of the same dtype but tensor 0 is {given[0].dtype} and tensor {k} "
+                f"{t.dtype}"
+            )
+    first, last = given[0].array.ndim == 1, given[-1].array.ndim == 1
+    matrices = [given[0].unsqueeze(0) if first else given[0], *given[1:]]
+    matrices[-1] = matrices[-1].unsqueeze(1) if last else matrices[-1]
+    for k, (a, b) in enumerate(zip(matrices, matrices[1:], strict=False)):
+        if a.array.shape[1] != b.array.shape[0]:
+            raise RuntimeError(
+                f"multi_dot(): tensors {k} and {k + 1} with shapes {list(given[k].array.shape)} and "
+                f"{list(given[k + 1].array.shape)} cannot be multiplied"
+            )
+
+    def product(tree: Any) -> Any:
+        return matrices[tree] if isinstance(tree, int) else mm(*map(product, tree))
+
+    y = product(cheapest([m.array.shape for m in matrices]))
+    y = y.squeeze(1) if last else y
+    return into(out, y.squeeze(0) if first else y, "multi_dot")
+
+
+def chain_matmul(*matrices: Any, out: Any = None) -> Any:
+    """The product of one or more matrices, bracketed for the fewest multiplications."""
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
+    for m in matrices:
+        if expect_tensor(m, "chain_matmul", "matrices").array.ndim != 2:
+            raise RuntimeError(f"chain_matmul(): Tensor dimension is {m.array.ndim}, expected 2 instead.")
+    return into(out, matrices[0].clone(), "chain_matmul") if len(matrices) == 1 else multi_dot(matrices, out=out)
+
+
+def dist(input: Any, other: Any, p: float = 2) -> Any:
+    """The p-norm of input - other."""
+    expect_tensor(input, "dist"), expect_tensor(other, "dist", "other")
+    return norm(sub(input, other), p)
 
 
 class Linear(Op):
@@ -172,6 +359,11 @@ class Linear(Op):
         dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1]) if needs[0] else None
         dw = gemm.matmul(rows.T, x.reshape(count, x.shape[-1])) if needs[1] else None
         return dx, dw, reduce.sum(rows, (0,)) if needs[2] else None
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of a shape broadcasts to another, which stays as it is."""
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in zip(shape[::-1], to[::-1], strict=False))
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -201,10 +393,18 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if bias is not None:
         if bias.array.dtype != w.dtype:
             raise RuntimeError(f"linear(): weight has dtype {weight.dtype}, but bias has {bias.dtype}")
-        if bias.array.shape not in ((w.shape[0],), (1,), ()):
-            raise RuntimeError(f"linear(): bias must have shape [{w.shape[0]}], got {list(bias.array.shape)}")
+        shape = (*x.shape[:-1], w.shape[0])
+        theirs = bias.array.shape
+        fits = len(theirs) <= len(shape) and all(n in (1, m) for n, m in zip(theirs[::-1], shape[::-1], strict=False))
+        if not fits:
+            raise RuntimeError(
+                f"linear(): bias has shape {list(bias.array.shape)}, which does not broadcast to the result's "
+                f"{list(shape)}; it should be [{w.shape[0]}]"
+            )
     if x.dtype.kind != "f":
         return matmul(input, weight.t()) if bias is None else add(matmul(input, weight.t()), bias)
+    if bias is not None and bias.array.shape not in ((w.shape[0],), (1,), ()):
+        return add(run(Linear, (input, weight, None), (x, w, None)), bias)
     return run(Linear, (input, weight, bias), (x, w, None if bias is None else bias.array))
 
 
@@ -213,7 +413,8 @@ class Einsum(Op):
 
     @staticmethod
     def forward(*arrays, terms, result):
-        return np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=True), (*arrays, terms, result)
+        out = np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=True)
+        return np.asarray(out, order="C"), (*arrays, terms, result)
 
     @staticmethod
     def backward(saved, needs, g):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
 from ..kernels.formulas import LOSSES
+from ..tape import no_grad
 from .arithmetic import mul, sub
 from .common import cast, check_broadcast, expect_tensor, number, operands, run, wrap
 from .elementwise import abs, derived
@@ -218,3 +220,58 @@ def kl_div(
         total = sum(losses)
         return total / input.array.shape[0] if input.array.ndim else total
     return by_reduction(losses, reduction, "kl_div")
+
+
+def poisson_nll_loss(
+    input: Any,
+    target: Any,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """e ** input - target * input, or with log_input=False input - target log(input + eps).
+
+    full: adds Stirling's approximation of log(target!) where the target is above 1.
+    """
+    call = "poisson_nll_loss"
+    reduction = reduction_of(size_average, reduce, reduction)
+    x, y = expect_tensor(input, call), expect_tensor(target, call, "target")
+    losses = x.exp() - y * x if log_input else x - y * (x + eps).log()
+    if full:
+        stirling = y * y.log() - y + 0.5 * (2 * math.pi * y).log()
+        losses = losses + stirling.masked_fill(y <= 1, 0)
+    return by_reduction(losses, reduction, call)
+
+
+def gaussian_nll_loss(
+    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Any:
+    """(log var + (input - target) ** 2 / var) / 2, with var at least `eps`; full: plus log(2 pi) / 2.
+
+    var: a number, or a tensor of the input's size, without its last dimension, or with a 1 in one place.
+    """
+    call = "gaussian_nll_loss"
+    x = expect_tensor(input, call)
+    if isinstance(var, float):
+        if var < 0:
+            raise ValueError(f"{call}(): var has negative entry/entries")
+        var = x.new_full(x.shape, var)
+    elif (expect_tensor(var, call, "var").array < 0).any():
+        raise ValueError(f"{call}(): var has negative entry/entries")
+    if var.shape != x.shape:
+        if x.shape[:-1] == var.shape:
+            var = var.unsqueeze(-1)
+        elif x.ndim != var.ndim or [m for n, m in zip(x.shape, var.shape, strict=True) if n != m] != [1]:
+            raise ValueError(f"{call}(): var is of incorrect size {list(var.shape)}, for an input of {list(x.shape)}")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not valid ({call}(): expected 'mean', 'sum' or 'none')")
+    var = var.clone()
+    with no_grad():  # as in torch: the bound is no part of the derivative
+        var.clamp_(min=eps)
+    losses = 0.5 * (var.log() + (x - target) ** 2 / var)
+    if full:
+        losses = losses + 0.5 * math.log(2 * math.pi)
+    return by_reduction(losses, reduction, call)

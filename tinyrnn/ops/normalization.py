@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .common import expect_tensor, run
-from .rows import LayerNorm
+from .common import expect_tensor
+from .rows import layer_norm
+
+
+def check_several(size: Any) -> None:
+    """torch's ValueError where a channel has a single value, which has no variance."""
+    if size[0] * math.prod(size[2:]) == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(size)}")
 
 
 def batch_norm(
@@ -29,6 +35,14 @@ def batch_norm(
     Raises ValueError if a channel has a single value in training, RuntimeError for sizes or types that do not fit.
     """
     x = expect_tensor(input, "batch_norm").array
+    if training:
+        check_several(x.shape)
+        if eps <= 0.0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    if eps < 0.0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+    if x.size == 0:
+        return input.clone()
     if x.ndim < 2:
         raise ValueError(f"batch_norm(): expected at least 2 dimensions, got shape {list(x.shape)}")
     if x.dtype.kind != "f":
@@ -42,20 +56,51 @@ def batch_norm(
             raise RuntimeError(f"batch_norm(): expected {name} of dtype {input.dtype}, got {given.dtype}")
     shape = (channels, *[1] * (x.ndim - 2))
     if training or running_mean is None or running_var is None:
-        count = x.size // channels if channels else 0
-        if training and count <= 1:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        count = x.size // channels
         rows = input.transpose(0, 1).reshape(channels, -1)
         if running_mean is not None and running_var is not None:
             wide = rows.array.astype(np.float64)
             for running, batch in ((running_mean, wide.mean(1)), (running_var, wide.var(1, ddof=1))):
                 running.array[...] = (1 - momentum) * running.array + momentum * batch
                 running.version[0] += 1
-        rows = run(LayerNorm, (rows, None, None), (rows.array, None, None), columns=count, eps=float(eps))
+        rows = layer_norm(rows, (count,), eps=eps)
         normal = rows.reshape(channels, x.shape[0], *x.shape[2:]).transpose(0, 1)
     else:
         scale = (running_var.detach() + eps).rsqrt()
         normal = (input - running_mean.detach().reshape(shape)) * scale.reshape(shape)
+    if weight is not None:
+        normal = normal * weight.reshape(shape)
+    return normal if bias is None else normal + bias.reshape(shape)
+
+
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
+    """Each of `num_groups` groups of channels of (N, C, *) made mean 0 and variance 1, times weight (C) plus bias (C).
+
+    Wu and He 2018, https://arxiv.org/abs/1803.08494.
+    """
+    x = expect_tensor(input, "group_norm").array
+    if x.ndim < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {x.ndim}")
+    batch, channels = x.shape[:2]
+    check_several([batch * channels // num_groups, num_groups, *x.shape[2:]])
+    if num_groups <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
+    if channels % num_groups:
+        raise RuntimeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(x.shape)} and num_groups={num_groups}"
+        )
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None and given.array.shape != (channels,):
+            raise RuntimeError(
+                f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of "
+                f"shape {list(given.array.shape)} and input of shape {list(x.shape)}"
+            )
+    count = x.size // (batch * num_groups) if x.size else 1
+    rows = input.reshape(-1, count)
+    rows = layer_norm(rows, (count,), eps=eps)
+    normal = rows.reshape(x.shape)
+    shape = (channels, *[1] * (x.ndim - 2))
     if weight is not None:
         normal = normal * weight.reshape(shape)
     return normal if bias is None else normal + bias.reshape(shape)

@@ -11,38 +11,43 @@ from .common import Op, apply
 
 
 class Recurrence(Op):
-    """x (T, B, I), S initial states (B, H) or None, 4 weights, V vectors -> hidden states (T, B, H), S last states."""
+    """x (T, B, I), S initial states or None, 5 weights or None, V vectors -> hidden states (T, B, P), S last states."""
 
     @staticmethod
     def forward(x, *arrays, cell: Cell, sizes, reverse: bool):
         from ..kernels.cpu import recurrence
 
         count = len(cell.states)
-        initial, weights, vectors = arrays[:count], arrays[count : count + 4], arrays[count + 4 :]
-        (steps, batch, _), width = x.shape, weights[1].shape[1]
-        start = np.zeros((count, batch, width), x.dtype)
-        for k, state in enumerate(initial):
-            if state is not None:
-                start[k] = state
-        stacked = np.stack(vectors) if vectors else np.zeros((0, width), x.dtype)
-        states, saved = recurrence.forward(cell, np.ascontiguousarray(x), start, weights, stacked, sizes, reverse)
-        last = states[:, 0 if reverse else steps]
-        out = states[0, :steps] if reverse else states[0, 1:]
+        initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
+        stacked = np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype)
+        carried, states, gates = recurrence.forward(
+            cell, np.ascontiguousarray(x), initial, weights, stacked, sizes, reverse
+        )
+        out, end = (carried[:-1], 0) if reverse else (carried[1:], -1)
         # The states are kept for the backward, so what is handed out is a copy: it may be written to.
-        return (out.copy(), *last.copy()), (x, saved, states, *weights, *vectors, stacked, cell, sizes, reverse)
+        results = (out.copy(), carried[end].copy(), *states[1:, end].copy())
+        w_ih, w_hh, _, _, w_hr = weights
+        # The vectors are saved beside their stack so that the tape sees a write to them, as to the weights.
+        return results, (x, carried, states, gates, stacked, cell, sizes, reverse, w_ih, w_hh, w_hr, *vectors)
 
     @staticmethod
     def backward(saved, needs, d_out, *d_last):
         from ..kernels.cpu import recurrence
 
-        x, gates, states, *rest = saved
-        weights, (stacked, cell, sizes, reverse) = rest[:4], rest[-4:]
-        last = np.zeros((len(d_last), *states.shape[2:]), x.dtype)
-        for k, d in enumerate(d_last):
-            if d is not None:
-                last[k] = d
-        d_x, d_first, *d_weights, d_vectors = recurrence.backward(
-            cell, np.ascontiguousarray(x), gates, states, weights, stacked, sizes, reverse, d_out, last, needs[0]
+        x, carried, states, gates, stacked, cell, sizes, reverse, *weights = saved
+        d_x, d_first, d_weights, d_vectors = recurrence.backward(
+            cell,
+            np.ascontiguousarray(x),
+            carried,
+            states,
+            gates,
+            weights[:3],
+            stacked,
+            sizes,
+            reverse,
+            d_out,
+            d_last,
+            needs[0],
         )
         return (d_x, *d_first, *d_weights, *d_vectors)
 
@@ -56,11 +61,12 @@ def recurrence(
     sizes: np.ndarray | None = None,
     reverse: bool = False,
 ) -> tuple[Any, tuple]:
-    """Run `cell` over x (T, B, I).  Returns (hidden states (T, B, H), the last states, each (B, H)).
+    """Run `cell` over x (T, B, I).  Returns (hidden states (T, B, P), the last states (B, P) and (B, H)).
 
-    `initial` and the biases in `weights` (w_ih, w_hh, b_ih, b_hh) may be None; `sizes` (T,) tells how many rows are
-    alive at each step (all, unless given), for a batch sorted by length, longest first.  Shapes and types are for the
-    caller to check: the kernels do not.
+    `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hr (P, H), which projects the
+    hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) tells how many rows are alive at
+    each step (all, unless given), for a batch sorted by length, longest first.  Shapes and types are for the caller
+    to check: the kernels do not.
     """
     if sizes is None:
         sizes = np.full(x.array.shape[0], x.array.shape[1], np.int64)

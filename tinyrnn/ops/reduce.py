@@ -6,13 +6,28 @@ import builtins
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from .arithmetic import div
-from .common import Op, axes, axis, cast, expect_tensor, floating, into, number, numpy_names, run, wrap
+from .. import dtypes, return_types
+from ..tape import entitled
+from .arithmetic import add, div, sub
+from .common import (
+    Op,
+    axes,
+    axis,
+    cast,
+    expect_tensor,
+    floating,
+    into,
+    number,
+    numpy_names,
+    run,
+    sizes,
+    unsupported,
+    wrap,
+)
 from .elementwise import maximum, minimum
 
 
@@ -37,10 +52,12 @@ class Sum(Op):
         return np.broadcast_to(spread(g, axes, keepdim), shape)
 
 
-def prepared(input: Any, dtype: dtypes.dtype | None, call: str) -> Any:
-    """The input of a sum or mean, cast to `dtype`."""
+def prepared(input: Any, dtype: dtypes.dtype | None, call: str, out: Any = None) -> tuple[Any, np.dtype | None]:
+    """The input of a sum or its like, cast to the type that `dtype` or `out` asks for; and that type, or None."""
     expect_tensor(input, call)
-    return input if dtype is None else cast(input, dtype.numpy)
+    if dtype is None and out is not None:
+        dtype = expect_tensor(out, call, "out").dtype
+    return (input, None) if dtype is None else (cast(input, dtype.numpy), dtype.numpy)
 
 
 @numpy_names
@@ -48,10 +65,9 @@ def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
 ) -> Any:
     """The sum over `dim` (an int, several, or all)."""
-    input = prepared(input, dtype, "sum")
+    input, kind = prepared(input, dtype, "sum", out)
     over = axes(dim, input.array.ndim)
-    as_type = None if dtype is None else dtype.numpy
-    return into(out, run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=as_type), "sum")
+    return into(out, run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=kind), "sum", exact=True)
 
 
 @numpy_names
@@ -59,7 +75,7 @@ def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
 ) -> Any:
     """The mean over `dim` (an int, several, or all) of floating-point numbers."""
-    input = prepared(input, dtype, "mean")
+    input, _ = prepared(input, dtype, "mean")
     if input.array.dtype.kind != "f":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
@@ -68,20 +84,123 @@ def mean(
     over = axes(dim, input.array.ndim)
     count = math.prod(input.array.shape[i] for i in over)
     total = run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim)
-    return into(out, div(total, count), "mean")
+    whole = len(over) == input.array.ndim and dim is None
+    return into(out, entitled(div(total, count), "MeanBackward0" if whole else "MeanBackward1"), "mean")
 
 
-class Values(NamedTuple):
-    values: Any
-    indices: Any
+class Prod(Op):
+    """The product along an axis, or of all.  If there are zeros, the gradient is the product of the elements before and
+    of those behind; as torch has it, else it is the product divided by the element.
+    """
 
-    def __repr__(self) -> str:
-        return f"torch.return_types.{type(self).__name__}(\nvalues={self.values!r},\nindices={self.indices!r})"
+    @staticmethod
+    def forward(a, *, axis, keepdim, dtype, whole):
+        out = np.multiply.reduce(a, axis, dtype=dtype, keepdims=keepdim)
+        out = np.asarray(out, order="C")
+        return out, (a, out, axis, keepdim, whole)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, out, axis, keepdim, whole = saved
+        zeros, g = np.count_nonzero(a == 0), spread(g, (axis,), keepdim)
+        if zeros == 0:
+            return g * spread(out, (axis,), keepdim) / a
+        if whole and zeros > 1:
+            return np.zeros_like(a)
+        a = np.moveaxis(a, axis, 0)
+        others = np.ones_like(a)
+        others[1:] = np.cumprod(a[:-1], 0)
+        others[:-1] *= np.cumprod(a[:0:-1], 0)[::-1]
+        return np.moveaxis(others, 0, axis) * g
 
 
-def result(name: str) -> type[Values]:
-    """The class of a named pair (values, indices), printed as torch prints it."""
-    return type(name, (Values,), {})
+@numpy_names
+def prod(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
+) -> Any:
+    """The product of all elements, or along `dim`; of integers in int64 unless `dtype` says otherwise."""
+    input, kind = prepared(input, dtype, "prod", out)
+    over = axis(0 if dim is None else dim, input.array.ndim)
+    kind = kind or (input.array.dtype if input.array.dtype.kind == "f" else np.dtype(np.int64))
+    if input.array.ndim == 0:
+        return into(out, cast(input, kind) if kind != input.array.dtype else input.clone(), "prod", exact=True)
+    a = input.reshape(-1) if dim is None else input
+    how = {"axis": over if dim is not None else 0, "keepdim": keepdim and dim is not None, "dtype": kind}
+    found = run(Prod, (a,), (a.array,), **how, whole=dim is None)
+    return into(out, found, "prod", exact=True)
+
+
+class WithoutNan(Op):
+    """Zeros in place of NaN; as in torch, an infinite gradient becomes NaN there."""
+
+    @staticmethod
+    def forward(a):
+        known = a == a
+        return np.where(known, a, a.dtype.type(0)), (known,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        with np.errstate(invalid="ignore"):
+            return g * saved[0]
+
+
+@numpy_names
+def nansum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
+) -> Any:
+    """The sum over `dim` of what is not NaN."""
+    known = expect_tensor(input, "nansum")
+    if out is not None and input.array.dtype.kind == "f" != expect_tensor(out, "nansum", "out").array.dtype.kind:
+        raise unsupported("nansum", out.array.dtype)
+    if input.array.dtype.kind == "f":
+        known = run(WithoutNan, (input,), (input.array,))
+    return sum(known, dim, keepdim, dtype=dtype, out=out)
+
+
+@numpy_names
+def nanmean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
+) -> Any:
+    """The mean over `dim` of what is not NaN."""
+    a = expect_tensor(input, "nanmean").array
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
+    known = np.count_nonzero(~np.isnan(a), axes(dim, a.ndim), keepdims=keepdim)
+    if out is not None and expect_tensor(out, "nanmean", "out").array.dtype.kind != "f":
+        raise unsupported("nansum", out.array.dtype)
+    return into(out, div(nansum(input, dim, keepdim, dtype=dtype), wrap(np.asarray(known))), "nanmean")
+
+
+def count_nonzero(input: Any, dim: Any = None) -> Any:
+    """How many elements are not zero, over `dim` (an int, several, or all): int64."""
+    a = expect_tensor(input, "count_nonzero").array
+    over = axes(dim, a.ndim)
+    return wrap(np.asarray(np.count_nonzero(a, over) if a.ndim else a != 0, np.int64, order="C"))
+
+
+def sum_to_size(input: Any, *size: Any) -> Any:
+    """The sum over the dimensions along which a tensor of shape `size` would be broadcast to this one's."""
+    shape, wanted = expect_tensor(input, "sum_to_size").array.shape, sizes(size, "sum_to_size")
+    extra = len(shape) - len(wanted)
+    if extra < 0 or builtins.any(n not in (1, m) for n, m in zip(wanted, shape[extra:], strict=True)):
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
+    if not wanted:
+        return sum(input)
+    over = [i for i, m in enumerate(shape) if i < extra or (wanted[i - extra] == 1 and m != 1)]
+    return sum(input, over).reshape(wanted) if over else input
+
+
+def all_into(out: Any, found: Any, call: str, exact: bool = True, apart: tuple = ()) -> Any:
+    """A named result, or the tensors in `out` after they were overwritten with it; `exact`: indices and their like, the
+    second, must have the same type.
+    """
+    if out is None:
+        return found
+    if not isinstance(out, (tuple, list)) or len(out) != len(found):
+        raise TypeError(f"{call}(): argument 'out' must be tuple of {len(found)} Tensors, not {type(out).__name__}")
+    if not exact or out[1].array.dtype == found[1].array.dtype:
+        return type(found)(*(into(o, f, call, apart=apart) for o, f in zip(out, found, strict=True)))
+    raise RuntimeError(f"{call}(): expected {found[1].dtype} for the second tensor of out=, but got {out[1].dtype}")
 
 
 class Pick(Op):
@@ -104,7 +223,7 @@ class Extreme(Op):
 
     @staticmethod
     def forward(a, *, ufunc, axes, keepdim):
-        out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim))
+        out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim), order="C")
         return out, (a, out, axes, keepdim)
 
     @staticmethod
@@ -140,8 +259,11 @@ def check_not_empty(a: np.ndarray, over: tuple[int, ...] | None, call: str) -> N
 
 def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
     """torch's `max` or `min`, in all its forms, and amax or amin."""
-    pair, ufunc = result(name), np.maximum if largest else np.minimum
+    pair, ufunc = getattr(return_types, name), np.maximum if largest else np.minimum
     elementwise = maximum if largest else minimum
+    title = name.capitalize()
+    whole, along = Extremum.called(f"{title}Backward1"), Pick.called(f"{title}Backward0")
+    extreme = Extreme.called(f"A{name}Backward0")
 
     @numpy_names
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
@@ -152,21 +274,21 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
         a = input.array
         if dim is None:
             check_not_empty(a, None, name)
-            return into(out, run(Extremum, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False), name)
+            return into(out, run(whole, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False), name)
         over = axis(dim, a.ndim)
         check_not_empty(a, (over,), name)
         if a.ndim == 0:
             indices = np.zeros((), np.int64)
-            picked = run(Extremum, (input,), (a,), ufunc=ufunc, axes=(), keepdim=False)
+            picked = run(whole, (input,), (a,), ufunc=ufunc, axes=(), keepdim=False)
         else:
             from ..kernels.cpu import reduce
 
             values, indices = reduce.extreme(a, over, largest)
             if keepdim:
                 values, indices = np.expand_dims(values, over), np.expand_dims(indices, over)
-            picked = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim)
+            picked = run(along, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim)
         found = pair(picked, wrap(indices))
-        return found if out is None else pair(into(out[0], found.values, name), into(out[1], found.indices, name))
+        return all_into(out, found, name)
 
     @numpy_names
     def several(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
@@ -174,7 +296,9 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
         dims = dim if isinstance(dim, (tuple, list)) else (dim,)
         check_not_empty(a, tuple(axis(d, a.ndim) for d in dims) or None, f"a{name}")
         over = axes(dim, a.ndim)
-        return into(out, run(Extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}")
+        return into(
+            out, run(extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}", exact=True
+        )
 
     word = "largest" if largest else "smallest"
     function.__name__ = function.__qualname__ = name
@@ -189,6 +313,18 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
 
 max, amax = extremes("max", True)
 min, amin = extremes("min", False)
+
+
+@numpy_names
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False, out: Any = None) -> return_types.aminmax:
+    """(min, max) of all elements, or along `dim`; equal elements share the gradient."""
+    check_not_empty(
+        expect_tensor(input, "aminmax").array, None if dim is None else (axis(dim, input.array.ndim),), "aminmax"
+    )
+    over = () if dim is None else (dim,)
+    return all_into(
+        out, return_types.aminmax(amin(input, over, keepdim), amax(input, over, keepdim)), "aminmax", exact=True
+    )
 
 
 def positions(name: str, largest: bool) -> Callable:
@@ -206,13 +342,13 @@ def positions(name: str, largest: bool) -> Callable:
                 f"with the 'dim' argument. (The input has shape {list(a.shape)}.)"
             )
         if a.ndim == 0:
-            return into(out, wrap(np.zeros((), np.int64)), name)
+            return into(out, wrap(np.zeros((), np.int64)), name, exact=True)
         if over is None:
             indices = reduce.extreme(a.reshape(-1), 0, largest)[1]
-            return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name)
+            return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name, exact=True)
         check_not_empty(a, (over,), name)
         indices = reduce.extreme(a, over, largest)[1]
-        return into(out, wrap(np.expand_dims(indices, over) if keepdim else indices), name)
+        return into(out, wrap(np.expand_dims(indices, over) if keepdim else indices), name, exact=True)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Where the {'largest' if largest else 'smallest'} element is (the first of equals): int64."
@@ -227,8 +363,11 @@ def truth(name: str, ufunc: np.ufunc) -> Callable:
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         a = expect_tensor(input, name).array
         over = () if isinstance(dim, (tuple, list)) and not dim else axes(dim, a.ndim)
-        found = np.asarray(ufunc.reduce(a != 0, over, keepdims=keepdim))
-        return into(out, wrap(found.astype(np.uint8) if a.dtype == np.uint8 else found), name)
+        found = np.asarray(ufunc.reduce(a != 0, over, keepdims=keepdim), order="C")
+        if out is not None and expect_tensor(out, name, "out").array.dtype not in (np.bool_, np.uint8):
+            raise RuntimeError(f"{name} only supports bool tensor for result, got: {dtypes.word(out.array.dtype)}")
+        kind = np.uint8 if a.dtype == np.uint8 or (out is not None and out.array.dtype == np.uint8) else np.bool_
+        return into(out, wrap(found.astype(kind)), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
@@ -252,17 +391,22 @@ class LogSumExp(Op):
     @staticmethod
     def backward(saved, needs, g):
         a, out, axes, keepdim = saved
-        shift = spread(out, axes, keepdim)
-        return spread(g, axes, keepdim) * np.exp(a - np.where(np.isinf(shift), 0, shift))
+        with np.errstate(invalid="ignore"):  # NaN where the result is infinite, as in torch
+            return spread(g, axes, keepdim) * np.exp(a - spread(out, axes, keepdim))
 
 
 @numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -> Any:
     """log(sum(e ** input)) over `dim`, with no overflow."""
-    input = floating(expect_tensor(input, "logsumexp"))
-    if isinstance(dim, (tuple, list)) and not dim and input.array.ndim and input.array.size:
+    whole = expect_tensor(input, "logsumexp").array.dtype.kind != "f"
+    input = floating(input)
+    if isinstance(dim, (tuple, list)) and not dim and input.array.ndim and input.array.size and not keepdim:
         raise RuntimeError(f"logsumexp(): expected a dim to reduce a tensor of shape {list(input.array.shape)} over")
     over = axes(dim, input.array.ndim)
+    if whole and out is not None:  # torch adds up in the type of out
+        top = amax(input, over, True)
+        terms = sum(sub(input, top).exp(), over, keepdim, dtype=expect_tensor(out, "logsumexp", "out").dtype)
+        return into(out, add(terms.log(), top.reshape(terms.shape)), "logsumexp")
     return into(out, run(LogSumExp, (input,), (input.array,), axes=over, keepdim=keepdim), "logsumexp")
 
 
@@ -336,6 +480,26 @@ def deviation(name: str, root: bool) -> Callable:
 var, std = deviation("var", False), deviation("std", True)
 
 
+def with_mean(name: str, function: Callable) -> Callable:
+    """var_mean or std_mean."""
+
+    @numpy_names
+    def pair(
+        input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+    ) -> tuple:
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        spread = function(input, dim, unbiased, keepdim, correction=correction)
+        return spread, mean(input, dim, keepdim)
+
+    pair.__name__ = pair.__qualname__ = name
+    pair.__doc__ = f"({function.__name__}, mean) over `dim`."
+    return pair
+
+
+var_mean, std_mean = with_mean("var_mean", var), with_mean("std_mean", std)
+
+
 class Norm(Op):
     """(sum |a| ** p) ** (1 / p) over axes; at zero the gradient is zero."""
 
@@ -351,7 +515,7 @@ class Norm(Op):
             out = np.count_nonzero(a, axis=axes).astype(a.dtype) if axes else (a != 0).astype(a.dtype)
         else:
             out = reduce.sum(np.abs(a) ** p, axes) ** (1 / p)
-        out = np.asarray(out, a.dtype)
+        out = np.asarray(out, a.dtype, order="C")
         out = np.expand_dims(out, axes) if keepdim else out
         return out, (a, out, p, axes, keepdim)
 
@@ -379,19 +543,24 @@ def norm(
     out: Any = None,
     dtype: dtypes.dtype | None = None,
 ) -> Any:
-    """The vector norm of order `p` ('fro' is 2) over `dim`."""
+    """The vector norm of order `p` ('fro' is 2) over `dim`, or for 'nuc' the sum of the singular values."""
     expect_tensor(input, "norm")
     for d in (input.dtype, dtype):
         if d is not None and not d.is_floating_point:
             raise RuntimeError(
                 f"linalg.vector_norm: Expected a floating point tensor and dtype. Got {dtypes.word(d.numpy)}"
             )
-    if p not in ("fro", None) and not isinstance(p, (int, float)):
-        raise RuntimeError(f"norm(): expected p to be a number or 'fro', got {p!r}")
+    if p not in ("fro", "nuc", None) and not isinstance(p, (int, float)):
+        raise RuntimeError(f"norm(): expected p to be a number, 'fro' or 'nuc', got {p!r}")
     if dtype is not None:
         input = cast(input, dtype.numpy)
+    if p == "nuc" or p == "fro" and isinstance(dim, (tuple, list)) and len(dim) > 2:  # these are of matrices
+        from .. import linalg
+
+        over = tuple(range(input.array.ndim)) if dim is None else dim
+        return into(out, linalg.matrix_norm(input, p, over, keepdim), "norm")
     a, order, over = input.array, 2.0 if p in ("fro", None) else float(p), axes(dim, input.array.ndim)
-    if math.isinf(order):
+    if order < 0 or order == math.inf:
         for i in over:
             if a.shape[i] == 0:
                 raise RuntimeError(
@@ -399,25 +568,3 @@ def norm(
                     "is empty and the operation does not have an identity"
                 )
     return into(out, run(Norm, (input,), (a,), p=order, axes=over, keepdim=keepdim), "norm")
-
-
-class CumSum(Op):
-    @staticmethod
-    def forward(a, *, axis, dtype):
-        return np.cumsum(a, axis, dtype=dtype), (axis,)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        (axis,) = saved
-        return np.flip(np.cumsum(np.flip(g, axis), axis), axis)
-
-
-@numpy_names
-def cumsum(input: Any, dim: int, *, dtype: dtypes.dtype | None = None, out: Any = None) -> Any:
-    """The running sum along `dim`; of integers in int64 unless `dtype` says otherwise."""
-    input = prepared(input, dtype, "cumsum")
-    a, over = input.array, axis(dim, input.array.ndim)
-    kind = a.dtype if a.dtype.kind == "f" or dtype is not None else np.dtype(np.int64)
-    if a.ndim == 0:
-        return into(out, cast(input, kind) if kind != a.dtype else input.clone(), "cumsum")
-    return into(out, run(CumSum, (input,), (a,), axis=over, dtype=kind), "cumsum")

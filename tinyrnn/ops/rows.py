@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..tape import is_grad_enabled
+from ..kernels import lazy
+from ..tape import entitled, is_grad_enabled
+from ..titles import LOSSES
 from .arithmetic import div, mul, neg
-from .common import Op, axis, cast, expect_tensor, run, sizes
+from .common import Op, axis, cast, expect_tensor, into, numpy_names, run, sizes
 from .create import TYPED
 from .reduce import mean, sum
+
+kernels = lazy("cpu.rows")
 
 
 def as_rows(a: np.ndarray, over: int) -> np.ndarray:
@@ -33,33 +37,27 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray
 class Softmax(Op):
     @staticmethod
     def forward(a, *, axis):
-        from ..kernels.cpu import rows
-
-        out = from_rows(rows.softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        out = from_rows(kernels.softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
         return out, (out, axis)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import rows
-
         y, axis = saved
-        return from_rows(rows.softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+        return from_rows(kernels.softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
 
 
 class LogSoftmax(Op):
     @staticmethod
     def forward(a, *, axis):
-        from ..kernels.cpu import rows
-
-        out = from_rows(rows.log_softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        out = from_rows(kernels.log_softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
         return out, (out, axis)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import rows
-
         y, axis = saved
-        return from_rows(rows.log_softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+        return (
+            from_rows(kernels.log_softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+        )
 
 
 def expect_floating(t: Any, call: str) -> Any:
@@ -78,40 +76,51 @@ def prepared(input: Any, dim: int, dtype: dtypes.dtype | None, call: str) -> tup
     expect_tensor(input, call)
     if dtype is not None:
         input = cast(input, dtype.numpy)
-    return expect_floating(input, call), axis(dim, input.array.ndim)
+    over = axis(dim, input.array.ndim)
+    return expect_floating(input, call), over
 
 
-def softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None) -> Any:
+@numpy_names
+def softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out: Any = None) -> Any:
     """e ** input, divided by its sum along `dim`."""
     input, over = prepared(input, dim, dtype, "softmax")
-    return run(Softmax, (input,), (input.array,), axis=over)
+    return into(out, run(Softmax, (input,), (input.array,), axis=over), "softmax", exact=True)
 
 
-def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None) -> Any:
+@numpy_names
+def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out: Any = None) -> Any:
     """The logarithm of softmax along `dim`, with no underflow."""
     input, over = prepared(input, dim, dtype, "log_softmax")
-    return run(LogSoftmax, (input,), (input.array,), axis=over)
+    return into(out, run(LogSoftmax, (input,), (input.array,), axis=over), "log_softmax", exact=True)
 
 
 # ------------------------------------------------------------------------------------------ classification losses
+def ratio(a: float, b: float) -> float:
+    """a / b, as IEEE 754 has it for b = 0."""
+    return a / b if b else a * math.inf
+
+
 class CrossEntropy(Op):
     """The loss of each row of x (R, C) for the class numbers `target` (R,): -log softmax(x)[target], weighted and
-    smoothed.
+    smoothed; or, given a number to divide it by, their sum.
     """
 
-    @staticmethod
-    def forward(x, *, target, weight, ignored, smoothing):
-        from ..kernels.cpu import rows
+    label = LOSSES["cross_entropy"]
 
+    @staticmethod
+    def forward(x, *, target, weight, ignored, smoothing, divisor):
         x = np.ascontiguousarray(x)
-        losses, lse = rows.cross_entropy(x, target, weight, ignored, smoothing)
-        return losses, (x, target, weight, ignored, smoothing, lse)
+        losses, lse = kernels.cross_entropy(x, target, weight, ignored, smoothing)
+        if divisor is not None:
+            losses = np.asarray(ratio(float(np.add.reduce(losses, dtype=np.float64)), divisor), x.dtype)
+        return losses, (x, target, weight, ignored, smoothing, lse, divisor)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import rows
-
-        return rows.cross_entropy_backward(*saved, np.ascontiguousarray(g))
+        *saved, divisor = saved
+        if divisor is not None:
+            g = np.full(len(saved[1]), ratio(float(g), divisor), g.dtype)
+        return kernels.cross_entropy_backward(*saved, np.ascontiguousarray(g))
 
 
 class NegativeLogLikelihood(Op):
@@ -138,12 +147,15 @@ class NegativeLogLikelihood(Op):
 def by_reduction(losses: Any, reduction: str, call: str, weights: float | None = None) -> Any:
     """The losses as they are, their sum, or their mean (divided by `weights` where elements have weights)."""
     if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return sum(losses)
-    if reduction == "mean":
-        return mean(losses) if weights is None else div(sum(losses), weights)
-    raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
+        result = losses
+    elif reduction == "sum":
+        result = sum(losses)
+    elif reduction == "mean":
+        result = mean(losses) if weights is None else div(sum(losses), weights)
+    else:
+        raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
+    label = LOSSES.get(call)
+    return result if label is None else entitled(result, label)
 
 
 def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -176,16 +188,23 @@ def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
     if len(shape) == 0:
         raise ValueError(f"{call}(): Expected 1 or more dimensions (got 0)")
     batch = () if len(shape) == 1 else (shape[0], *shape[2:])
-    if target.shape != batch:
+    if len(shape) == target.ndim == 1 and target.size != 1 and target.dtype.kind in "iu":
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.size} ({call}())")
+    if target.shape != batch and not len(shape) == target.ndim == 1:
         rows = target.shape[0] if target.ndim else 0
         if len(shape) > 1 and rows != shape[0]:
             raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({rows}).")
         raise RuntimeError(
             f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}"
         )
+    if len(shape) == 2:
+        return input
     if len(shape) > 2:
         input = input.permute(0, *range(2, len(shape)), 1)
     return input.reshape(math.prod(batch), shape[1] if len(shape) > 1 else shape[0])
+
+
+NO_WEIGHTS = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
 
 
 def class_numbers(
@@ -197,12 +216,14 @@ def class_numbers(
     if not isinstance(ignored, int):
         raise TypeError(f"{call}(): argument 'ignore_index' must be int, not {type(ignored).__name__}")
     ids = target.array.reshape(-1).astype(np.int64)
+    if weight is None and ids.size and not 0 <= ignored < classes and ids.min() >= 0 and ids.max() < classes:
+        return ids, NO_WEIGHTS[input.array.dtype], ids.size
     kept = ids != ignored
     wrong = ids[kept & ((ids < 0) | (ids >= classes))]
     if wrong.size:
         raise IndexError(f"Target {wrong[0]} is out of bounds. ({call}(): there are {classes} classes)")
     if weight is None:
-        return ids, np.empty(0, input.array.dtype), int(kept.sum())
+        return ids, NO_WEIGHTS[input.array.dtype], int(kept.sum())
     if constant(weight, call).array.shape != (classes,):
         raise RuntimeError(
             f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight "
@@ -244,7 +265,9 @@ def cross_entropy(
     axis(classes_at(input), input.array.ndim)
     rows = class_rows(input, target.array, "cross_entropy")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
-    losses = run(
+    if reduction not in ("none", "mean", "sum"):
+        by_reduction(rows, reduction, "cross_entropy")  # refuses it
+    loss = run(
         CrossEntropy,
         (rows,),
         (rows.array,),
@@ -252,8 +275,16 @@ def cross_entropy(
         weight=weights,
         ignored=ignore_index,
         smoothing=float(label_smoothing),
+        divisor={"none": None, "mean": total, "sum": 1}[reduction],
     )
-    return by_reduction(losses.reshape(target.array.shape), reduction, "cross_entropy", total)
+    if reduction == "none" and (input.array.ndim > 2 or input.array.ndim == 1):
+        loss = loss.reshape(target.array.shape if input.array.ndim > 1 else ())
+    return entitled(loss, "AddBackward0") if label_smoothing else of_places(loss, input)
+
+
+def of_places(loss: Any, input: Any) -> Any:
+    """A loss under torch's other name, if there are several places in each row of `input`."""
+    return entitled(loss, "NllLoss2DBackward0") if input.array.ndim > 2 else loss
 
 
 def classes_at(input: Any) -> int:
@@ -297,7 +328,8 @@ def nll_loss(
     rows = class_rows(expect_floating(input, "nll_loss"), target.array, "nll_loss")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "nll_loss")
     losses = run(NegativeLogLikelihood, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index)
-    return by_reduction(losses.reshape(target.array.shape), reduction, "nll_loss", total)
+    shape = target.array.shape if input.array.ndim > 1 else ()
+    return of_places(by_reduction(losses.reshape(shape), reduction, "nll_loss", total), input)
 
 
 # ------------------------------------------------------------------------------------------ layer norm
@@ -308,24 +340,19 @@ def matrix(a: np.ndarray, columns: int) -> np.ndarray:
 
 class LayerNorm(Op):
     @staticmethod
-    def forward(x, weight, bias, *, columns, eps):
-        from ..kernels.cpu import rows
-
+    def forward(x, weight, bias, *, shape, eps):
         empty = np.empty(0, x.dtype)
-        flat = matrix(x, columns)
+        flat = matrix(x, math.prod(shape))
         w, b = (empty if p is None else np.ascontiguousarray(p).reshape(-1) for p in (weight, bias))
-        out, mean, rstd = rows.layer_norm(flat, w, b, eps)
-        return out.reshape(x.shape), (x, weight, mean, rstd, columns)
+        out, mean, rstd = kernels.layer_norm(flat, w, b, eps)
+        return out.reshape(x.shape), (x, weight, mean, rstd, shape)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import rows
-
-        x, weight, mean, rstd, columns = saved
-        flat = matrix(x, columns)
+        x, weight, mean, rstd, shape = saved
+        flat, dout = (matrix(a, math.prod(shape)) for a in (x, g))
         w = np.empty(0, x.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
-        dx, dw, db = rows.layer_norm_backward(flat, w, mean, rstd, matrix(g, columns))
-        shape = weight.shape if weight is not None else (columns,)
+        dx, dw, db = kernels.layer_norm_backward(flat, w, mean, rstd, dout)
         return dx.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
 
 
@@ -356,4 +383,4 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
             raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
     expect_floating(input, "layer_norm")
     arrays = (x, *(None if p is None else p.array for p in (weight, bias)))
-    return run(LayerNorm, (input, weight, bias), arrays, columns=math.prod(shape), eps=float(eps))
+    return run(LayerNorm, (input, weight, bias), arrays, shape=shape, eps=float(eps))

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..strides import places, span
 from .common import (
     Op,
-    TensorBase,
     axes,
     axis,
+    check_broadcast,
     expect_tensor,
-    into,
     numpy_names,
     run,
     sizes,
-    unsupported,
     wrap,
 )
 
@@ -105,6 +104,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
         return reshape(input, 1)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if start == end:
+        return input
     return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
@@ -139,6 +140,11 @@ class Permute(Op):
         return g.transpose(np.argsort(saved[0]))
 
 
+Transpose, MatrixTranspose = Permute.called("TransposeBackward0"), Permute.called("TBackward0")
+Unsqueeze = View.called("UnsqueezeBackward0")
+SqueezeAll, Squeeze = View.called("SqueezeBackward0"), View.called("SqueezeBackward1")
+
+
 def permute(input: Any, *dims: Any, **named: Any) -> Any:
     """The dimensions in another order."""
     ndim = expect_tensor(input, "permute").array.ndim
@@ -161,7 +167,7 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     order = list(range(ndim))
     if ndim:
         order[i], order[j] = j, i
-    return run(Permute, (input,), (input.array,), order=tuple(order))
+    return run(Transpose, (input,), (input.array,), order=tuple(order))
 
 
 def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
@@ -174,7 +180,7 @@ def t(input: Any) -> Any:
     ndim = expect_tensor(input, "t").array.ndim
     if ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
-    return run(Permute, (input,), (input.array,), order=(1, 0) if ndim == 2 else tuple(range(ndim)))
+    return run(MatrixTranspose, (input,), (input.array,), order=(1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
@@ -201,7 +207,7 @@ def unsqueeze(input: Any, dim: int) -> Any:
     """A dimension of size one more, at `dim`."""
     shape = expect_tensor(input, "unsqueeze").array.shape
     at = axis(dim, len(shape) + 1)
-    return run(View, (input,), (input.array,), shape=(*shape[:at], 1, *shape[at:]))
+    return run(Unsqueeze, (input,), (input.array,), shape=(*shape[:at], 1, *shape[at:]))
 
 
 @numpy_names
@@ -209,7 +215,8 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     """Without its dimensions of size one, or without those in `dim` that have size one."""
     shape = expect_tensor(input, "squeeze").array.shape
     chosen = axes(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
-    return run(View, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
+    op = SqueezeAll if dim is None else Squeeze
+    return run(op, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
 
 
 class Expand(Op):
@@ -260,344 +267,183 @@ def expand_as(input: Any, other: Any) -> Any:
     return expand(input, other.array.shape)
 
 
-class Repeat(Op):
-    @staticmethod
-    def forward(a, *, repeats):
-        return np.tile(a, repeats), (a.shape, repeats)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        shape, repeats = saved
-        shape = (1,) * (len(repeats) - len(shape)) + shape
-        split = g.reshape([n for pair in zip(repeats, shape, strict=True) for n in pair])
-        return split.sum(axis=tuple(range(0, split.ndim, 2)))
+# ------------------------------------------------------------------------------------------ more views
+def view_as(input: Any, other: Any) -> Any:
+    """The same memory in the shape of another tensor."""
+    return view(input, expect_tensor(other, "view_as", "other").array.shape)
 
 
-def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
-    """The tensor laid side by side, repeats[i] times along dimension i."""
-    counts = sizes(repeats, "repeat", named, "repeats")
-    if len(counts) < input.array.ndim:
-        raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor "
-            f"({len(counts)} and {input.array.ndim})"
-        )
-    if any(n < 0 for n in counts):
-        raise RuntimeError(f"Trying to create tensor with negative dimension in repeat: {list(counts)}")
-    return run(Repeat, (input,), (input.array,), repeats=counts)
+def reshape_as(input: Any, other: Any) -> Any:
+    """The same elements in the shape of another tensor."""
+    return reshape(input, expect_tensor(other, "reshape_as", "other").array.shape)
 
 
-class Cat(Op):
-    @staticmethod
-    def forward(*arrays, axis):
-        kept = [a for a in arrays if a.shape != (0,)] or arrays[:1]  # torch skips empty vectors
-        return np.concatenate(kept, axis), (axis, [a.shape for a in arrays])
-
-    @staticmethod
-    def backward(saved, needs, g):
-        axis, shapes = saved
-        widths = [0 if shape == (0,) else shape[axis] for shape in shapes]
-        parts = np.split(g, np.cumsum(widths)[:-1], axis)
-        return tuple(p.reshape(0) if shape == (0,) else p for p, shape in zip(parts, shapes, strict=True))
+def ravel(input: Any) -> Any:
+    """All elements as a contiguous vector."""
+    flat = reshape(input, -1)
+    return flat if flat.array.flags.c_contiguous else flat.contiguous()
 
 
-def tensors_of(tensors: Any, call: str) -> list[Any]:
-    """A sequence of tensors, promoted to one type; torch's errors if it is none or empty."""
-    if isinstance(tensors, (str, dict)) or not isinstance(tensors, Sequence):
-        raise TypeError(
-            f"{call}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
-        )
-    for i, x in enumerate(tensors):
-        if not hasattr(x, "array"):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
-    return list(tensors)
+def swapdims(input: Any, dim0: int, dim1: int) -> Any:
+    """Dimensions dim0 and dim1 swapped."""
+    return transpose(input, dim0, dim1)
 
 
-@numpy_names
-def cat(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
-    """Tensors joined along an existing dimension."""
-    chosen = tensors_of(tensors, "cat")
-    if not chosen:
-        raise ValueError("cat(): expected a non-empty list of Tensors")
-    for i, x in enumerate(chosen):
-        if x.array.ndim == 0:
-            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    kept = [x for x in chosen if x.array.shape != (0,)] or chosen[:1]
-    ndim = kept[0].array.ndim
-    along = axis(dim, ndim)
-    for i, x in enumerate(kept):
-        if x.array.ndim != ndim:
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and {x.array.ndim}")
-        for d, (m, n) in enumerate(zip(kept[0].array.shape, x.array.shape, strict=True)):
-            if d != along and m != n:
-                raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {along}. Expected size {m} but got size {n} for "
-                    f"tensor number {i} in the list."
-                )
-    dtype = dtypes.promote(*(x.array for x in chosen))
-    return into(out, run(Cat, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "cat")
+moveaxis = movedim
 
 
-class Stack(Op):
-    @staticmethod
-    def forward(*arrays, axis):
-        return np.stack(arrays, axis), (axis,)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        return tuple(np.moveaxis(g, saved[0], 0))
+def broadcast_to(input: Any, size: Any) -> Any:
+    """A view with dimensions of size one repeated, and new dimensions in front."""
+    return expand(expect_tensor(input, "broadcast_to"), size)
 
 
-@numpy_names
-def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
-    """Tensors of one shape joined along a new dimension."""
-    chosen = tensors_of(tensors, "stack")
-    if not chosen:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    first = chosen[0].array.shape
-    along = axis(dim, len(first) + 1)
-    for i, x in enumerate(chosen):
-        if x.array.shape != first:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                f"{list(x.array.shape)} at "
-                f"entry {i}"
-            )
-    dtype = dtypes.promote(*(x.array for x in chosen))
-    return into(out, run(Stack, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "stack")
-
-
-class Split(Op):
-    """Consecutive parts along an axis, as views."""
-
-    view = splits = True
-
-    @staticmethod
-    def forward(a, *, widths, axis):
-        ends = np.cumsum(widths).tolist()
-        at = (slice(None),) * axis
-        return tuple(a[(*at, slice(e - w, e))] for w, e in zip(widths, ends, strict=True)), (a.shape, widths, axis)
-
-    @staticmethod
-    def backward(saved, needs, *gradients):
-        shape, widths, axis = saved
-        dtype = next(g.dtype for g in gradients if g is not None)
-        zeros = [
-            np.zeros((*shape[:axis], w, *shape[axis + 1 :]), dtype) if g is None else g
-            for g, w in zip(gradients, widths, strict=True)
-        ]
-        return np.concatenate(zeros, axis)
-
-
-def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple:
-    """Consecutive parts along `dim`, as views: each of the given size (the last may be smaller), or of the given
-    sizes.
-    """
-    shape = expect_tensor(tensor, "split", "tensor").array.shape
-    if not shape:
-        raise RuntimeError("split expects at least a 1-dimensional tensor")
-    along = axis(dim, len(shape))
-    n = shape[along]
-    if isinstance(split_size_or_sections, (tuple, list)):
-        widths = list(split_size_or_sections)
-        if sum(widths) != n or any(w < 0 for w in widths):
-            raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
-                f"dimension {along}), "
-                f"but got split_sizes={widths}"
-            )
-    else:
-        size = split_size_or_sections
-        if size < 0 or (size == 0 and n):
-            raise RuntimeError(
-                f"split expects split_size be non-negative, but got split_size={size}"
-                if size < 0
-                else f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
-            )
-        widths = [min(size, n - start) for start in range(0, n, size)] if n else [0]
-    return run(Split, (tensor,), (tensor.array,), widths=widths, axis=along)
-
-
-@numpy_names
-def chunk(input: Any, chunks: int, dim: int = 0) -> tuple:
-    """At most `chunks` parts of equal size along `dim` (the last may be smaller), as views."""
-    if chunks < 1:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    shape = expect_tensor(input, "chunk").array.shape
-    if not shape:
-        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
-    n = shape[axis(dim, len(shape))]
-    return split(input, -(-n // chunks), dim) if n else split(input, [0] * chunks, dim)
-
-
-class Unbind(Op):
-    view = splits = True
-
-    @staticmethod
-    def forward(a, *, axis):
-        at = (slice(None),) * axis
-        return tuple(np.asarray(a[(*at, i, ...)]) for i in range(a.shape[axis])), (a.shape, axis)
-
-    @staticmethod
-    def backward(saved, needs, *gradients):
-        shape, axis = saved
-        dtype = next(g.dtype for g in gradients if g is not None)
-        rest = shape[:axis] + shape[axis + 1 :]
-        return np.stack([np.zeros(rest, dtype) if g is None else g for g in gradients], axis)
-
-
-@numpy_names
-def unbind(input: Any, dim: int = 0) -> tuple:
-    """The slices along `dim`, as views."""
-    if expect_tensor(input, "unbind").array.ndim == 0:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return run(Unbind, (input,), (input.array,), axis=axis(dim, input.array.ndim))
-
-
-class Copy(Op):
-    @staticmethod
-    def forward(a, *, order="K"):
-        return a.copy(order), ()
-
-    @staticmethod
-    def backward(saved, needs, g):
-        return g
-
-
-def clone(input: Any, *, memory_format: Any = None) -> Any:
-    """A copy that the gradient flows through."""
-    return run(Copy, (expect_tensor(input, "clone"),), (input.array,))
-
-
-def contiguous(input: Any, memory_format: Any = None) -> Any:
-    """The tensor itself if its elements lie in order in memory, else a copy in which they do."""
-    return input if input.array.flags.c_contiguous else run(Copy, (input,), (input.array,), order="C")
-
-
-class Flip(Op):
-    @staticmethod
-    def forward(a, *, axes):
-        return np.flip(a, axes).copy(), (axes,)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        return np.flip(g, saved[0]).copy()
-
-
-def flip(input: Any, *dims: Any, **named: Any) -> Any:
-    """The elements in reverse order along `dims`: a copy."""
-    ndim = expect_tensor(input, "flip").array.ndim
-    over = sizes(dims, "flip", named, "dims")
-    return run(Flip, (input,), (input.array,), axes=axes(over, ndim) if over else ())
-
-
-class Roll(Op):
-    @staticmethod
-    def forward(a, *, shifts, axes):
-        return np.roll(a, shifts, axes), (shifts, axes)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        shifts, axes = saved
-        return np.roll(g, tuple(-s for s in shifts) if isinstance(shifts, tuple) else -shifts, axes)
-
-
-def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
-    """The elements moved by `shifts` along `dims`, around the end; over the flat tensor if `dims` is None."""
-    a = expect_tensor(input, "roll").array
-    shift = sizes((shifts,), "roll")
-    over = () if dims is None else sizes((dims,), "roll")
-    if not shift:
-        raise RuntimeError("`shifts` required")
-    if len(shift) != len(over) and (over or len(shift) > 1):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shift)}, dims:{len(over)}")
-    if a.size == 0:
-        return input.clone()
-    for d in over:
-        if a.ndim == 0:
-            raise IndexError(f"Dimension specified as {d} but tensor has no dimensions")
-    where = tuple(axis(d, a.ndim) for d in over)
-    return run(Roll, (input,), (a,), shifts=shift if where else shift[0], axes=where or None)
-
-
-class Triangle(Op):
-    @staticmethod
-    def forward(a, *, cut, diagonal):
-        return cut(a, diagonal), (cut, diagonal)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        cut, diagonal = saved
-        return cut(g, diagonal)
-
-
-def tril(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
-    """The lower triangle of each matrix: zero above the diagonal."""
-    return into(out, triangle(input, np.tril, diagonal, "tril"), "tril")
-
-
-def triu(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
-    """The upper triangle of each matrix: zero below the diagonal."""
-    return into(out, triangle(input, np.triu, diagonal, "triu"), "triu")
-
-
-def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
-    shape = expect_tensor(input, call).array.shape
+def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
+    """The shape that tensors of the given shapes have together: a torch.Size."""
+    every = [(s,) if isinstance(s, int) else tuple(operator.index(n) for n in s) for s in shapes]
+    for shape in every:
+        if any(n < 0 for n in shape):
+            raise ValueError(f"broadcast_shapes(): negative dimensions are not allowed, got {list(shape)}")
     try:
-        diagonal = operator.index(diagonal)
-    except TypeError:
-        raise TypeError(f"{call}(): argument 'diagonal' must be int, not {type(diagonal).__name__}") from None
-    if len(shape) < 2:
-        raise RuntimeError(f"{call}: input tensor must have at least 2 dimensions, got shape {list(shape)}")
-    return run(Triangle, (input,), (input.array,), cut=cut, diagonal=diagonal)
+        found = np.broadcast_shapes(*every)
+    except ValueError:
+        listed = ", ".join(str(list(s)) for s in every)
+        raise RuntimeError(
+            f"Shape mismatch: objects cannot be broadcast to a single shape, broadcast_shapes() got {listed}"
+        ) from None
+    return wrap(np.empty(found, bool)).shape
 
 
-class RepeatInterleave(Op):
+def broadcast_tensors(*tensors: Any) -> tuple:
+    """Tensors expanded to the shape that they have together."""
+    several = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    shape = (
+        check_broadcast(*(expect_tensor(t, "broadcast_tensors", "tensors").array for t in several)) if several else ()
+    )
+    return tuple(t if t.array.shape == shape else expand(t, shape) for t in several)
+
+
+def atleast(dims: int) -> Any:
+    """atleast_1d, atleast_2d or atleast_3d."""
+    name = f"atleast_{dims}d"
+
+    def one(input: Any) -> Any:
+        shape = expect_tensor(input, name).array.shape
+        if len(shape) >= dims:
+            return input
+        if dims == 3 and len(shape) == 2:
+            return unsqueeze(input, -1)
+        if dims == 3 and len(shape) == 1:
+            return unsqueeze(unsqueeze(input, 0), -1)
+        return unsqueeze(input, 0) if shape else reshape(input, (1,) * dims)
+
+    def function(*tensors: Any) -> Any:
+        if len(tensors) == 1 and not isinstance(tensors[0], (tuple, list)):
+            return one(tensors[0])
+        return tuple(one(t) for t in (tensors[0] if len(tensors) == 1 else tensors))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The tensor, or each of several, with {dims} dimension{'s' * (dims > 1)} at least."
+    return function
+
+
+atleast_1d, atleast_2d, atleast_3d = map(atleast, (1, 2, 3))
+
+
+class Unfold(Op):
+    """Windows of an axis as a new last axis."""
+
+    view = True
+
     @staticmethod
-    def forward(a, *, repeats, axis):
-        return np.repeat(a, repeats, axis), (a.shape, repeats, axis)
+    def forward(a, *, axis, size, step):
+        if not a.ndim:
+            return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,)), (a.shape, axis, size, step)
+        count = (a.shape[axis] - size) // step + 1
+        shape = (*a.shape[:axis], count, *a.shape[axis + 1 :], size)
+        strides = (*a.strides[:axis], step * a.strides[axis], *a.strides[axis + 1 :], a.strides[axis])
+        return np.lib.stride_tricks.as_strided(a, shape, strides), (a.shape, axis, size, step)
 
     @staticmethod
     def backward(saved, needs, g):
-        shape, repeats, axis = saved
+        shape, axis, size, step = saved
+        if not shape:
+            return g.sum()
         out = np.zeros(shape, g.dtype)
-        np.add.at(np.moveaxis(out, axis, 0), np.repeat(np.arange(shape[axis]), repeats), np.moveaxis(g, axis, 0))
+        along = np.moveaxis(out, axis, 0)
+        windows = np.moveaxis(g, axis, 0)
+        for k in range(size):
+            along[k : k + (len(windows) - 1) * step + 1 : step] += windows[..., k]
         return out
 
 
-@numpy_names
-def repeat_interleave(
-    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
-) -> Any:
-    """Each element (or slice along `dim`) repeated, `repeats` times or as often as a tensor of counts says.
+def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+    """All windows of `size` elements along a dimension, `step` apart, as a new last dimension: a view."""
+    shape = expect_tensor(input, "unfold", "self").array.shape
+    over, size, step = axis(dimension, len(shape)), operator.index(size), operator.index(step)
+    n = shape[over] if shape else 1
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {over} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    return run(Unfold, (input,), (input.array,), axis=over, size=size, step=step)
 
-    With one argument, a vector of counts: the position of each count, as often as it says.
-    """
-    expect_tensor(input, "repeat_interleave")
-    if repeats is None:
-        input, repeats, dim = wrap(np.arange(input.array.size)), input, 0
-        if repeats.array.ndim != 1:
-            raise RuntimeError(
-                f"repeat_interleave only accept 1D vector as repeat, got one of shape {list(repeats.array.shape)}"
-            )
-    counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
-    if counts.dtype not in (np.int64, np.int32):
-        raise unsupported("repeat_interleave", counts.dtype)
-    if counts.ndim > 1:
-        raise RuntimeError(f"repeats must be 0-dim or 1-dim tensor, got one of shape {list(counts.shape)}")
-    if np.any(counts < 0):
-        raise RuntimeError(f"Repeats must be non-negative, got {counts.min()}")
-    if dim is None:
-        input, dim = reshape(input, -1), 0
-    if input.array.ndim == 0:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    along = axis(dim, input.array.ndim)
-    n = input.array.shape[along]
-    if counts.size not in (1, n):
+
+class AsStrided(Op):
+    """Elements anywhere in the memory of a tensor."""
+
+    view = True
+
+    @staticmethod
+    def forward(a, *, memory, shape, strides, offset):
+        view = np.ndarray(shape, a.dtype, memory, offset, strides)
+        here = a.shape, span(a)[1] - span(memory)[0], a.strides
+        return view, (here, memory.size, (shape, offset, strides))
+
+    @staticmethod
+    def backward(saved, needs, g):
+        here, size, there = saved
+        flat = np.zeros(size, g.dtype)
+        np.add.at(flat, places(*there, g.itemsize), g)
+        inside = places(*here, g.itemsize)
+        if size == 0:
+            return np.zeros(inside.shape, g.dtype)
+        shown = np.bincount(inside.reshape(-1), minlength=size)  # how often the tensor itself shows an element
+        return flat[inside] / shown[inside].astype(g.dtype)
+
+
+def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+    """A view of the tensor's memory by shape, steps (in elements) and the place of the first element."""
+    a = expect_tensor(input, "as_strided").array
+    shape, steps = sizes((size,), "as_strided"), sizes((stride,), "as_strided")
+    if len(shape) != len(steps):
+        raise RuntimeError(f"mismatch in length of strides and shape: {list(steps)} and {list(shape)}")
+    if any(n < 0 for n in (*shape, *steps)):
         raise RuntimeError(
-            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and "
-            f"input.size({along}) = {n}"
+            f"as_strided: Negative sizes and strides are not supported, got {list(shape)} and {list(steps)}"
         )
-    total = int(np.broadcast_to(counts, n).sum())
-    if output_size is not None and output_size != total:
-        raise RuntimeError(f"allocated size does not match required size ({output_size} and {total})")
-    return run(RepeatInterleave, (input,), (input.array,), repeats=counts, axis=along)
+    whole = input._view.base.array if input._view is not None else a
+    low, _, high = span(whole)
+    memory = np.ndarray(((high - low) // a.itemsize if whole.size else 0,), a.dtype, flat_memory(whole))
+    offset = (span(a)[1] - low) // a.itemsize if storage_offset is None else operator.index(storage_offset)
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    need = 0 if 0 in shape else offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
+    if need > memory.size:
+        raise RuntimeError(
+            f"as_strided(): sizes {list(shape)}, strides {list(steps)} and storage offset {offset} need {need} "
+            f"elements and "
+            f"are out of bounds for storage of size {memory.size}"
+        )
+    strides = tuple(s * a.itemsize for s in steps)
+    return run(AsStrided, (input,), (a,), memory=memory, shape=shape, strides=strides, offset=offset * a.itemsize)
+
+
+def flat_memory(a: np.ndarray) -> np.ndarray:
+    """The memory of an array, gaps included, as a vector that shares it."""
+    low, first, high = span(a)
+    size = (high - low) // a.itemsize if a.size else 0
+    if first != low:
+        a = a[tuple(slice(-1, None, -1) if s < 0 else slice(None) for s in a.strides)]
+    return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,))

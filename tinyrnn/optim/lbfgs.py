@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import tape
-from ..ops.shape import cat
+from ..ops.join import cat
 from .optimizer import Optimizer, as_number, check, learning_rate
 
 

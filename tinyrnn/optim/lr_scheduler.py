@@ -96,11 +96,15 @@ class LRScheduler:
         self._update_lr(epoch)
 
     def _update_lr(self, epoch: int | None = None) -> None:
+        closed_form = getattr(self, "_get_closed_form_lr", None) if epoch is not None else None
+        self._set(self.last_epoch + 1 if epoch is None else epoch, closed_form)
+
+    def _set(self, epoch: int, get_lr: Callable[[], list[Any]] | None = None) -> None:
+        """Set the learning rates that get_lr(), or another function, gives for step `epoch`."""
         self._get_lr_called_within_step = True
         try:
-            self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-            closed_form = getattr(self, "_get_closed_form_lr", None) if epoch is not None else None
-            values = (closed_form or self.get_lr)()
+            self.last_epoch = epoch
+            values = (get_lr or self.get_lr)()
         finally:
             self._get_lr_called_within_step = False
         for group, lr in zip(self.optimizer.param_groups, values, strict=True):
@@ -276,9 +280,26 @@ class LinearLR(_Factor):
         return self.start_factor + rise * min(self.total_iters, self.last_epoch) / self.total_iters
 
 
+class PolynomialLR(_Factor):
+    """Times (1 - steps / total_iters) ** power, until nothing is left after `total_iters` steps."""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def _factor(self) -> float | None:
+        if self._is_initial or self.last_epoch > self.total_iters:
+            return None
+        left, before = (1.0 - k / self.total_iters for k in (self.last_epoch, self.last_epoch - 1))
+        return (left / before) ** self.power
+
+    def _closed_form(self) -> float:
+        return (1.0 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power
+
+
 # ------------------------------------------------------------------------------------------ curves
-class LambdaLR(LRScheduler):
-    """The initial learning rate times lr_lambda(steps done); a list has a function for each group."""
+class _Lambdas(LRScheduler):
+    """Base of the schedulers that are given functions of the steps done: one for all groups, or a list."""
 
     def __init__(
         self,
@@ -290,6 +311,9 @@ class LambdaLR(LRScheduler):
         self.lr_lambdas: list[Any] = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
         if len(self.lr_lambdas) != groups:
             raise ValueError(f"Expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}")
+        for function in self.lr_lambdas:
+            if not callable(function):
+                raise TypeError(f"lr_lambda should be a function, but got {type(function).__name__}")
         super().__init__(optimizer, last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -304,9 +328,24 @@ class LambdaLR(LRScheduler):
             if attributes is not None:
                 function.__dict__.update(attributes)
 
+
+class LambdaLR(_Lambdas):
+    """The initial learning rate times lr_lambda(steps done)."""
+
     def get_lr(self) -> list[Any]:
         self._expect_within_step()
         return [lr * f(self.last_epoch) for lr, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+
+class MultiplicativeLR(_Lambdas):
+    """The learning rate that is there times lr_lambda(steps done)."""
+
+    def get_lr(self) -> list[Any]:
+        self._expect_within_step()
+        if self._is_initial:
+            return self._lrs()
+        groups = self.optimizer.param_groups
+        return [group["lr"] * f(self.last_epoch) for group, f in zip(groups, self.lr_lambdas, strict=True)]
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -336,6 +375,146 @@ class CosineAnnealingLR(LRScheduler):
     def _get_closed_form_lr(self) -> list[Any]:
         height = 1 + math.cos(math.pi * self.last_epoch / self.T_max)
         return [self.eta_min + (lr - self.eta_min) * height / 2 for lr in self.base_lrs]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Down to `eta_min` along a cosine, then at once up to the initial learning rate: first in T_0 steps, each time in
+    T_mult times as many.
+
+    Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, section 3; `step` takes fractions of epochs too.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
+        if T_0 <= 0 or not isinstance(T_0, int):
+            raise ValueError(f"Expected positive integer T_0, but got {T_0}")
+        if T_mult < 1 or not isinstance(T_mult, int):
+            raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
+        if not isinstance(eta_min, (float, int)):
+            raise ValueError(f"Expected float or int eta_min, but got {eta_min} of type {type(eta_min)}")
+        self.T_0, self.T_i, self.T_mult, self.eta_min = T_0, T_0, T_mult, eta_min
+        self.T_cur: float = last_epoch
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Any]:
+        self._expect_within_step()
+        height = 1 + math.cos(math.pi * self.T_cur / self.T_i)
+        return [self.eta_min + (lr - self.eta_min) * height / 2 for lr in self.base_lrs]
+
+    def step(self, epoch: float | None = None) -> None:  # type: ignore[override]
+        """Set the learning rates for the next step, or for `epoch`."""
+        if epoch is None and self.last_epoch < 0:
+            epoch = 0
+        if epoch is None:
+            epoch = self.last_epoch + 1
+            self.T_cur += 1
+            if self.T_cur >= self.T_i:
+                self.T_cur, self.T_i = self.T_cur % self.T_i, self.T_i * self.T_mult
+        elif epoch < 0:
+            raise ValueError(f"Expected non-negative epoch, but got {epoch}")
+        elif epoch < self.T_0:
+            self.T_i, self.T_cur = self.T_0, epoch
+        elif self.T_mult == 1:
+            self.T_cur = epoch % self.T_0
+        else:
+            restarts = int(math.log(epoch / self.T_0 * (self.T_mult - 1) + 1, self.T_mult))
+            self.T_cur = epoch - self.T_0 * (self.T_mult**restarts - 1) / (self.T_mult - 1)
+            self.T_i = self.T_0 * self.T_mult**restarts
+        self._set(math.floor(epoch))
+
+
+class CyclicLR(LRScheduler):
+    """Up and down between `base_lr` and `max_lr`, again and again; momentum down and up (Smith 2017).
+
+    https://arxiv.org/abs/1506.01186.  The cycles are equally high ('triangular'), each half as high as the one before
+    ('triangular2') or times gamma at each step ('exp_range'); or `scale_fn` says, of the cycle or the step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: Any,
+        max_lr: Any,
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
+        last_epoch: int = -1,
+    ):
+        groups = expect_optimizer(optimizer).param_groups
+        base_lrs = per_group("base_lr", base_lr, groups)
+        if last_epoch == -1:
+            for lr, group in zip(base_lrs, groups, strict=True):
+                set_option(group, "lr", lr)
+        self.max_lrs = per_group("max_lr", max_lr, groups)
+        up = float(step_size_up)
+        self.total_size = up + (up if step_size_down is None else float(step_size_down))
+        self.step_ratio = up / self.total_size
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError("mode is invalid and scale_fn is None")
+        self.mode, self.gamma, self._scale_fn_custom = mode, gamma, scale_fn
+        self.scale_mode = scale_mode if scale_fn else "iterations" if mode == "exp_range" else "cycle"
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            self.use_beta1 = momentum_is_beta1(optimizer)
+            self.base_momentums = per_group("base_momentum", base_momentum, groups)
+            self.max_momentums = per_group("max_momentum", max_momentum, groups)
+            if last_epoch == -1:
+                for low, high, group in zip(self.base_momentums, self.max_momentums, groups, strict=True):
+                    set_momentum(group, high, self.use_beta1)
+                    group["max_momentum"], group["base_momentum"] = high, low
+        super().__init__(optimizer, last_epoch)
+        self.base_lrs = base_lrs
+
+    def scale_fn(self, x: float) -> float:
+        """The height of cycle (or step) number `x`."""
+        if self._scale_fn_custom is not None:
+            return self._scale_fn_custom(x)
+        if self.mode == "triangular":
+            return 1.0
+        return 1 / 2.0 ** (x - 1) if self.mode == "triangular2" else self.gamma**x
+
+    def get_lr(self) -> list[Any]:
+        self._expect_within_step()
+        cycle = math.floor(1 + self.last_epoch / self.total_size)
+        x = 1.0 + self.last_epoch / self.total_size - cycle
+        part = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
+        height = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        if self.cycle_momentum:
+            pairs = zip(self.base_momentums, self.max_momentums, strict=True)
+            for group, (low, high) in zip(self.optimizer.param_groups, pairs, strict=True):
+                set_momentum(group, high - (high - low) * part * height, self.use_beta1)
+        return [low + (high - low) * part * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes but the optimizer; of `scale_fn`, only the attributes if it is an object."""
+        custom = self._scale_fn_custom
+        kept = None if custom is None or isinstance(custom, types.FunctionType) else custom.__dict__.copy()
+        return {**super().state_dict(), "_scale_fn_custom": kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what state_dict() gave."""
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "_scale_fn_custom"})
+        if state_dict["_scale_fn_custom"] is not None:
+            self._scale_fn_custom.__dict__.update(state_dict["_scale_fn_custom"])
+
+
+def momentum_is_beta1(optimizer: Optimizer) -> bool:
+    """Whether an optimizer has its momentum in betas[0]; ValueError if it has none."""
+    if not {"momentum", "betas"} & set(optimizer.defaults):
+        raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+    return "betas" in optimizer.defaults
+
+
+def set_momentum(group: dict[str, Any], momentum: Any, is_beta1: bool) -> None:
+    if is_beta1:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
 
 
 class OneCycleLR(LRScheduler):
@@ -393,9 +572,7 @@ class OneCycleLR(LRScheduler):
         self._schedule_phases: list[dict[str, Any]] = [dict(zip(names, phase, strict=True)) for phase in phases]
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
-            if not {"momentum", "betas"} & set(optimizer.defaults):
-                raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
-            self.use_beta1 = "betas" in optimizer.defaults
+            self.use_beta1 = momentum_is_beta1(optimizer)
         if last_epoch == -1:
             for group, lr in zip(groups, per_group("max_lr", max_lr, groups), strict=True):
                 group["initial_lr"], group["max_lr"] = lr / div_factor, lr
@@ -427,10 +604,7 @@ class OneCycleLR(LRScheduler):
             lrs.append(self._between(group[phase["start_lr"]], group[phase["end_lr"]], part))
             if self.cycle_momentum:
                 momentum = self._between(group[phase["start_momentum"]], group[phase["end_momentum"]], part)
-                if self.use_beta1:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = momentum
+                set_momentum(group, momentum, self.use_beta1)
         return lrs
 
 
@@ -535,15 +709,13 @@ class ReduceLROnPlateau(LRScheduler):
                 set_option(group, "lr", new)
 
 
-class SequentialLR(LRScheduler):
-    """One scheduler after the other: the next one takes over at each of the `milestones`."""
+class _Several(LRScheduler):
+    """Base of what is made of other schedulers of one optimizer."""
 
-    def __init__(
-        self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
-    ):
+    _schedulers: Sequence[LRScheduler]
+
+    def _expect(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer) -> None:
         name = type(self).__name__
-        if not schedulers:
-            raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
         for index, scheduler in enumerate(schedulers):
             if not hasattr(scheduler, "optimizer"):
                 raise TypeError(f"{name} at index {index} should have `optimizer` as its attribute.")
@@ -557,6 +729,45 @@ class SequentialLR(LRScheduler):
                     f"{name} expects all schedulers to belong to the same optimizer, but got scheduler "
                     f"{type(scheduler).__name__} at index {index} with another {type(scheduler.optimizer).__name__}."
                 )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes but the optimizer, and the states of the schedulers."""
+        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what state_dict() gave."""
+        self.__dict__.update({key: value for key, value in state_dict.items() if key != "_schedulers"})
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+
+
+class ChainedScheduler(_Several):
+    """All schedulers at each step, one after the other."""
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
+        if len(schedulers) < 1:
+            raise ValueError(f"{type(self).__name__} expects at least one scheduler to be chained, but got none.")
+        self.optimizer = optimizer or schedulers[0].optimizer
+        self._expect(schedulers, self.optimizer)
+        self._schedulers = schedulers
+        self._last_lr = self._lrs()
+
+    def step(self) -> None:  # type: ignore[override]
+        """Step all schedulers."""
+        for scheduler in self._schedulers:
+            scheduler.step()
+        self._last_lr = self._lrs()
+
+
+class SequentialLR(_Several):
+    """One scheduler after the other: the next one takes over at each of the `milestones`."""
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
+    ):
+        if len(schedulers) < 1:
+            raise ValueError(f"{type(self).__name__} expects at least one scheduler, but got no scheduler.")
+        self._expect(schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
                 "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
@@ -590,13 +801,3 @@ class SequentialLR(LRScheduler):
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
-
-    def state_dict(self) -> dict[str, Any]:
-        """All attributes but the optimizer, and the states of the schedulers."""
-        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what state_dict() gave."""
-        self.__dict__.update({key: value for key, value in state_dict.items() if key != "_schedulers"})
-        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
-            scheduler.load_state_dict(state)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import tape
 from ...dtypes import get_default_dtype
-from ...ops.shape import stack
+from ...ops.join import stack
 from ...tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]

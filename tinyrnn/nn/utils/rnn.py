@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from ... import dtypes
 from ...ops.common import expect_tensor
+from ...ops.create import arange, as_tensor, full, zeros_like
 from ...ops.index import getitem
-from ...ops.shape import cat, stack
+from ...ops.join import cat, stack
 from ...tape import wrap
 from ...tensor import Tensor
 
@@ -42,6 +44,8 @@ class PackedSequence(_Packed):
             if not isinstance(data, (list, tuple)) or len(data) != 2:
                 raise AssertionError("Expected data to be a list or tuple of length 2")
             data, batch_sizes = data
+        elif batch_sizes.device.type != "cpu":
+            raise ValueError(f"batch_sizes should always be on CPU, got {batch_sizes.device}")
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
@@ -49,10 +53,14 @@ class PackedSequence(_Packed):
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """With `data` converted as by Tensor.to; this object itself, if there is nothing to convert."""
         data = self.data.to(*args, **kwargs)
-        return self if data is self.data else self._replace(data=data)
+        if data is self.data:
+            return self
+        if "copy" in kwargs:
+            raise RuntimeError(".to() does not accept copy argument (PackedSequence.to converts `data` only)")
+        return self._replace(data=data)
 
     def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        return self.to(*args, device="cpu", **kwargs)
+        return self.to(*args, **kwargs)
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
         return self._replace(data=self.data.cuda(*args, **kwargs))
@@ -60,6 +68,7 @@ class PackedSequence(_Packed):
     # fmt: off
     def double(self) -> PackedSequence: return self.to(dtypes.float64)
     def float(self) -> PackedSequence: return self.to(dtypes.float32)
+    def half(self) -> PackedSequence: return self.to(dtypes.float16)
     def long(self) -> PackedSequence: return self.to(dtypes.int64)
     def int(self) -> PackedSequence: return self.to(dtypes.int32)
     def short(self) -> PackedSequence: return self.to(dtypes.int16)
@@ -71,10 +80,18 @@ class PackedSequence(_Packed):
     def is_cuda(self) -> bool:
         return self.data.is_cuda
 
+    def is_pinned(self) -> bool:
+        return self.data.is_pinned()
+
+    def pin_memory(self) -> PackedSequence:
+        return self._replace(data=self.data.pin_memory())
+
 
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation that takes back another one."""
-    return None if permutation is None else wrap(np.argsort(permutation.array))
+    if permutation is None:
+        return None
+    return zeros_like(permutation).scatter_(0, permutation, wrap(np.arange(permutation.array.size)))
 
 
 def places(sizes: np.ndarray) -> np.ndarray:
@@ -108,16 +125,20 @@ def pack_padded_sequence(
     With enforce_sorted the lengths must not increase along the batch; without, the sequences are sorted first.
     """
     expect_tensor(input, "pack_padded_sequence")
-    sizes = np.asarray(lengths.array if isinstance(lengths, Tensor) else lengths, np.int64)
+    if not isinstance(lengths, Tensor):
+        lengths = as_tensor(lengths, dtype=dtypes.int64)
+    lengths, order = lengths.to(dtypes.int64), None
+    if not enforce_sorted:
+        lengths, order = lengths.sort(descending=True)
+        input = input.index_select(0 if batch_first else 1, order)
+    sizes = lengths.array
     if sizes.ndim != 1:
-        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {sizes.ndim}D")
+        raise RuntimeError(
+            f"'lengths' argument should be a 1D CPU int64 tensor, but got {sizes.ndim}D cpu Long tensor "
+            "(pack_padded_sequence)"
+        )
     if input.dim() < 2:
         raise IndexError(f"pack_padded_sequence: expected an input of two dimensions or more, got {input.dim()}")
-    order = None
-    if not enforce_sorted:
-        order = wrap(np.argsort(-sizes, kind="stable"))
-        sizes = sizes[order.array]
-        input = input.index_select(0 if batch_first else 1, order)
     x = input.transpose(0, 1) if batch_first else input
     if x.array.size == 0:
         raise RuntimeError("Cannot pack empty tensors.")
@@ -146,67 +167,92 @@ def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """(the padded sequences (T, B, *), or (B, T, *) if batch_first; their lengths (B,) int64)."""
-    sizes = sequence.batch_sizes.array
-    steps, batch = len(sizes), int(sizes[0])
-    if total_length is not None and total_length < steps:
-        raise ValueError(
-            "Expected total_length to be at least the length of the longest sequence in input, but got "
-            f"total_length={total_length} and max sequence length being {steps}"
+    sizes, data = sequence.batch_sizes.array, sequence.data
+    steps = length = sizes.shape[0]
+    if total_length is not None:
+        if total_length < steps:
+            raise ValueError(
+                "Expected total_length to be at least the length of the longest sequence in input, but got "
+                f"total_length={total_length} and max sequence length being {steps}"
+            )
+        length = operator.index(total_length)
+    if not steps:
+        raise RuntimeError("batch_sizes can not be empty (pad_packed_sequence)")
+    if sizes.ndim != 1 or sizes.dtype != np.int64:
+        raise RuntimeError(
+            f"batch_sizes should be a 1D CPU int64 tensor, but got {sizes.ndim}D and {sequence.batch_sizes.dtype} "
+            "(pad_packed_sequence)"
         )
-    rest = sequence.data.array.shape[1:]
-    padded = wrap(np.full(((total_length or steps) * batch, *rest), padding_value, sequence.data.array.dtype))
-    padded[wrap(places(sizes))] = sequence.data
-    padded = padded.reshape(total_length or steps, batch, *rest)
-    lengths = wrap((sizes[:, None] > np.arange(batch)).sum(0))
-    if sequence.unsorted_indices is not None:
-        padded, lengths = (
-            padded.index_select(1, sequence.unsorted_indices),
-            lengths.index_select(0, sequence.unsorted_indices),
-        )
-    return padded.transpose(0, 1) if batch_first else padded, lengths
+    rest = data.array.shape[1:]
+    padded = full((length * int(sizes[0]), *rest), padding_value, dtype=data.dtype)
+    padded[wrap(places(sizes))] = data
+    padded = padded.reshape(length, int(sizes[0]), *rest)
+    if batch_first:
+        padded = padded.transpose(0, 1)
+    lengths = wrap((sizes[:, None] > np.arange(sizes[0])).sum(0))
+    if sequence.unsorted_indices is None:
+        return padded, lengths
+    return padded.index_select(0 if batch_first else 1, sequence.unsorted_indices), lengths[sequence.unsorted_indices]
 
 
 def pad_sequence(
     sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
-    """Tensors (L, *) of different lengths as one (T, B, *), or (B, T, *) if batch_first, with T the longest length."""
-    if padding_side not in ("right", "left"):
-        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+    """Tensors (L, *) of different lengths as one (T, B, *), or (B, T, *) if batch_first, with T the longest length.
+
+    The result has the first tensor's type, and what follows L in its shape; the others are cast and broadcast to that.
+    """
     if not isinstance(sequences, Iterable):
         raise RuntimeError(
             f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
         )
     chosen = list(sequences)
-    if not chosen:
-        raise RuntimeError("received an empty list of sequences")
     for k, s in enumerate(chosen):
         if not isinstance(s, Tensor):
             raise TypeError(f"pad_sequence: expected Tensor as element {k}, but got {type(s).__name__}")
-        if s.dim() == 0 or s.array.shape[1:] != chosen[0].array.shape[1:]:
-            raise RuntimeError(
-                "pad_sequence: expected sequences (L, *) that differ only in their first size, got shapes "
-                f"{list(chosen[0].array.shape)} at entry 0 and {list(s.array.shape)} at entry {k}"
-            )
+    for name, value, kind in (("batch_first", batch_first, bool), ("padding_side", padding_side, str)):
+        if not isinstance(value, kind):
+            raise TypeError(f"pad_sequence(): argument '{name}' must be {kind.__name__}, not {type(value).__name__}")
+    if padding_side not in ("right", "left"):
+        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+    if not chosen:
+        raise RuntimeError("received an empty list of sequences")
+    if any(s.dim() == 0 for s in chosen):
+        raise RuntimeError("pad_sequence: expected sequences (L, *), but one has no dimension")
+    dtype, rest = chosen[0].dtype, chosen[0].array.shape[1:]
     longest = max(s.array.shape[0] for s in chosen)
     rows = []
-    for s in chosen:
-        s = s.to(chosen[0].dtype)
-        if missing := longest - s.array.shape[0]:
-            filler = wrap(np.full((missing, *s.array.shape[1:]), padding_value, s.array.dtype))
+    for k, s in enumerate(chosen):
+        length = s.array.shape[0]
+        if s.array.shape[1:] != rest:
+            try:
+                s = s.expand(length, *rest)
+            except RuntimeError as error:
+                raise RuntimeError(
+                    f"pad_sequence: expected sequences (L, {', '.join(map(str, rest))}) like the first, got shape "
+                    f"{list(s.array.shape)} at entry {k}: {error}"
+                ) from None
+        s = s.to(dtype)
+        if length < longest:
+            filler = full((longest - length, *rest), padding_value, dtype=dtype)
             s = cat([s, filler] if padding_side == "right" else [filler, s])
         rows.append(s)
     return stack(rows, 0 if batch_first else 1)
 
 
 def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False) -> list[Tensor]:
-    """The sequences of a padded batch, each with its own length."""
-    x = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
-    return [row[: int(n)] for row, n in zip(x, lengths.array, strict=True)]
+    """The sequences of a padded batch, each with its own length.
+
+    Without batch_first the padded tensor is transposed in place, to (B, T, *): so it is in torch.
+    """
+    x = padded_sequences if batch_first else padded_sequences.transpose_(0, 1)
+    steps = arange(x.shape[1], device=lengths.device)
+    return [row[steps < n] for row, n in zip(x, lengths, strict=True)]
 
 
 def pack_sequence(sequences: list[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Pack a list of tensors (L, *)."""
-    lengths = [s.array.shape[0] for s in sequences]
+    lengths = [s.size(0) for s in sequences]
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 

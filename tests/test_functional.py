@@ -1,0 +1,170 @@
+"""The functions of nn.functional, row by row against torch (see table.py); others stand in test_losses.py."""
+
+import re
+
+import pytest
+from conftest import needs_torch
+from table import Row, check, gradients_check, torchs_answer
+
+import tinyrnn
+
+F = tinyrnn.nn.functional
+ANY = "2,3; 4:s; -; 0,3; 2,0; 5:t; 3:i"
+
+
+def row(name: str, cases: str, *calls: str) -> Row:
+    """A row whose _ is the function of nn.functional, also where the library has another of that name."""
+    return Row(name, cases, *(re.sub(r"\b_\(", f"F.{name}(", call) for call in calls))
+
+
+# fmt: off
+ROWS = [
+    *[row(name, ANY, "_(x)", "_(x.clone(), inplace=True)", "_(x, inplace=1)")
+      for name in ("selu", "silu", "mish", "hardsigmoid", "hardswish")],
+    row("relu6", f"{ANY}; 3:y", "_(x)", "_(x * 8 - 3)", "_(x.clone(), inplace=True)"),
+    row("celu", ANY, "_(x)", "_(x, 0.5)", "_(x.clone(), alpha=2, inplace=True)", "_(x, 0)", "_(x, '1')"),
+    row("elu", ANY, "_(x)", "_(x, 0.5, inplace=False)", "_(x.clone(), alpha=2, inplace=True)"),
+    row("leaky_relu", ANY, "_(x)", "_(x.clone(), 0.2, True)"),
+    row("hardtanh", f"{ANY}; 3:y", "_(x)", "_(x, 0, 0.5)", "_(x.clone(), max_val=0.25, inplace=True)", "_(x, 1, -1)"),
+    row("threshold", f"{ANY}; 3:b", "_(x, 0.5, 2)", "_(x.clone(), 0, value=-1, inplace=True)", "_(x)"),
+    *[row(name, ANY.replace("4:s", "4:s" if name == "hardshrink" else "4"),
+          "_(x)", "_(x, 0.25)", "_(x, lambd=0)", "_(x, -1)") for name in ("hardshrink", "softshrink")],
+    *[row(name, f"{ANY}; 3:b", "_(x)") for name in ("softsign", "tanhshrink")],
+    row("softmin", "2,3; 4:s; 2,0; 3:i", "_(x, -1)", "_(x, dim=0, dtype=t.float64)", "_(x, 3)"),
+    row("glu", "2,4; 4,3,2; 2,0; 4:i; -; 3,3", "_(x)", "_(x, 0)", "_(x, dim=5)"),
+    row("prelu", "2,3 1; 2,3 3; 2,3,4 3; 3 1; 3 3; - -; 2,3 -; 4:s 1; 0,3 3; 2,3 2; 2,3 1,3; 3:i 1",
+        "_(x, y)", "_(x, 0.1)"),
+    row("rrelu", "2,3; 4:s; -; 3:i",
+        "_(x)", "_(x, 0.1, 0.5)", "seeded(t).nn.functional.rrelu(x, training=True)", "_(x, 0.5, 0.1)"),
+    row("gumbel_softmax", "2,3; 4; 0,3",
+        "seeded(t).nn.functional.gumbel_softmax(x)",
+        "seeded(t).nn.functional.gumbel_softmax(x, 0.5, hard=True, dim=0)"),
+    *[row(f"{name}_", "2,3; 4:s; -", f"F.{name}_(x.clone(){more})", f"F.{name}_(x{more})") for name, more in
+      {"relu": "", "leaky_relu": ", 0.2", "elu": "", "selu": "", "celu": ", 2.0", "hardtanh": ", -0.5, 0.5",
+       "threshold": ", 0.1, 3", "rrelu": ""}.items()],
+    row("dropout1d", "2,3,4; 3,4; 5; 2,0,3",
+        "seeded(t).nn.functional.dropout1d(x, 0.4)", "_(x, 1.0)", "_(x, 0.5, False)", "_(x, 2)",
+        "seeded(t).nn.functional.dropout1d(x.clone(), inplace=True)"),
+    row("dropout2d", "2,3,4; 2,3,2,2; 2,3",
+        "seeded(t).nn.functional.dropout2d(x, 0.4)", "_(x, 0.0)", "_(x, -1)"),
+    row("alpha_dropout", "2,3; -; 0,2",
+        "seeded(t).nn.functional.alpha_dropout(x, 0.4, True)", "_(x, 1.0, True)", "_(x)", "_(x, 2)",
+        "seeded(t).nn.functional.alpha_dropout(x.clone(), 0.2, True, True)"),
+    row("cosine_similarity", "2,3 2,3; 2,2,1,3 2,2,2,3; 3 3; 2,0 2,0; 2,3:i 2,3; 2,3:i 2,3:i; 2,3 2,4",
+        "_(x, y)", "_(x, y, dim=0)", "_(x, y, -1, eps=0.5)", "_(x, y, dim=3)", "_(x, 2)", "_(x * 0, y, -1)"),
+    row("pairwise_distance", "2,3 2,3; 2,3 3; 3 3; 2,0 2,0; 2,3 2,4",
+        "_(x, y)", "_(x, y, p=1)", "_(x, y, 3.0, 0.1, True)", "_(x, y, p=inf)", "_(x, 2)", "_(x, x)"),
+    row("bilinear", "2,3 2,4 5,3,4; 3 4 2,3,4; 2,2,3 2,2,4 1,3,4; 0,3 0,4 2,3,4; 2,3 2,4 5,4,3; 2,3 3,4 5,3,4",
+        "_(x, y, z)", "_(x, y, z, z[:, 0, 0])", "_(x, y, z, z[0, 0])"),
+    row("group_norm", "2,4,3; 3,4; 1,4; 2,6; 0,4,2; 4; 2,4,3,2",
+        "_(x, 2)", "_(x, 2, x[0].reshape(4, -1)[:, 0])", "_(x, 1, eps=0.1)", "_(x, 3)",
+        "_(x, 2, t.ones(3))", "_(x, 0)"),
+    row("poisson_nll_loss", "2,3 2,3:p; 3 2,3:p; -  -:p; 3 3:k; 0 0",
+        "_(x, y)", "_(x, y, full=True, reduction='sum')", "_(x.abs() + 1, y, log_input=False, reduction='none')",
+        "_(x, y, reduction='x')"),
+    row("gaussian_nll_loss", "2,3 2,3 2,3:p; 2,3 2,3 2:p; 2,3 2,3 2,1:p; 2,3 3 2,3:p; 2,3 2,3 2,3; 2,3 2,3 3:p",
+        "_(x, y, z)", "_(x, y, z, full=True, eps=1.0, reduction='sum')", "_(x, y, 0.5, reduction='none')",
+        "_(x, y, z, reduction='x')", "_(x, y, -0.5)"),
+    row("hinge_embedding_loss", "2,3 2,3:n; 3 2,3:n; -  -:n; 5 5:t; 0 0",
+        "_(x, y.sign())", "_(x, y.sign(), margin=0.25, reduction='none')", "_(x, y.sign(), reduction='sum')",
+        "_(x, 1)"),
+    row("margin_ranking_loss", "3 3 3:n; 2,3 2,3 2,3:t; 2,3 2,1 1,3:t; 3 3 2,3:t; 0 0 0",
+        "_(x, y, z)", "_(x, y, z, 0.5, reduction='none')", "_(x, y, z, reduction='sum')"),
+    row("cosine_embedding_loss", "2,3 2,3 2:n; 3 3 -:t; 2,3 2,3 1:t; 2,3 2,3 2,3:t; 2,3 2,3 -:t; 0,3 0,3 0",
+        "_(x, y, z.sign())", "_(x, y, z.sign(), margin=0.5, reduction='none')", "_(x, y, z.sign(), reduction='sum')"),
+    row("soft_margin_loss", "2,3 2,3:t; -  -:t; 0 0; 2,3 2,3:n; 2,3 2,4",
+        "_(x, y)", "_(x, y, reduction='none')", "_(x * 9, y, reduction='sum')", "_(x, y, reduction='x')"),
+    row("multi_margin_loss", "3,4 4:p; 4 4:p",
+        *[f"_(x, t.tensor({'[0, 3, 1]'})[:len(x)] if x.ndim == 2 else t.tensor(2){more})"
+          for more in ("", ", p=2, reduction='none'", ", margin=0.25, weight=y.detach(), reduction='sum'", ", p=3")],
+        "_(x, t.tensor([0, 4, 1]))", "_(x, t.tensor([0]))", "_(x, x)"),
+    row("multilabel_margin_loss", "2,4; 4",
+        *[f"_(x, t.tensor([[3, 0, -1, 1], [-1, 1, 2, 3]]) if x.ndim == 2 else t.tensor([1, 2, 0, -1]){more})"
+          for more in ("", ", reduction='none'", ", reduction='sum'")],
+        "_(x, t.tensor([4, 0, 0, 0]))", "_(x, x)"),
+    row("multilabel_soft_margin_loss", "2,3 2,3:b 3; 3 3:b 3; 2,2,3 2,2,3:b 3; 2,0 2,0 0",
+        "_(x, y * 1.0)", "_(x, y * 1.0, z, reduction='none')", "_(x, y * 1.0, reduction='sum')",
+        "_(x, y * 1.0, reduction='x')"),
+    row("triplet_margin_loss", "2,3 2,3 2,3; 3 3 3; 2,3 1,3 2,1; 0,3 0,3 0,3; 2,3 3 3",
+        "_(x, y, z)", "_(x, y, z, 0.25, p=1, swap=True, reduction='none')", "_(x, y, z, reduction='sum')",
+        "_(x, y, z, 0)"),
+    row("triplet_margin_with_distance_loss", "2,3 2,3 2,3; 2,3 3 3",
+        "_(x, y, z)", "_(x, y, z, distance_function=lambda a, b: (a - b).abs().sum(-1), swap=True, reduction='none')",
+        "_(x, y, z, reduction='x')"),
+    row("ctc_loss", "6,2,4; 0,2,4",
+        "_(x.log_softmax(2), t.tensor([[1, 2, 2], [3, 1, 0]]), t.tensor([6, 5]), t.tensor([3, 2]))",
+        "_(x.log_softmax(2), t.tensor([1, 2, 2, 3, 1]), (6, 5), (3, 2), reduction='none')",
+        "_(x.log_softmax(2), t.tensor([1, 1, 1, 3]), (3, 6), (3, 1), reduction='none', zero_infinity=True)",
+        "_(x.log_softmax(2), t.tensor([0, 1, 1, 2]), t.tensor([6, 4]), t.tensor([4, 0]), blank=3, reduction='sum')",
+        "_(x[:, 0].log_softmax(1), t.tensor([1, 2]), t.tensor(6), t.tensor(2))",
+        "_(x, t.tensor([1, 2]), (6, 7), (1, 1))", "_(x, t.tensor([1]), (6, 6), (1, 1))",
+        "_(x, t.tensor([1]), (6,), (1,))"),
+    row("embedding", "5,3",
+        "_(t.tensor([1, 0, 1, 4]), x)", "_(t.tensor([[1], [-2]]).abs(), x, padding_idx=-4)", "_(t.tensor(2), x)",
+        "_(t.tensor([1, 1, 2]), x, scale_grad_by_freq=True)", "_(t.tensor([1, 1, 2]), x.clone(), max_norm=0.5)",
+        "_(t.tensor([0, 3]), x.clone(), None, 0.75, norm_type=1.0)", "_(t.tensor([5]), x)", "_(t.tensor([-1]), x)",
+        "_(t.tensor([1.0]), x)", "_(t.tensor([1]), x, padding_idx=5)", "_(t.tensor([1]), x[0])",
+        "_(t.zeros(0, dtype=t.int64), x)", "_(t.tensor([1], dtype=t.int32), x)",
+        "[F.embedding(t.tensor([0, 0]), x.detach() * 9, max_norm=1.0), x]"),
+    *[row("embedding_bag", "5,3 6; 5,3 6:t",
+          f"_(t.tensor([1, 0, 1, 4, 3, 2]), x, t.tensor([0, 2, 2, 5]), mode='{mode}')",
+          f"_(t.tensor([[1, 0, 1], [4, 3, 3]]), x, mode='{mode}', padding_idx=1)",
+          f"_(t.tensor([1, 0, 1]), x, t.tensor([0, 2, 3]), mode='{mode}', include_last_offset=True)",
+          f"_(t.tensor([[1, 1, 0]]), x.clone(), mode='{mode}', max_norm=0.5)",
+          f"_(t.tensor([1, 1, 0]), x, t.tensor([0]), mode='{mode}', scale_grad_by_freq=True)",
+          f"_(t.tensor([1, 0, 1, 4, 3, 2]), x, t.tensor([0, 3]), mode='{mode}', per_sample_weights=y)",
+          f"_(t.zeros(0, dtype=t.int64), x, t.tensor([0, 0]), mode='{mode}')",
+          f"_(t.tensor([1]), x, mode='{mode}')", f"_(t.tensor([1]), x, t.tensor([1]), mode='{mode}')",
+          f"_(t.tensor([9]), x, t.tensor([0]), mode='{mode}')", f"_(t.tensor([1]), x, t.tensor([0, 2]), mode='{mode}')")
+      for mode in ("sum", "mean", "max", "typo")],
+]
+# fmt: on
+PLACED = [pytest.param(row, id=f"{row.name}-{k}") for k, row in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize("row", PLACED)
+def test_as_torch(row, oracle):
+    check(row, torchs_answer(row, oracle))
+
+
+# Not smooth where the rows ask, random, or with a gradient that is not the derivative (scale_grad_by_freq, max_norm).
+ROUGH = {
+    *("prelu", "hardshrink", "rrelu", "rrelu_", "gumbel_softmax", "dropout1d", "dropout2d", "alpha_dropout"),
+    *("ctc_loss", "embedding", "embedding_bag", "multi_margin_loss", "gaussian_nll_loss"),
+}
+
+
+@pytest.mark.parametrize("row", [p for p in PLACED if p.values[0].name not in ROUGH])
+def test_gradcheck(row):
+    assert gradients_check(row)
+
+
+@needs_torch
+def test_every_function_is_torchs():
+    import torch
+
+    assert not [name for name in F.__all__ if not hasattr(torch.nn.functional, name)]
+
+
+TOP = """bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm pairwise_distance prelu rms_norm rrelu
+    rrelu_ selu selu_ threshold threshold_"""
+
+
+@pytest.mark.parametrize("name", TOP.split())
+def test_names_at_the_top_are_these_functions(name):
+    assert getattr(tinyrnn, name) is getattr(F, name)
+
+
+def test_sparse_gradients_are_refused_by_name():
+    with pytest.raises(NotImplementedError, match=r"embedding\(\): sparse=True"):
+        F.embedding(tinyrnn.tensor([0]), tinyrnn.ones(2, 2), sparse=True)
+    with pytest.raises(NotImplementedError, match=r"embedding_bag\(\): sparse=True"):
+        F.embedding_bag(tinyrnn.tensor([[0]]), tinyrnn.ones(2, 2), sparse=True)
+    with pytest.raises(NotImplementedError, match="EmbeddingBag: sparse=True"):
+        tinyrnn.nn.EmbeddingBag(2, 2, sparse=True)
+
+
+@pytest.mark.parametrize("name", ["Conv1d", "MaxPool1d", "LazyConv1d", "ZeroPad2d", "LinearCrossEntropyLoss"])
+def test_other_layers_are_refused_by_name(name):
+    with pytest.raises(AttributeError, match=f"torch.nn.{name} is not in tinyrnn"):
+        getattr(tinyrnn.nn, name)

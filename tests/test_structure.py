@@ -1,0 +1,272 @@
+"""The rows of structure.py; and what a row cannot ask of these ops: order among equals, views, memory."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from conftest import needs_torch
+from structure import OPS, ROWS
+from table import Row, check, gradients_check, torchs_answer
+
+import tinyrnn
+from tinyrnn.kernels.cpu import order as kernels
+from tinyrnn.ops import order
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_as_torch(row: Row, oracle):
+    check(row, torchs_answer(row, oracle))
+
+
+SMOOTH = [row for row in OPS if not row.rough]
+
+
+@pytest.mark.parametrize("row", SMOOTH, ids=[row.name for row in SMOOTH])
+def test_gradcheck(row: Row):
+    assert gradients_check(row), f"no call of {row.name} can be differentiated"
+
+
+# ------------------------------------------------------------------------------------------ which of equal elements
+def keys(kind: str, n: int, different: int, seed: int = 0) -> np.ndarray:
+    """Three rows of numbers of which few are different; of floating-point numbers some are NaN."""
+    rng = np.random.default_rng([seed, n, different])
+    x = rng.integers(0, different, (3, n)).astype(kind)
+    if x.dtype.kind == "f":
+        x[rng.random(x.shape) < 0.1] = np.nan
+    return x
+
+
+def orders(library, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The positions that everything which sorts or selects gives for a matrix, along both dimensions."""
+    found, t = {}, library.from_numpy(x)
+    n = x.shape[1]
+    for descending in (False, True):
+        found[f"sort {descending}"] = library.sort(t, descending=descending)[1]
+        found[f"sort {descending} 0"] = library.sort(t.t(), 0, descending)[1]
+        for k in {1, 2, n // 2, n // 70, n} - {0}:
+            for sorted in (True, False):
+                found[f"topk {descending} {k} {sorted}"] = library.topk(t, k, -1, descending, sorted)[1]
+    for k in {1, 2, n // 2, n} - {0}:
+        found[f"kthvalue {k}"] = library.kthvalue(t, k)[1]
+    found["mode"] = library.mode(t)[1] if not np.isnan(x).any() else library.zeros(1)
+    found["median"], found["nanmedian"] = library.median(t, -1)[1], library.nanmedian(t, -1)[1]
+    return {name: y.numpy() for name, y in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["int64", "float32", "uint8"])
+def test_equal_elements_come_in_torchs_order(kind, oracle):
+    cases = [(n, different) for n in (3, 17, 70) for different in (2, 9)]
+
+    def ask(library):
+        found = {}
+        for n, different in cases:
+            for name, positions in orders(library, keys(kind, n, different)).items():
+                found[f"{n} {different} {name}"] = positions.astype(np.uint8)
+        return {"": np.concatenate([found[name].ravel() for name in sorted(found)])}
+
+    np.testing.assert_array_equal(ask(tinyrnn)[""], oracle(ask)[""])
+
+
+@needs_torch
+@pytest.mark.parametrize("n", [1000, 5000, 40000])
+def test_equal_elements_of_long_rows_come_in_torchs_order(n):
+    import torch
+
+    for kind, different in (("int64", 50), ("float32", 300), ("float64", 2), ("uint8", 4), ("bool", 2)):
+        x = keys("int64" if kind == "bool" else kind, n, different)[0].astype(kind)
+        for descending in (False, True):
+            mine = tinyrnn.from_numpy(x).sort(descending=descending)[1].numpy()
+            np.testing.assert_array_equal(mine, torch.from_numpy(x).sort(descending=descending)[1].numpy())
+        if kind != "bool":
+            for k in (1, 5, n // 100, n // 2):
+                mine = tinyrnn.from_numpy(x).topk(k)[1].numpy()
+                np.testing.assert_array_equal(mine, torch.from_numpy(x).topk(k)[1].numpy())
+
+
+@needs_torch
+def test_a_sort_that_gets_nowhere_becomes_a_heap_sort():
+    """A row that makes the median of three a bad pivot each time, so that the depth runs out."""
+    import torch
+
+    n = 400
+    x = np.zeros(n, np.int64)
+    for i in range(n // 2):  # Musser's killer sequence, with equal pairs
+        x[2 * i], x[2 * i + 1] = (i + 1, n // 2 + i + 1) if i % 2 == 0 else (n // 2 + i + 1, i + 1)
+    x //= 2
+    np.testing.assert_array_equal(tinyrnn.from_numpy(x).sort()[1].numpy(), torch.from_numpy(x).sort()[1].numpy())
+
+
+def test_a_sort_that_is_only_stable_is_caught(monkeypatch):
+    x = keys("int64", 150, 2)
+    right = orders(tinyrnn, x)["sort False"]
+    monkeypatch.setattr(order, "SMALL", 10**6)
+    assert (orders(tinyrnn, x)["sort False"] != right).any()
+
+
+def test_every_kernel_sorts():
+    """The kernels' orders are orders: a permutation, the smallest in front."""
+    for n in (1, 2, 17, 300):
+        x = keys("int64", n, 40)
+        at = np.empty(x.shape, np.int64)
+        kernels.sorted_rows(x, at)
+        np.testing.assert_array_equal(np.take_along_axis(x, at, 1), np.sort(x, 1))
+        np.testing.assert_array_equal(np.sort(at, 1), np.tile(np.arange(n), (3, 1)))
+        for k in {1, n // 3, n} - {0}:
+            kernels.top_rows(x, k, True, at)
+            np.testing.assert_array_equal(np.take_along_axis(x, at[:, :k], 1), np.sort(x, 1)[:, :k])
+
+
+# ------------------------------------------------------------------------------------------ named results
+NAMED = {
+    "max": lambda t, x: t.max(x, 1), "min": lambda t, x: x.min(1), "sort": lambda t, x: x.sort(),
+    "topk": lambda t, x: t.topk(x, 2), "cummax": lambda t, x: x.cummax(0), "cummin": lambda t, x: t.cummin(x, 0),
+    "median": lambda t, x: x.median(0), "nanmedian": lambda t, x: x.nanmedian(0), "mode": lambda t, x: x.mode(0),
+    "kthvalue": lambda t, x: x.kthvalue(1), "aminmax": lambda t, x: x.aminmax(dim=0),
+}  # fmt: skip
+
+
+def test_named_results_print_as_torchs(oracle):
+    def ask(library):
+        x = library.tensor([[1.5, -2.0, 0.25], [3.0, 0.0, 7.0]])
+        return {name: repr(call(library, x)) for name, call in NAMED.items()}
+
+    assert ask(tinyrnn) == {name: str(text) for name, text in oracle(ask).items()}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_results_are_tuples_with_names(name):
+    x = tinyrnn.tensor([[1.5, -2.0, 0.25], [3.0, 0.0, 7.0]])
+    found = NAMED[name](tinyrnn, x)
+    assert type(found) is getattr(tinyrnn.return_types, name) and isinstance(found, tuple)
+    first, second = found
+    names = ("min", "max") if name == "aminmax" else ("values", "indices")
+    assert getattr(found, names[0]) is first and getattr(found, names[1]) is second
+    again = pickle.loads(pickle.dumps(found))
+    assert type(again) is type(found) and again[0].equal(first)
+
+
+# ------------------------------------------------------------------------------------------ views and writes
+VIEWS = {
+    "diagonal": lambda x: x.diagonal(1), "diagonal of the last": lambda x: x.diagonal(0, -2, -1),
+    "as_strided": lambda x: x.as_strided((2, 3), (4, 1), 1),
+    "as_strided, overlapping": lambda x: x.as_strided((3, 3), (1, 1)),
+    "unfold": lambda x: x.unfold(1, 2, 2), "tensor_split": lambda x: x.tensor_split(2)[1],
+    "hsplit": lambda x: x.hsplit(2)[0], "swapdims": lambda x: x.swapdims(0, 1), "ravel": lambda x: x.ravel(),
+    "broadcast_to": lambda x: x.broadcast_to((2, 3, 4)), "unfold, overlapping": lambda x: x.unfold(1, 3, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_share_memory_and_history(name, oracle):
+    """A view is read after its base was written to, and (where it has each element once) written to itself."""
+    view = VIEWS[name]
+
+    def ask(library):
+        leaf = (library.arange(12.0, dtype=library.float64) / 16).reshape(3, 4).requires_grad_()
+        base = leaf * 1
+        seen = view(base)
+        base[1] = leaf[0] * 3
+        result = (seen * 3).exp().sum()
+        if "overlapping" not in name and name != "broadcast_to":
+            seen.mul_(2)
+            result = result + (base * base).sum()
+        result.backward()
+        return {"value": result.detach().numpy(), "gradient": leaf.grad.numpy(), "seen": seen.detach().numpy()}
+
+    mine, theirs = ask(tinyrnn), oracle(ask)
+    for part, value in theirs.items():
+        np.testing.assert_allclose(mine[part], value, rtol=1e-12, err_msg=part)
+
+
+IN_PLACE_VIEWS = {
+    "t_": (), "transpose_": (0, 1), "swapaxes_": (0, 1), "swapdims_": (1, 0), "unsqueeze_": (1,), "squeeze_": (-1,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_PLACE_VIEWS)
+def test_shapes_change_in_place(name, oracle):
+    def ask(library):
+        leaf = library.arange(6.0, dtype=library.float64).reshape(3, 2).requires_grad_()
+        x = leaf * 2
+        assert getattr(x, name)(*IN_PLACE_VIEWS[name]) is x
+        (x * x).sum().backward()
+        return {
+            "shape": list(x.shape),
+            "strides": x.stride(),
+            "value": x.detach().numpy(),
+            "gradient": leaf.grad.numpy(),
+        }
+
+    mine, theirs = ask(tinyrnn), oracle(ask)
+    for part, value in theirs.items():
+        np.testing.assert_allclose(mine[part], value, rtol=1e-12, err_msg=part)
+
+
+# ------------------------------------------------------------------------------------------ random numbers in memory
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "uint8"])
+def test_random_numbers_go_into_memory_in_torchs_order(kind, oracle):
+    """Transposed tensors, tensors with gaps and empty ones; and the stream goes on where torch's goes on."""
+    makes = [
+        lambda t, d: t.zeros(5, 7, dtype=d).t(), lambda t, d: t.zeros(4, 6, dtype=d)[:, ::2],
+        lambda t, d: t.zeros(2, 3, 4, dtype=d).permute(2, 0, 1), lambda t, d: t.zeros((), dtype=d),
+        lambda t, d: t.zeros(40, dtype=d)[::2], lambda t, d: t.zeros(0, dtype=d),
+    ]  # fmt: skip
+    calls = [
+        lambda x: x.uniform_(-1, 2), lambda x: x.normal_(1, 2), lambda x: x.exponential_(1.5),
+        lambda x: x.geometric_(0.3), lambda x: x.cauchy_(1.0, 2.0), lambda x: x.log_normal_(0.5, 1.0),
+        lambda x: x.bernoulli_(0.4), lambda x: x.random_(), lambda x: x.random_(7),
+    ]  # fmt: skip
+
+    def ask(library):
+        found = []
+        for call in calls:
+            for make in makes:
+                library.manual_seed(5)
+                try:
+                    numbers = call(make(library, getattr(library, kind))).numpy().ravel().astype(np.float64)
+                except (RuntimeError, NotImplementedError) as error:
+                    found.append([float(sum(map(ord, type(error).__name__)))])
+                    continue
+                found += [numbers, [float(library.rand(1, dtype=library.float64))]]
+        return {"": np.concatenate(found)}
+
+    np.testing.assert_array_equal(ask(tinyrnn)[""], oracle(ask)[""])
+
+
+# ------------------------------------------------------------------------------------------ what is refused
+def test_storages_are_not_exchanged():
+    with pytest.raises(NotImplementedError, match="set_"):
+        tinyrnn.ones(2).set_(tinyrnn.ones(3))
+
+
+def test_a_view_beyond_the_memory_is_refused():
+    with pytest.raises(RuntimeError, match=r"\[3, 3\].*out of bounds for storage of size 4"):
+        tinyrnn.ones(4).as_strided((3, 3), (3, 1))
+
+
+# ------------------------------------------------------------------------------------------ torch's larger samples
+REFERENCE = """
+    aminmax arange argsort cat cummax cummin cumprod cumsum diag diag_embed diagonal diff dstack eye flip gather
+    hstack index_add index_copy index_fill index_select kthvalue linspace logcumsumexp logspace logsumexp
+    masked_fill max mean median min movedim narrow permute prod quantile ravel repeat reshape roll rot90 scatter
+    select slice_scatter softmax sort split squeeze std sum tensor_split tile topk trace transpose tril triu unbind
+    unfold unsqueeze var view vstack
+"""
+
+
+@needs_torch
+@pytest.mark.parametrize("name", REFERENCE.split())
+def test_torchs_reference_samples(name):
+    import test_operators as operators
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for key in [key for key, info in operators.operators().items() if info.name == name]:
+            info = operators.operators()[key]
+            for dtype in ("float64", "int64"):
+                for parts, _ in operators.samples(key, dtype, "reference_inputs", grad=False):
+                    with operators.Where(key, parts):
+                        operators.check(info.op, operators.counterpart(info.op, info.name), parts, info.name)

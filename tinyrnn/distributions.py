@@ -1,0 +1,453 @@
+"""Probability distributions that programs sample actions and latent variables from, under torch's names.
+
+Each tells the logarithm of a value's probability, differentiably, so that a policy gradient (Williams, 1992,
+https://doi.org/10.1007/BF00992696) is `(-distribution.log_prob(action) * reward).backward()`; those with `rsample` are
+sampled differentiably too (Kingma and Welling, 2013, https://arxiv.org/abs/1312.6114, section 2.4).
+
+Shapes are torch's: the parameters are broadcast to a batch of distributions (`batch_shape`; the last dimension of a
+Categorical's parameter is its categories), and a sample has the shape sample_shape + batch_shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from numbers import Number
+from typing import Any, NamedTuple
+
+from .dtypes import finfo, get_default_dtype
+from .grad_mode import enable_grad, no_grad
+from .nn.functional import binary_cross_entropy_with_logits, softmax
+from .ops.common import check_broadcast
+from .ops.create import arange, full, ones, tensor, zeros
+from .ops.draw import bernoulli, multinomial, normal, rand
+from .ops.elementwise import clamp, log, sigmoid
+from .ops.reduce import logsumexp
+from .tensor import Size, Tensor
+
+__all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "Uniform", "kl_divergence", "register_kl"]
+
+
+class Constraint(NamedTuple):
+    """Which values are allowed: as torch writes it, and a function that tells it for each."""
+
+    text: str
+    check: Callable[[Any], Any]
+
+
+REAL = Constraint("Real()", lambda x: x == x)
+POSITIVE = Constraint("GreaterThan(lower_bound=0.0)", lambda x: x > 0)
+UNIT = Constraint("Interval(lower_bound=0.0, upper_bound=1.0)", lambda x: (x >= 0) & (x <= 1))
+SIMPLEX = Constraint("Simplex()", lambda x: (x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-6))
+VECTOR = Constraint("IndependentConstraint(Real(), 1)", lambda x: (x == x).all(-1))
+BOOLEAN = Constraint("Boolean()", lambda x: (x == 0) | (x == 1))
+
+
+class Distribution:
+    """Base of all: the shapes, sampling without a gradient, and the check of parameters and values.
+
+    ValueError for a parameter or a value outside what `parameters` and `support` allow, unless validate_args=False.
+    """
+
+    parameters: dict[str, Constraint] = {}
+    support: Any = REAL
+    has_rsample = False
+    has_enumerate_support = False
+    _validate_args = __debug__
+
+    @staticmethod
+    def set_default_validate_args(value: bool) -> None:
+        """Whether distributions check their arguments, from now on."""
+        if value not in (True, False):
+            raise ValueError
+        Distribution._validate_args = value
+
+    def __init__(self, batch_shape: Any = (), event_shape: Any = (), validate_args: bool | None = None):
+        self._batch_shape, self._event_shape = Size(batch_shape), Size(event_shape)
+        if validate_args is not None:
+            self._validate_args = validate_args
+        if self._validate_args:
+            for name, constraint in self.parameters.items():
+                value = vars(self).get(name)
+                if value is not None and not constraint.check(value).all():
+                    raise ValueError(
+                        f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
+                        f"distribution {self!r} to satisfy the constraint {constraint.text}, but found invalid "
+                        f"values:\n{value}"
+                    )
+
+    @property
+    def batch_shape(self) -> Size:
+        """The shape of the parameters, broadcast."""
+        return self._batch_shape
+
+    @property
+    def event_shape(self) -> Size:
+        """The shape of one sample of one distribution: () for all of these."""
+        return self._event_shape
+
+    def _extended_shape(self, sample_shape: Any = ()) -> Size:
+        return Size((*sample_shape, *self._batch_shape, *self._event_shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Random values (sample_shape + batch_shape), without a gradient."""
+        with no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Random values (sample_shape + batch_shape) that are differentiable functions of the parameters."""
+        raise NotImplementedError
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability, or of the density, at `value`."""
+        raise NotImplementedError
+
+    def entropy(self) -> Tensor:
+        """The entropy of each distribution in the batch, in nats."""
+        raise NotImplementedError
+
+    def perplexity(self) -> Tensor:
+        """e to the entropy."""
+        return self.entropy().exp()
+
+    @property
+    def mean(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def variance(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.variance.sqrt()
+
+    def _validate_sample(self, value: Any) -> None:
+        if not self._validate_args:
+            return
+        if not isinstance(value, Tensor):
+            raise ValueError("The value argument to log_prob must be a Tensor")
+        shape, batch = tuple(value.shape), self._extended_shape()
+        for i, j in zip(reversed(shape), reversed(batch), strict=False):
+            if i != 1 and j != 1 and i != j:
+                raise ValueError(f"Value is not broadcastable with batch_shape+event_shape: {value.shape} vs {batch}.")
+        if not self.support.check(value).all():
+            raise ValueError(
+                f"Expected value argument ({type(value).__name__} of shape {shape}) to be within the support "
+                f"({self.support.text}) of the distribution {self!r}, but found invalid values:\n{value}"
+            )
+
+    def __repr__(self) -> str:
+        shown = {name: vars(self)[name] for name in self.parameters if name in vars(self)}
+        items = (f"{name}: {value if value.numel() == 1 else value.size()}" for name, value in shown.items())
+        return f"{type(self).__name__}({', '.join(items)})"
+
+
+def together(*values: Any) -> list[Tensor]:
+    """Numbers and tensors as tensors of one shape."""
+    for value in values:
+        if not isinstance(value, (Tensor, Number)):
+            raise ValueError("Input arguments must all be instances of Number or torch.Tensor.")
+    dtype = next((value.dtype for value in values if isinstance(value, Tensor)), get_default_dtype())
+    tensors = [value if isinstance(value, Tensor) else tensor(value, dtype=dtype) for value in values]
+    shape = check_broadcast(*(each.array for each in tensors))
+    return [each.expand(shape) for each in tensors]
+
+
+def lazy(function: Callable) -> cached_property:
+    """A property that is computed when first asked for, recorded even if that is in no_grad()."""
+    return cached_property(enable_grad()(function))
+
+
+def check_one(probs: Any, logits: Any) -> None:
+    if (probs is None) == (logits is None):
+        raise ValueError("Either `probs` or `logits` must be specified, but not both.")
+
+
+def inside(probs: Tensor) -> Tensor:
+    """Probabilities that are not quite 0 or 1, so that their logarithms are finite."""
+    eps = finfo(probs.dtype).eps
+    return clamp(probs, min=eps, max=1 - eps)
+
+
+class Categorical(Distribution):
+    """Whole numbers from 0 to K-1; `probs` or `logits` have shape (*batch_shape, K), and need not be normalised."""
+
+    parameters = {"probs": SIMPLEX, "logits": VECTOR}
+    has_enumerate_support = True
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
+        check_one(probs, logits)
+        given = logits if probs is None else probs
+        if given.dim() < 1:
+            name = "logits" if probs is None else "probs"
+            raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
+        if probs is not None:
+            self.probs = probs / probs.sum(-1, keepdim=True)
+        else:
+            self.logits = logits - logsumexp(logits, dim=-1, keepdim=True)
+        self._param, self._num_events = given, given.shape[-1]
+        super().__init__(given.shape[:-1], (), validate_args)
+
+    @lazy
+    def logits(self) -> Tensor:
+        return log(inside(self.probs))
+
+    @lazy
+    def probs(self) -> Tensor:
+        return softmax(self.logits, dim=-1)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        last = self._num_events - 1
+        text = f"IntegerInterval(lower_bound=0, upper_bound={last})"
+        return Constraint(text, lambda x: (x % 1 == 0) & (x >= 0) & (x <= last))
+
+    @property
+    def param_shape(self) -> Size:
+        return self._param.shape
+
+    @property
+    def mean(self) -> Tensor:
+        return full(self._batch_shape, math.nan, dtype=self.probs.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean
+
+    @property
+    def mode(self) -> Tensor:
+        return self.probs.argmax(dim=-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        with no_grad():
+            rows = self.probs.reshape(-1, self._num_events)
+            return multinomial(rows, math.prod(sample_shape), True).T.reshape(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        value = value.long().unsqueeze(-1)
+        shape = check_broadcast(value.array, self.logits.array[..., :1])
+        logits = self.logits.expand(*shape[:-1], self._num_events)
+        return logits.gather(-1, value.expand(shape)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        logits = clamp(self.logits, min=finfo(self.logits.dtype).min)  # 0 * -inf is no number
+        return -(logits * self.probs).sum(-1)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All the values (K, 1, ...), expanded to (K, *batch_shape)."""
+        values = arange(self._num_events).view(-1, *(1,) * len(self._batch_shape))
+        return values.expand(-1, *self._batch_shape) if expand else values
+
+
+class Bernoulli(Distribution):
+    """1 with probability `probs`, or with the probability whose logarithm of odds is `logits`, else 0."""
+
+    parameters = {"probs": UNIT, "logits": REAL}
+    support = BOOLEAN
+    has_enumerate_support = True
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
+        check_one(probs, logits)
+        if probs is not None:
+            (self.probs,) = together(probs)
+        else:
+            (self.logits,) = together(logits)
+        self._param = self.logits if probs is None else self.probs
+        super().__init__(self._param.shape, (), validate_args)
+
+    @lazy
+    def logits(self) -> Tensor:
+        probs = inside(self.probs)
+        return log(probs) - (-probs).log1p()
+
+    @lazy
+    def probs(self) -> Tensor:
+        return sigmoid(self.logits)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        return self.probs * (1 - self.probs)
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.probs >= 0.5).to(self.probs.dtype).masked_fill(self.probs == 0.5, math.nan)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with no_grad():
+            return bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        logits, value = together(self.logits, value)
+        return -binary_cross_entropy_with_logits(logits, value, reduction="none")
+
+    def entropy(self) -> Tensor:
+        return binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none")
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Both values (2, 1, ...), expanded to (2, *batch_shape)."""
+        values = arange(2, dtype=self._param.dtype).view(-1, *(1,) * len(self._batch_shape))
+        return values.expand(-1, *self._batch_shape) if expand else values
+
+
+class Normal(Distribution):
+    """The bell curve of mean `loc` and standard deviation `scale`."""
+
+    parameters = {"loc": REAL, "scale": POSITIVE}
+    has_rsample = True
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None):
+        self.loc, self.scale = together(loc, scale)
+        super().__init__(self.loc.shape, (), validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    mode = mean
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.scale
+
+    @property
+    def variance(self) -> Tensor:
+        return self.stddev.pow(2)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        with no_grad():
+            return normal(self.loc.expand(shape), self.scale.expand(shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        eps = normal(zeros(shape, dtype=self.loc.dtype), ones(shape, dtype=self.loc.dtype))
+        return self.loc + eps * self.scale
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return -((value - self.loc) ** 2) / (2 * self.scale**2) - self.scale.log() - math.log(math.sqrt(2 * math.pi))
+
+    def entropy(self) -> Tensor:
+        return 0.5 + 0.5 * math.log(2 * math.pi) + log(self.scale)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of a value not above `value`."""
+        self._validate_sample(value)
+        return 0.5 * (1 + ((value - self.loc) * self.scale.reciprocal() / math.sqrt(2)).erf())
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The number that a value stays below with probability `value`."""
+        return self.loc + self.scale * (2 * value - 1).erfinv() * math.sqrt(2)
+
+
+class Uniform(Distribution):
+    """Evenly between `low` and `high`, which is not drawn."""
+
+    has_rsample = True
+
+    def __init__(self, low: Any, high: Any, validate_args: bool | None = None):
+        self.low, self.high = together(low, high)
+        self.parameters = {
+            "low": Constraint(f"LessThan(upper_bound={self.high})", lambda x: x < self.high),
+            "high": Constraint(f"GreaterThan(lower_bound={self.low})", lambda x: x > self.low),
+        }
+        super().__init__(self.low.shape, (), validate_args)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        text = f"Interval(lower_bound={self.low}, upper_bound={self.high})"
+        return Constraint(text, lambda x: (x >= self.low) & (x <= self.high))
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.high + self.low) / 2
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.high - self.low).pow(2) / 12
+
+    @property
+    def mode(self) -> Tensor:
+        return self.high * math.nan
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.low + rand(self._extended_shape(sample_shape), dtype=self.low.dtype) * (self.high - self.low)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        within = (self.low <= value).type_as(self.low) * (self.high > value).type_as(self.low)
+        return log(within) - log(self.high - self.low)
+
+    def entropy(self) -> Tensor:
+        return log(self.high - self.low)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of a value not above `value`."""
+        self._validate_sample(value)
+        return ((value - self.low) / (self.high - self.low)).clamp(min=0, max=1)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The number that a value stays below with probability `value`."""
+        return value * (self.high - self.low) + self.low
+
+
+# ----------------------------------------------------------------------------------- Kullback and Leibler's divergence
+DIVERGENCES: dict[tuple[type, type], Callable] = {}
+
+
+def register_kl(type_p: type, type_q: type) -> Callable:
+    """Decorates the function (p, q) that kl_divergence calls for distributions of these types."""
+
+    def note(function: Callable) -> Callable:
+        DIVERGENCES[type_p, type_q] = function
+        return function
+
+    return note
+
+
+def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
+    """The expectation under p of log p - log q (batch_shape); NotImplementedError for a pair without a formula."""
+    for first in type(p).__mro__:
+        for second in type(q).__mro__:
+            if (first, second) in DIVERGENCES:
+                return DIVERGENCES[first, second](p, q)
+    raise NotImplementedError(
+        f"No KL(p || q) is implemented for p type {type(p).__name__} and q type {type(q).__name__}"
+    )
+
+
+@register_kl(Categorical, Categorical)
+def _(p, q):
+    terms = p.probs * (p.logits - q.logits)
+    terms = terms.masked_fill((q.probs == 0).expand_as(terms), math.inf)
+    return terms.masked_fill((p.probs == 0).expand_as(terms), 0).sum(-1)
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _(p, q):
+    softplus = lambda x: binary_cross_entropy_with_logits(x, x.detach() * 0, reduction="none")
+    yes = p.probs * (softplus(-q.logits) - softplus(-p.logits))
+    yes = yes.masked_fill(q.probs == 0, math.inf).masked_fill(p.probs == 0, 0)
+    no = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
+    return yes + no.masked_fill(q.probs == 1, math.inf).masked_fill(p.probs == 1, 0)
+
+
+@register_kl(Normal, Normal)
+def _(p, q):
+    ratio = (p.scale / q.scale).pow(2)
+    return 0.5 * (ratio + ((p.loc - q.loc) / q.scale).pow(2) - 1 - ratio.log())
+
+
+@register_kl(Uniform, Uniform)
+def _(p, q):
+    result = ((q.high - q.low) / (p.high - p.low)).log()
+    return result.masked_fill((q.low > p.low) | (q.high < p.high), math.inf)

@@ -1,0 +1,134 @@
+"""How far vectors are apart, and the losses that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import dtypes
+from ..tape import no_grad
+from .common import cast, check_broadcast, expect_tensor
+from .elementwise import minimum, where
+from .rows import by_reduction, reduction_of
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim` of the common shape.
+
+    Raises RuntimeError for tensors that are no floating-point numbers.
+    """
+    call = "cosine_similarity"
+    a, b = expect_tensor(x1, call, "x1"), expect_tensor(x2, call, "x2")
+    dtype = dtypes.promote(a.array, b.array)
+    if dtype.kind != "f":
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dtypes.word(dtype)}")
+    shape = check_broadcast(a.array, b.array)
+    units = []
+    for x in (cast(a, dtype).expand(shape), cast(b, dtype).expand(shape)):
+        length = x.norm(2, dim, True).clone()
+        with no_grad():  # as in torch: the bound is no part of the derivative
+            length.clamp_(min=eps)
+        units.append(x / length)
+    return (units[0] * units[1]).sum(dim)
+
+
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
+    """The norm of order `p` of x1 - x2 + eps over the last dimension."""
+    call = "pairwise_distance"
+    return (expect_tensor(x1, call, "x1") - expect_tensor(x2, call, "x2") + eps).norm(p, -1, keepdim)
+
+
+def cosine_embedding_loss(
+    input1: Any,
+    input2: Any,
+    target: Any,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """1 - cos for a target of 1, max(0, cos - margin) for -1: vectors (N, D) or (D), targets (N) or ()."""
+    call = "cosine_embedding_loss"
+    reduction = reduction_of(size_average, reduce, reduction)
+    a, b = expect_tensor(input1, call, "input1"), expect_tensor(input2, call, "input2")
+    if expect_tensor(target, call, "target").ndim > 1:
+        raise RuntimeError(f"{call}: 0D or 1D target tensor expected, multi-target not supported")
+    if {a.ndim, b.ndim} != {target.ndim + 1}:
+        raise RuntimeError(
+            f"{call}: {target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with "
+            f"sizes {list(a.shape)} and {list(b.shape)}."
+        )
+    small = 1e-12
+    lengths = ((a * a).sum(-1) + small) * ((b * b).sum(-1) + small)
+    cosine = (a * b).sum(-1) / lengths.sqrt()
+    apart = (cosine - margin).clamp(min=0)
+    zero = cosine.new_zeros(())
+    return by_reduction(where(target == 1, 1 - cosine, zero) + where(target == -1, apart, zero), reduction, call)
+
+
+def triplet_margin_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """max(0, margin + |anchor - positive| - |anchor - negative|) over the last dimension (Balntas et al. 2016).
+
+    swap: the negative's distance is that to the nearer of anchor and positive.
+    """
+    reduction = reduction_of(size_average, reduce, reduction)
+    return triplets(
+        "triplet_margin_loss",
+        lambda a, b: pairwise_distance(a, b, p, eps),
+        (anchor, positive, negative),
+        margin,
+        swap,
+        reduction,
+    )
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    *,
+    distance_function: Callable[[Any, Any], Any] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Any:
+    """triplet_margin_loss with any distance of two tensors."""
+    call = "triplet_margin_with_distance_loss"
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return triplets(call, distance_function or pairwise_distance, (anchor, positive, negative), margin, swap, reduction)
+
+
+def triplets(
+    call: str,
+    distance: Callable[[Any, Any], Any],
+    tensors: tuple[Any, Any, Any],
+    margin: float,
+    swap: bool,
+    reduction: str,
+) -> Any:
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    names = ("anchor", "positive", "negative")
+    dims = [expect_tensor(t, call, name).ndim for name, t in zip(names, tensors, strict=True)]
+    if len(set(dims)) > 1:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {dims[0]}D, positive {dims[1]}D, and negative {dims[2]}D inputs"
+        )
+    anchor, positive, negative = tensors
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = minimum(far, distance(positive, negative))
+    return by_reduction((margin + near - far).clamp(min=0), reduction, call)

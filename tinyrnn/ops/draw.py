@@ -1,0 +1,175 @@
+"""Constructors that draw from the random stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes, random
+from .common import Op, TensorBase, cast, check_broadcast, expect_tensor, into, number, run, unsupported, wrap
+from .create import full_of, kind_of, shaped
+
+
+def generator_of(options: dict) -> random.Generator:
+    return options.pop("generator", None) or random.default_generator
+
+
+def rand(*size: Any, **options: Any) -> Any:
+    """Uniform numbers in [0, 1)."""
+    generator, shape = generator_of(options), shaped(size, options, "rand")
+    dtype = kind_of(options, dtypes.get_default_dtype().numpy)
+    return full_of(generator.uniform(shape, 0.0, 1.0, dtype.type), "rand", **options)
+
+
+def randn(*size: Any, **options: Any) -> Any:
+    """Standard normal numbers."""
+    generator, shape = generator_of(options), shaped(size, options, "randn")
+    dtype = kind_of(options, dtypes.get_default_dtype().numpy)
+    drawn = generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(options.get("out"), shape))
+    return full_of(drawn, "randn", **options)
+
+
+def in_one_piece(out: Any, shape: tuple[int, ...]) -> bool:
+    """Whether normal numbers are drawn for contiguous memory, which torch fills otherwise than memory with gaps."""
+    return out is None or out.array.shape != shape or out.array.flags.c_contiguous
+
+
+def rand_like(input: Any, **options: Any) -> Any:
+    """Uniform numbers in [0, 1), of the shape and type of `input`."""
+    options.setdefault("dtype", expect_tensor(input, "rand_like").dtype)
+    return rand(input.array.shape, **options)
+
+
+def randn_like(input: Any, **options: Any) -> Any:
+    """Standard normal numbers, of the shape and type of `input`."""
+    options.setdefault("dtype", expect_tensor(input, "randn_like").dtype)
+    return randn(input.array.shape, **options)
+
+
+def randint(*bounds: Any, **options: Any) -> Any:
+    """Integers from low (0 unless given) to high - 1: randint(high, size) or randint(low, high, size)."""
+    names: tuple[str, ...] = ("low", "high", "size")
+    named = {n: options.pop(n) for n in names if n in options}
+    if len(bounds) + len(named) < 3 and "low" not in named:
+        names = names[1:]
+    given = {**dict(zip(names, bounds, strict=False)), **named}
+    if len(bounds) + len(named) != len(given) or set(given) != set(names):
+        raise TypeError(
+            f"randint() takes (high, size) or (low, high, size), got {len(bounds)} of them and {set(named)}"
+        )
+    low, high, size = given.get("low", 0), given["high"], given["size"]
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
+    generator = generator_of(options)
+    dtype = kind_of(options, np.dtype(np.int64))
+    return full_of(generator.integers(low, high, shaped((size,), {}, "randint")).astype(dtype), "randint", **options)
+
+
+def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
+    """Integers from low (0 unless given) to high - 1, of the shape and type of `input`."""
+    options.setdefault("dtype", expect_tensor(input, "randint_like").dtype)
+    named = {name: options.pop(name) for name in ("low", "high") if name in options}
+    if len(bounds) + len(named) not in (1, 2):
+        raise TypeError(
+            f"randint_like() takes (input, high) or (input, low, high), got {len(bounds) + len(named)} bounds"
+        )
+    low, high = (
+        (0, *bounds, *named.values())[-2:] if "low" not in named else (named["low"], named.get("high", *bounds[:1]))
+    )
+    low, high = (v.array.item() if isinstance(v, TensorBase) else v for v in (low, high))
+    return randint(low, high, input.array.shape, **options)
+
+
+def randperm(n: int, **options: Any) -> Any:
+    """The integers 0 to n - 1 in random order."""
+    generator = generator_of(options)
+    return full_of(generator.permutation(n).astype(kind_of(options, np.dtype(np.int64))), "randperm", **options)
+
+
+class Drawn(Op):
+    """Numbers drawn with parameters that are tensors, which get no gradient but zero."""
+
+    label = "NormalBackward0"
+
+    @staticmethod
+    def forward(*parameters, draw):
+        return draw(*parameters), [None if p is None else p.shape for p in parameters]
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return tuple(None if shape is None else np.zeros(shape, g.dtype) for shape in saved)
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
+    """Normal numbers: of tensors of means and standard deviations, or of numbers and a size."""
+    generator = generator_of(options)
+    if size is None:
+        if not isinstance(mean, TensorBase) and not isinstance(std, TensorBase):
+            raise TypeError("normal(): numbers as mean and std need a size")
+        out = options.pop("out", None)
+        if options:
+            raise TypeError(f"normal(): got an unexpected keyword argument '{next(iter(options))}' beside tensors")
+        given = [v if isinstance(v, TensorBase) else None for v in (mean, std)]
+        dtype = dtypes.promote(*(t.array for t in given if t is not None))
+        arrays = [
+            np.asarray(number(v, "normal", name), dtype) if t is None else t.array
+            for v, t, name in zip((mean, std), given, ("mean", "std"), strict=True)
+        ]
+        if np.any(arrays[1] < 0):
+            raise RuntimeError(f"normal expects all elements of std >= 0.0, got {arrays[1].min()}")
+        if out is not None and expect_tensor(out, "normal", "out").array.dtype.kind != "f":
+            raise unsupported("normal_kernel", out.array.dtype)
+        target = [out.array] if out is not None and given[1] is None else []  # which torch broadcasts with
+        shape = check_broadcast(*arrays, *target)
+
+        def draw(mean, std):
+            return (generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(out, shape)) * std + mean).astype(dtype)
+
+        return into(out, run(Drawn, given, arrays, draw=draw), "normal")
+    dtype = kind_of(options, dtypes.get_default_dtype().numpy)
+    shape = shaped((size,), {}, "normal")
+    return full_of(generator.normal(shape, float(mean), float(std), dtype.type), "normal", **options)
+
+
+BERNOULLI = Drawn.called("BernoulliBackward0")
+
+
+def bernoulli(input: Any, p: Any = None, *, generator: random.Generator | None = None, out: Any = None) -> Any:
+    """1 with the probability that each element gives, or with probability `p`, else 0."""
+    a, source = expect_tensor(input, "bernoulli").array, generator or random.default_generator
+    if p is not None:
+        p = number(p, "bernoulli", "p")
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+        return drawn_into(out, wrap(source.bernoulli(a.shape, p).astype(a.dtype)))
+    if a.dtype.kind != "f":
+        raise unsupported("bernoulli_tensor", a.dtype)
+    if not np.all((a >= 0) & (a <= 1)):
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return drawn_into(out, run(BERNOULLI, (input,), (a,), draw=lambda p: source.bernoulli_from(p).astype(p.dtype)))
+
+
+def drawn_into(out: Any, result: Any) -> Any:
+    """`into` for zeros and ones, which any type can hold."""
+    return into(
+        out, result if out is None else cast(result, expect_tensor(out, "bernoulli", "out").array.dtype), "bernoulli"
+    )
+
+
+def multinomial(
+    input: Any,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: random.Generator | None = None,
+    out: Any = None,
+) -> Any:
+    """Indices drawn with the probabilities (not necessarily normalised) in each row of `input`: (..., num_samples)
+    int64.
+    """
+    weights = expect_tensor(input, "multinomial").array
+    drawn = (generator or random.default_generator).multinomial(weights, num_samples, replacement)
+    if out is not None and expect_tensor(out, "multinomial", "out").array.dtype != np.int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {dtypes.word(out.array.dtype)}")
+    return into(out, wrap(drawn), "multinomial")

@@ -1,0 +1,25 @@
+"""torch.special: the functions that are there under another name too."""
+
+from .ops.arithmetic import round
+from .ops.binary import xlogy
+from .ops.elementwise import erf, erfc, erfinv, exp2, expm1, log1p, logit, sinc
+from .ops.elementwise import sigmoid as expit
+from .ops.reduce import logsumexp
+from .ops.rows import log_softmax, softmax
+
+__all__ = [
+    "erf",
+    "erfc",
+    "erfinv",
+    "exp2",
+    "expit",
+    "expm1",
+    "log1p",
+    "log_softmax",
+    "logit",
+    "logsumexp",
+    "round",
+    "sinc",
+    "softmax",
+    "xlogy",
+]
