@@ -6,6 +6,7 @@ must raise the same class of exception or none; then all tensors are compared, s
 
 import contextlib
 import math
+import re
 import warnings
 from typing import Any
 
@@ -268,9 +269,12 @@ def check(inputs: dict[str, Given], lines: list[str]) -> None:
         for line, mine, other in zip(lines, found, raised, strict=True):
             if mine is None and "some elements of the input tensor" in str(other):
                 return  # tinyrnn takes care of an overlap that torch refuses
+            if isinstance(mine, IndexError) and re.search("is a view|is ambiguous", str(other)):
+                return  # two mistakes: the index, and the use of a view whose history is lost
             assert class_of(mine) == class_of(other), f"{line}: tinyrnn {mine!r}, torch {other!r} in\n{program}"
-        if any(isinstance(error, IndexError) or "out of bounds" in str(error) for error in raised):
-            return  # torch has written a part, up to the index that is wrong
+            late = isinstance(other, (IndexError, NotImplementedError)) or "out of bounds" in str(other)
+            if late and re.search(r"_\(|\] =", line):
+                return  # torch may have written a part
         compare = Comparison(inputs, lines, ours, theirs)
         assert list(ours) == list(theirs)
         for name in theirs:
@@ -312,6 +316,8 @@ LENIENT = (
     "returned an invalid gradient",
     "must match the size of tensor",
     "without overflow",
+    "out of DATA bounds",
+    "index out of range in self",
     "Subtraction, the `-` operator, with a bool tensor",
 )
 

@@ -35,10 +35,10 @@ START = calls("x = source | x = source.clone() | x = source.clone() | x = source
 
 
 # ------------------------------------------------------------------------------------------ broadcasting
-IN_PLACE = "add sub mul div true_divide floor_divide remainder fmod pow atan2 hypot xlogy copysign"
+IN_PLACE = "add sub mul div true_divide floor_divide remainder fmod pow atan2 xlogy copysign"
 TRUTH = "eq ne lt le gt ge logical_and logical_or logical_xor"
 BROADCAST = {
-    "binary": f"{IN_PLACE} {TRUTH} maximum minimum fmax fmin logaddexp",
+    "binary": f"{IN_PLACE} {TRUTH} hypot maximum minimum fmax fmin logaddexp",
     "binary_": IN_PLACE,
     "truth": TRUTH,
     "differentiable": IN_PLACE.replace("floor_divide", "maximum"),  # out= refuses a gradient
@@ -62,8 +62,9 @@ OF_TWO = calls("""
 """)
 OF_INTEGERS = calls("r = x {bits} {b} | r = {b} {bits} x | x {bits}= {b}")
 OF_THREE = calls("""
-    r = torch.addcmul(x, y, z) | r = torch.addcmul(x, y, z, value={value}) | r = torch.addcdiv(x, y, z) | x.lerp_(y, {n})
+    r = torch.addcmul(x, y, z) | r = torch.addcmul(x, y, z, value={value}) | r = torch.addcdiv(x, y, z)
     r = torch.addcdiv(x, y, z, value={value}) | r = torch.lerp(x, y, z) | r = torch.lerp(x, y, {n}) | x.lerp_(y, z)
+    x.lerp_(y, {n})
     r = torch.clamp(x, y, z) | r = torch.clamp(x, min=y) | r = torch.clamp(x, max=y) | r = torch.clamp(x, {n}, {n})
     r = torch.clamp(x, {n}) | x.addcmul_(y, z, value={value}) | x.addcdiv_(y, z) | x.clamp_(y, z) | x.clamp_(max={n})
 """)
@@ -512,7 +513,8 @@ def elementwise(draw):
     similar = draw.one([shape, shape, tuple(1 if n == 2 else n for n in shape)])
     alone = name == "huber_loss" or not all(shape)  # torch's gradients of mixed types fail there
     mixed = st.just(dtype) if alone else ANY
-    x = draw.tensor(shape, draw.odd(mixed, dtype), "unit" if name == "binary_cross_entropy" else kinds)
+    layouts = ["plain", "gaps"] if name == "kl_div" else LAYOUTS  # of kl_div, torch lets the target decide
+    x = draw.tensor(shape, draw.odd(mixed, dtype), "unit" if name == "binary_cross_entropy" else kinds, layouts)
     size = draw.odd(SHAPES, shape if binary else similar)
     y = draw.tensor(size, draw.odd(mixed, dtype), "unit" if binary or name == "kl_div" else kinds)
     w = draw.tensor(draw.one([shape, shape[-1:], ()]), draw.odd(ANY, dtype), "unit", grad=False)
@@ -555,7 +557,7 @@ CHANGES = calls("""
     {t}.unsqueeze_({after}) | {t}.squeeze_() | {t}.relu_() | {t}.neg_()
 """)
 FLAGS = calls("""
-    {t}.requires_grad_() | {t}.requires_grad_(False) | {t}.retain_grad() | {t}.sum().backward()
+    {t}.requires_grad_() | {t}.retain_grad() | {t}.sum().backward()
     {t} = {t}.detach().requires_grad_() | {t}.data.mul_(2)
 """)
 BASES = calls("""

@@ -525,27 +525,28 @@ def nan_to_num(
     return into(out, run(NanToNum, (input,), (a,), **numbers | {"nan": numbers["nan"] or 0.0}), "nan_to_num")
 
 
-def weighted(input: Any, value: Any, call: str, tensor1: Any, tensor2: Any) -> Any:
-    """`value` as a number of the type that the three tensors have together."""
-    kind = dtypes.promote(*(expect_tensor(x, call).array for x in (input, tensor1, tensor2))).kind
-    return number(value, call, "value") if kind == "f" else int(number(value, call, "value"))
+def alike(call: str, value: Any, *tensors: Any) -> tuple:
+    """The tensors in the type that they have together, and `value` as a number of that type."""
+    dtype = dtypes.promote(*(expect_tensor(x, call).array for x in tensors))
+    value = number(value, call, "value")
+    return *(cast(x, dtype) for x in tensors), value if dtype.kind == "f" else int(value)
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 * tensor2."""
-    value = weighted(input, value, "addcmul", tensor1, tensor2)
-    return into(out, entitled(add(input, mul(mul(tensor1, tensor2), value)), "AddcmulBackward0"), "addcmul")
+    x, y, z, value = alike("addcmul", value, input, tensor1, tensor2)
+    return into(out, entitled(add(x, mul(mul(y, z), value)), "AddcmulBackward0"), "addcmul")
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 / tensor2."""
-    value = weighted(input, value, "addcdiv", tensor1, tensor2)
+    x, y, z, value = alike("addcdiv", value, input, tensor1, tensor2)
     if tensor1.array.dtype.kind != "f" and tensor2.array.dtype.kind != "f":
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a "
             f"true division of tensor1 and tensor2, got {tensor1.dtype} and {tensor2.dtype}."
         )
-    return into(out, add(input, mul(div(tensor1, tensor2), value)), "addcdiv")
+    return into(out, add(x, mul(div(y, z), value)), "addcdiv")
 
 
 class Lerp(Op):

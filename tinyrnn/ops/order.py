@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
+from ..strides import overlaps
 from ..tape import entitled
 from .common import Op, TensorBase, axis, expect_tensor, into, number, numpy_names, run, unsupported, wrap
 from .join import stack
@@ -78,7 +79,7 @@ def picked(
     if keepdim is False:
         values, indices = values.squeeze(over), indices.squeeze(over)
     if call != "sort" or a.flags.c_contiguous or overlaps(a):
-        values = np.asarray(values, order="C")
+        values, indices = (np.asarray(x, order="C") for x in (values, indices))
     found = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim is not False)
     entitled(found, f"{call.capitalize()}Backward{int(call == 'median')}")
     return all_into(out, kind(found, wrap(indices)), call, apart=() if keepdim is None else (input,))

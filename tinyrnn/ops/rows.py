@@ -264,6 +264,8 @@ def cross_entropy(
     expect_floating(input, "cross_entropy")
     axis(classes_at(input), input.array.ndim)
     rows = class_rows(input, target.array, "cross_entropy")
+    if label_smoothing and input.array.ndim == target.array.ndim == 1:
+        raise RuntimeError("cross_entropy(): for a 1D input with label_smoothing the target must be 0D, got 1D")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
     if reduction not in ("none", "mean", "sum"):
         by_reduction(rows, reduction, "cross_entropy")  # refuses it
