@@ -191,7 +191,7 @@ def scaled(input: Any, other: Any, alpha: Any, call: str) -> Any:
             f"For integral input tensors, argument alpha must not be a floating point number. ({call}(): {alpha})"
         )
     if y is other:
-        return other * alpha
+        return other * alpha if dtype.kind != "b" else bool(other and alpha)
     return mul(cast(other, dtype), bool(alpha) if dtype.kind == "b" else alpha)
 
 

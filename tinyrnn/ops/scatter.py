@@ -298,7 +298,7 @@ def scatter_reduce(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce} (scatter_reduce())"
         )
     over, ids, values = checked(input, dim, index, expect_tensor(src, "scatter_reduce", "src"), "scatter_reduce")
-    if reduce == "mean" and values.dtype.kind == "b" and ids.size:
+    if reduce == "mean" and values.dtype.kind == "b":
         raise unsupported("scatter_gather_tensor_cpu_reduce_mean", values.dtype)
     return into(out, reduced(input, src, values, ids, over, reduce, include_self), "scatter_reduce", exact=True)
 
