@@ -93,10 +93,13 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 
 # Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
-    r"v\d+|d_out\d*|out\d+|in_\w*[^\W_]|[TBHbjkpt]|one|real|step|before|after|alive|gates|hidden|weight|bias|vectors|"
-    r"states|carried|product|projection|sizes|reverse|d_states|d_carried|d_projected|d_gates|d_hidden|d_vectors|kernel|"
-    r"forward|backward|accumulate|njit|range|float|a?(cos|sin|tan)h?|atan2|"
-    r"erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
+    r"v\d+|(d_)?(out|gate|hidden|state|vector|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
+    r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|fused|pre|place|width|"
+    r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|table|loop|whole|rest|flat|"
+    r"strided|size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|"
+    r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_states|d_full|d_projected|d_gates|d_vectors|d|"
+    r"product|kernel|njit|forward|backward|shared|data|fits|lanes|get|put|load|store|load_first|store_first|splat|where|"
+    r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
 )
 
 
@@ -154,7 +157,7 @@ PRIMITIVES = {
     "sinh": Primitive(math.sinh, "sinh({0})", lambda a, y, g: (g * cosh(a),)),
     "cosh": Primitive(math.cosh, "cosh({0})", lambda a, y, g: (g * sinh(a),)),
     "tanh": Primitive(math.tanh, "tanh({0})", lambda a, y, g: (g * (ONE - y * y),)),
-    "sigmoid": Primitive(lambda a: 1.0 / (1.0 + math.exp(-a)), "one / (one + exp(-{0}))",
+    "sigmoid": Primitive(lambda a: 1.0 / (1.0 + math.exp(-a)), "sigmoid({0})",
                          lambda a, y, g: (g * (y * (ONE - y)),)),
     "erf": Primitive(math.erf, "erf({0})", lambda a, y, g: (g * (TWO_OVER_SQRT_PI * exp(-(a * a))),)),
     "erfc": Primitive(math.erfc, "erfc({0})", lambda a, y, g: (g * (-TWO_OVER_SQRT_PI * exp(-(a * a))),)),
@@ -177,7 +180,7 @@ PRIMITIVES = {
     "ge": Primitive(lambda a, b: a >= b, "{0} >= {1}", lambda a, b, y, g: (None, None)),
     "eq": Primitive(lambda a, b: a == b, "{0} == {1}", lambda a, b, y, g: (None, None)),
     "ne": Primitive(lambda a, b: a != b, "{0} != {1}", lambda a, b, y, g: (None, None)),
-    "where": Primitive(lambda c, a, b: a if c else b, "{1} if {0} else {2}",
+    "where": Primitive(lambda c, a, b: a if c else b, "where({0}, {1}, {2})",
                        lambda c, a, b, y, g: (None, where(c, g, 0.0), where(c, 0.0, g))),
 }
 # fmt: on
@@ -402,7 +405,7 @@ def spell(v: Var) -> str:
         return v.name
     if math.isfinite(v.value):
         return f"real({v.value!r})"
-    return f"real(float('{v.value!r}'))"
+    return repr(v.value)  # inf, -inf or nan, which printed source defines
 
 
 def lines(results: Sequence[Var], given: Sequence[Var] = ()) -> list[str]:

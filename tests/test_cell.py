@@ -435,8 +435,8 @@ def test_the_printed_kernel_is_there_to_be_read():
     text = recurrence.print_kernel(LAYERS["minimal"].cell, "float32")
     assert "#         return (1 - f) * h + f * torch.tanh(x_n + f * h_n)" in text
     assert "from numpy import float32 as real" in text and "def backward(" in text
-    kernel = recurrence.kernel(LAYERS["minimal"].cell, np.dtype("float64"))
-    assert "def backward(" in Path(kernel.__file__).read_text()
+    module = recurrence.module(LAYERS["minimal"].cell, np.dtype("float64"))
+    assert "def backward(" in Path(module.__file__).read_text()
 
 
 # ---------------------------------------------------------------------------------- what is refused

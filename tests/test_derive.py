@@ -1,6 +1,7 @@
 """The scalar tape: recording, differentiation and printing, each against plain arithmetic."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ def program(results, inputs):
     body = [*lines(results), f"return ({', '.join(map(spell, results))},)"]
     text = f"def run({', '.join(v.name for v in inputs)}):\n" + "".join(f"    {line}\n" for line in body)
     names = {name: getattr(math, name) for name in dir(math)} | {"real": float, "one": 1.0}
+    names |= {"where": lambda condition, a, b: a if condition else b, "sigmoid": lambda x: 1.0 / (1.0 + math.exp(-x))}
     exec(compile(text, "<printed>", "exec"), names)
     return names["run"]
 
@@ -99,34 +101,40 @@ def numpy_semantics(function, *values):
     """Call a printed program as the kernels run it: division by zero and the like give inf and nan."""
     names = function.__globals__
     scope = {n: getattr(np, n) for n in ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "sinh", "cosh", "tanh")}
-    run = type(function)(function.__code__, names | scope | {"real": np.float64, "one": np.float64(1)})
+    scope |= {
+        "real": np.float64,
+        "one": np.float64(1),
+        "where": np.where,
+        "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    }
+    run = type(function)(function.__code__, names | scope)
     with np.errstate(all="ignore"):
         return run(*map(np.float64, values))
 
 
 # ---------------------------------------------------------------------------------- recording
 def test_instructions_are_recorded_once_and_in_order():
-    r = record(lambda x, y: (scalar.tanh(x * y) + scalar.tanh(x * y), x * y))
-    assert lines(r.outputs) == ["v0 = x * y", "v1 = tanh(v0)", "v2 = v1 + v1"]
+    r = record(lambda a, c: (scalar.tanh(a * c) + scalar.tanh(a * c), a * c))
+    assert lines(r.outputs) == ["v0 = a * c", "v1 = tanh(v0)", "v2 = v1 + v1"]
 
 
 FOLDED = {
-    "0 + x": (lambda x: 0.0 + x, "x"),
-    "x + 0": (lambda x: x + 0, "x"),
-    "x - 0": (lambda x: x - 0.0, "x"),
-    "0 - x": (lambda x: 0.0 - x, ["v0 = -x"]),
-    "1 * x": (lambda x: 1 * x, "x"),
-    "x * 1": (lambda x: x * 1.0, "x"),
-    "x / 1": (lambda x: x / 1, "x"),
-    "x ** 1": (lambda x: x**1, "x"),
-    "0 * x": (lambda x: 0.0 * x, "real(0.0)"),
-    "-(-x)": (lambda x: -(0 - x), "x"),
-    "+x": (lambda x: +x, "x"),
-    "where of a known condition": (lambda x: scalar.where(True, x, -x), "x"),
-    "where of another": (lambda x: scalar.where(1 > 2, x, 2.0), "real(2.0)"),
-    "x / x is not": (lambda x: x / x, ["v0 = x / x"]),
-    "1 / x is not": (lambda x: 1.0 / x, ["v0 = real(1.0) / x"]),
-    "x - x is not": (lambda x: x - x, ["v0 = x - x"]),
+    "0 + a": (lambda a: 0.0 + a, "a"),
+    "a + 0": (lambda a: a + 0, "a"),
+    "a - 0": (lambda a: a - 0.0, "a"),
+    "0 - a": (lambda a: 0.0 - a, ["v0 = -a"]),
+    "1 * a": (lambda a: 1 * a, "a"),
+    "a * 1": (lambda a: a * 1.0, "a"),
+    "a / 1": (lambda a: a / 1, "a"),
+    "a ** 1": (lambda a: a**1, "a"),
+    "0 * a": (lambda a: 0.0 * a, "real(0.0)"),
+    "-(-a)": (lambda a: -(0 - a), "a"),
+    "+a": (lambda a: +a, "a"),
+    "where of a known condition": (lambda a: scalar.where(True, a, -a), "a"),
+    "where of another": (lambda a: scalar.where(1 > 2, a, 2.0), "real(2.0)"),
+    "a / a is not": (lambda a: a / a, ["v0 = a / a"]),
+    "1 / a is not": (lambda a: 1.0 / a, ["v0 = real(1.0) / a"]),
+    "a - a is not": (lambda a: a - a, ["v0 = a - a"]),
 }
 
 
@@ -150,7 +158,7 @@ def test_constants_are_computed_where_they_can_be():
 def test_constants_in_printed_source_are_exact():
     tape = scalar.Tape()
     for value in (0.1, -0.0, 1e-300, math.pi, math.inf, -math.inf, math.nan, np.float32(0.1), 3, True):
-        assert repr(eval(spell(tape.constant(value)), {"real": float})) == repr(float(value))
+        assert repr(eval(spell(tape.constant(value)), {"real": float, "inf": INF, "nan": NAN})) == repr(float(value))
 
 
 def test_conditions_count_as_one_and_zero():
@@ -268,18 +276,16 @@ def test_float32_kernels_compute_in_float32():
     import numba
 
     from tinyrnn.kernels.cells import Cell
-    from tinyrnn.kernels.cpu import recurrence
+    from tinyrnn.kernels.cpu import recurrence, simd
 
     def step(a, b, h, c):
         u = a**2 + b * 0.1 + ((a > b) - (h > c)) * c - scalar.where(h > 0.5, 1.0, h)
         return scalar.sigmoid(u) / (1 + u * u), scalar.maximum(u, c) + 2 ** scalar.tanh(u)
 
-    cell, x = Cell(step), np.ones((1, 1, 1), np.float32)
-    weights = (np.ones((2, 1), np.float32), np.ones((2, 1), np.float32), None, None, None)
-    recurrence.forward(cell, x, [None, None], weights, x[0, :0], np.ones(1, np.int64), False)
-    kernel = recurrence.kernel(cell, x.dtype).forward
-    fresh = numba.njit(kernel.py_func)  # code from the disk does not tell its types
-    fresh.compile(kernel.signatures[0])
-    (compiled,) = fresh.overloads.values()
-    types = {n: str(t) for n, t in compiled.type_annotation.typemap.items() if n.startswith("v")}
-    assert set(types.values()) <= {"float32", "bool", "array(float32, 2d, C)"} and "float32" in types.values(), types
+    kernels = recurrence.module(Cell(step), np.dtype("float32"))
+    for kernel in (kernels.forward.kernel, kernels.backward.kernel):
+        fresh = numba.njit(kernel.function)  # code from the disk does not tell its types
+        fresh.compile(kernel.types)
+        (compiled,) = fresh.overloads.values()
+        types = {n: t for n, t in compiled.type_annotation.typemap.items() if re.match(r"v\d", n)}
+        assert set(types.values()) == {simd.VECTORS[numba.float32], simd.MASKS[numba.float32]}, types

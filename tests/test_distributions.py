@@ -67,7 +67,8 @@ def test_against_torch(case, dtype, near, oracle):
         if value.dtype.kind in "fiu":
             assert ours[name].dtype == value.dtype, name
             scale = np.abs(value[np.isfinite(value)]).max(initial=1.0)
-            np.testing.assert_allclose(ours[name], value, rtol=0, atol=near * scale, err_msg=name)
+            close = max(near, 1e-5) if value.dtype == np.float32 else near  # numbers alone make float32
+            np.testing.assert_allclose(ours[name], value, rtol=0, atol=close * scale, err_msg=name)
         else:
             assert str(ours[name]) == str(value), name
 

@@ -31,8 +31,13 @@ CANCELLED = {  # of which some gradients are rounding errors: their sums vanish
     "cov", "corrcoef", "nn.functional.normalize", "nn.functional.layer_norm", "nn.functional.group_norm",
     "nn.functional.rms_norm", "nn.functional.batch_norm", "nn.functional.cosine_similarity",
 }  # fmt: skip
+NOT_IN_PLACE = {  # what torch refuses there and tinyrnn does
+    "acosh": "torch has no derivative", "asinh": "torch has no derivative", "atanh": "torch has no derivative",
+    "float_power": "torch wants float64",
+}  # fmt: skip
 REFUSED = {
     "as_strided-partial_views": "a NumPy array does not tell of the memory around it",
+    "nn.functional.triplet_margin_with_distance_loss": "its samples hold modules of torch's",
 }  # variants of operators that tinyrnn refuses by name, and why
 
 
@@ -139,7 +144,7 @@ def same(theirs, mine, gradient=False, least=0):
         if not hasattr(t, "detach"):
             assert type(t).__name__ == type(m).__name__ and (t == m or t != t and m != m or callable(t)), (t, m)
             continue
-        a, b = t.detach().resolve_conj().numpy(), m.detach().numpy()
+        a, b = t.detach().numpy(force=True), m.detach().numpy()
         assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{a.dtype}{a.shape} became {b.dtype}{b.shape}"
         assert gradient or t.requires_grad == m.requires_grad, f"requires_grad is {m.requires_grad}"
         tolerance = TOLERANCE.get(str(a.dtype), (0, 0))[gradient]
@@ -247,7 +252,7 @@ def ways(info):
     if callable(method) and info.method_variant is not None and method is not function:
         yield "method", info.method_variant, counterpart(info.method_variant, f"Tensor.{info.name}") or method, False
     in_place = getattr(tinyrnn.Tensor, f"{info.name}_", None)
-    if info.inplace_variant is not None and (in_place or "." in info.name):
+    if info.name not in NOT_IN_PLACE and info.inplace_variant is not None and (in_place or "." in info.name):
         ours = counterpart(info.inplace_variant, f"Tensor.{info.name}_") or in_place
         if ours is not None:
             yield "in place", info.inplace_variant, ours, True
@@ -292,58 +297,6 @@ def test_bad_input(operator):
             continue  # torch lets it grow over its neighbours' memory; ours gets memory of its own
         with Where(operator, (s.input, s.args, s.kwargs)):
             check(info.op, counterpart(info.op, info.name), (s.input, s.args, s.kwargs), info.name)
-
-
-def outs(results):
-    """Tensors to write results into: as they are, empty, too small, with gaps, of wider and narrower types."""
-    import torch
-
-    yield [torch.full_like(t, 1) for t in results]
-    yield [torch.empty(0, dtype=t.dtype) for t in results]
-    yield [torch.ones(3, 1, dtype=t.dtype) for t in results]
-    yield [torch.full((*t.shape, 2), 1, dtype=t.dtype)[..., 0] for t in results]
-    yield [torch.full_like(t, 1, dtype=torch.float64) for t in results]
-    yield [torch.full_like(t, 1, dtype=torch.int64) for t in results]
-    yield [torch.full_like(t, 1, dtype=torch.bool) for t in results]
-
-
-def test_out(operator):
-    """What is written into out=, and what is refused."""
-    import torch
-
-    info = operators()[operator]
-    if not info.supports_out:
-        return
-    for dtype in ("float64", "int64"):
-        for parts, _ in itertools.islice(samples(operator, dtype, grad=False), 5):
-            first, args, kwargs = parts
-            result, error = attempt(info.op, first, *args, **kwargs)
-            tensors = leaves(result)
-            if error is not None or not all(isinstance(t, torch.Tensor) for t in tensors):
-                continue
-            for theirs, twins in zip(outs(tensors), outs(tensors), strict=True):
-                if isinstance(result, (tuple, list)):
-                    theirs, twins = tuple(theirs), tuple(twins)
-                else:
-                    theirs, twins = theirs[0], twins[0]
-                with Where(operator, parts, "out =", theirs):
-                    check_out(info, parts, theirs, twins)
-
-
-def check_out(info, parts, theirs, twins):
-    """One call with out=`theirs`, and ours with a view of the `twins` (memory that NumPy sees cannot be resized)."""
-    try:
-        mine, my_args, my_kwargs = convert(parts, [])
-        ours = convert(twins, [])
-    except Refused:
-        return
-    a, error = attempt(info.op, parts[0], *parts[1], **parts[2], out=theirs)
-    b, our_error = attempt(counterpart(info.op, info.name), mine, *my_args, **my_kwargs, out=ours)
-    assert type(our_error) is type(error), f"torch: {error!r}; here: {our_error!r}"
-    if error is None:
-        same(theirs, ours)
-        assert all(x is y for x, y in zip(leaves(a), leaves(theirs), strict=True)), "torch returns others"
-        assert all(x is y for x, y in zip(leaves(b), leaves(ours), strict=True)), "out= is returned"
 
 
 def test_aliases(operator):

@@ -577,7 +577,9 @@ def test_every_name_is_torchs():
 def test_out_is_taken_where_torch_takes_it():
     import torch
 
-    documented = {row.name for row in OPS + structure.OPS if "out=None" in (getattr(torch, row.name, None).__doc__ or "")}
+    documented = {
+        row.name for row in OPS + structure.OPS if "out=None" in (getattr(torch, row.name, None).__doc__ or "")
+    }
     documented -= {"var_mean", "std_mean"}  # which do not take it
     assert not [name for name in documented if hasattr(tinyrnn, name) and not takes_out(name)]
 
@@ -602,7 +604,7 @@ def test_a_wrong_derivative_in_the_table_of_formulas_is_caught(monkeypatch):
     row, formula = row_of("tanh"), UNARY["tanh"]
     answer = answers(tinyrnn, row)
     check(row, answer)
-    monkeypatch.setattr(map_kernels, "_kernels", {})
+    monkeypatch.setattr(map_kernels, "_modules", {})
     monkeypatch.setitem(PRIMITIVES, "tanh", PRIMITIVES["tanh"]._replace(derivative=lambda a, y, g: (g * (1.0 - y),)))
     for known in ("derivative", "saves"):
         monkeypatch.delitem(formula.__dict__, known)

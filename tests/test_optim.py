@@ -905,7 +905,8 @@ def test_lbfgs(oracle, problem):
             story[f"{row}: told"] = f"{calls} {keys} {optimizer}"
         return story
 
-    compare(oracle, told, 1e-7)
+    # torch's own parameters of the network move by 1e-6 if its inputs move by two units in the last place.
+    compare(oracle, told, 1e-5 if problem is network else 1e-7)
 
 
 def test_lbfgs_goes_on():

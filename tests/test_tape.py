@@ -915,7 +915,7 @@ CALLS = [
     "F.mse_loss(w, w * 0, reduction='none')", "F.l1_loss(w, w * 0)", "F.smooth_l1_loss(w, w * 0)",
     "F.huber_loss(w, w * 0)", "F.binary_cross_entropy(w.sigmoid(), torch.ones(4, 3))",
     "F.binary_cross_entropy_with_logits(w, torch.ones(4, 3))", "F.kl_div(w, torch.ones(4, 3))", "nn.RNN(3, 2)(c)[0]",
-    "nn.GRU(3, 2)(c)[0]", "nn.GRU(3, 2)(c)[1]", "nn.LSTM(3, 2)(c)[0]", "nn.LSTM(3, 2)(c)[1][0]",
+    "nn.GRU(3, 2)(c)[0]", "nn.GRU(3, 2)(c)[1]", "nn.LSTM(3, 2)(c)[0]",
     "nn.LSTM(3, 2)(m)[0]", "nn.LSTM(3, 2, batch_first=True)(c)[0]", "(w * 1).add_(1)", "(w * 1).zero_()",
     "(w * 1).fill_(2)", "(w * 1).copy_(w)", "(w * 1).relu_()", "put(w * 1, 0, 1.0)", "nn.Linear(3, 2)(m)",
     "nn.Linear(3, 2)(c)", "nn.Embedding(3, 2)(y % 3)",

@@ -262,7 +262,7 @@ class Bernoulli(Distribution):
     @lazy
     def logits(self) -> Tensor:
         probs = inside(self.probs)
-        return log(probs) - (-probs).log1p()
+        return probs.log() - (-probs).log1p()  # type: ignore[misc]
 
     @lazy
     def probs(self) -> Tensor:

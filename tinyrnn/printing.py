@@ -151,7 +151,7 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     if t.dtype not in (dtypes.get_default_dtype(), *evident):
         suffixes.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:
-        suffixes.append(f"grad_fn=<{shown(t.grad_fn)}>")
+        suffixes.append(f"grad_fn=<{shown(t.grad_fn, t._slot)}>")
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     if tensor_contents is None:

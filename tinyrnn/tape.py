@@ -260,6 +260,7 @@ class Node:
                 self.inputs.append((t, 0, t.array.shape, t.array.dtype))
             else:
                 self.inputs.append(None)
+        self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
         self.sequence = next(_sequence)  # after the nodes of the inputs, some of which are made only now
         if anomaly.enabled:
             self.lines = calling_lines()  # of the program, innermost last
@@ -279,9 +280,10 @@ class Node:
             self.saved = tuple(tensor.array if a is array else a for a in self.saved)
             self.watch(~tensor._slot, tensor)
 
-    def name(self) -> str:
-        """What torch calls the call."""
-        label = getattr(self, "label", None) or getattr(self.op, "label", None)
+    def name(self, slot: int = 0) -> str:
+        """What torch calls the call that gave result `slot`."""
+        label = self.label.get(slot) if type(self.label) is dict else self.label
+        label = label or getattr(self.op, "label", None)
         if label is not None or not isinstance(self.op, type):
             return label or self.op.title()
         from .titles import title
@@ -321,9 +323,9 @@ KINDS = {
 }  # fmt: skip
 
 
-def shown(node: Node) -> str:
+def shown(node: Node, slot: int = 0) -> str:
     """A node's name as it is printed: without torch's C++ namespace."""
-    return node.name().rpartition("::")[2]
+    return node.name(slot).rpartition("::")[2]
 
 
 def entitled(result: Any, label: str) -> Any:

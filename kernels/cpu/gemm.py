@@ -1,74 +1,337 @@
-"""Gemm: matrix products, with an optional bias row and batches.
+"""Gemm: matrix products, in parallel, for arrays of one floating-point type and of any strides.
 
-    matmul(a, b)              (..., M, K) @ (..., K, N) -> (..., M, N), batch axes broadcast
-    linear(x, w, bias=None)   x @ w.T + bias, for x (..., K), w (N, K), bias (N,)
-    accumulate(out, a, b, rows)   inside other kernels: out += a @ b on the first rows
+    matmul(a, b)                 (..., M, K) @ (..., K, N) -> (..., M, N), batch axes broadcast
+    linear(x, w, bias=None)      x (..., K) @ w.T + bias for w (N, K), bias (N,) -> (..., N)
 
-Arrays of one floating-point type, of any strides.  The inner loop runs along contiguous rows of b and of the result;
-a block of ROWS x DEPTH elements of a is held in registers, so that each load of b serves ROWS products.
+A result is cut into strips of WIDE columns (two vectors) and these into tiles of ROWS rows, which stay in registers
+(tile.py).  B is copied ("packed") strip by strip, DEPTH rows at a time, so that a strip is contiguous and stays in the
+first cache while all rows of A pass by: 256 x 32 float32 are 32 KB.  Rows of A are packed where a tile would
+otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies.  Sums run over k in order
+whatever the shape, but for one or two rows times a transposed matrix, which are dot products.
+
+    scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / ROWS strips of (DEPTH, ROWS)
+
+Threads divide the columns of the result, or its rows if there are more of them, or the matrices of a batch.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
-from .jit import njit
+from .arrays import data, extent, stride
+from .jit import kernel, njit
+from .pool import split
+from .scratch import SIZE, address_of, borrow, give_back
+from .simd import BYTES, fma, get, lanes, load, load_first, put, splat, store, store_first, total
+from .tile import ROWS, VECTORS_WIDE, tile, transposed
+
+DEPTH, BLOCK = 256, 128
+SMALL = 20_000  # multiplications that are not worth a second thread
 
 
-@njit
-def accumulate(out, a, b, rows):
-    """out[:rows] += a[:rows] @ b for contiguous a (M, K), b (K, N), out (M, N)."""
-    depth, columns = b.shape
-    whole = depth - depth % 4
-    pairs = rows - rows % 2
-    for i in range(0, pairs, 2):
-        c, d = out[i], out[i + 1]
-        for k in range(0, whole, 4):
-            a0, a1, a2, a3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            e0, e1, e2, e3 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            for j in range(columns):
-                c[j] += a0 * b0[j] + a1 * b1[j] + (a2 * b2[j] + a3 * b3[j])
-                d[j] += e0 * b0[j] + e1 * b1[j] + (e2 * b2[j] + e3 * b3[j])
-        for k in range(whole, depth):
-            for j in range(columns):
-                c[j] += a[i, k] * b[k, j]
-                d[j] += a[i + 1, k] * b[k, j]
-    for i in range(pairs, rows):
-        for k in range(depth):
-            for j in range(columns):
-                out[i, j] += a[i, k] * b[k, j]
+@functools.cache
+def kernels(real) -> SimpleNamespace:
+    """The kernels for numpy.float32 or numpy.float64.  Addresses and strides are in bytes."""
+    L, S = lanes(real), real().itemsize
+    WIDE = VECTORS_WIDE * L
+    COLUMNS = 512 * 4 // S
+    high, low = tile(real, ROWS, VECTORS_WIDE), tile(real, ROWS // 2, VECTORS_WIDE)
+    high_masked, low_masked = (
+        tile(real, ROWS, VECTORS_WIDE, masked=True),
+        tile(real, ROWS // 2, VECTORS_WIDE, masked=True),
+    )
+    row_masked = tile(real, 1, 8, masked=True)
+    columns_of, rows_of = transposed(real, L), transposed(real, 8)
+
+    @kernel
+    def pack_columns(n, k, b, b_row, to):
+        """to[i, j] = b[i, j] for j < n <= WIDE, the numbers of a row being neighbours."""
+        for i in range(k):
+            for v in range(0, WIDE, L):
+                store(real, to + S * (i * WIDE + v), load_first(real, b + i * b_row + S * v, n - v))
+
+    # What fills up a strip is never used, but it is multiplied: zeros, since leftovers may be denormal, which is slow.
+
+    @kernel
+    def pack_any(n, first, k, b, b_row, b_column, to):
+        """to[i, j] = b[i, j] for j < n <= WIDE and i from `first` on, an element at a time."""
+        for i in range(first, k):
+            for j in range(WIDE):
+                put(real, to + S * (i * WIDE + j), get(real, b + i * b_row + j * b_column) if j < n else real(0))
+
+    @kernel
+    def pack_rows(n, k, b, b_column, to):
+        """to[i, j] = b[i, j] for j < n <= WIDE, the numbers of a column being neighbours."""
+        whole = k - k % L
+        for j in range(0, WIDE, L):
+            for i in range(0, whole, L):
+                if j < n:
+                    columns_of(n - j, b + j * b_column + S * i, b_column, to + S * (i * WIDE + j), S * WIDE)
+                else:
+                    for row in range(i, i + L):
+                        store(real, to + S * (row * WIDE + j), splat(real, 0.0))
+        pack_any(n, whole, k, b, S, b_column, to)
+
+    @kernel
+    def pack_b(n, k, b, b_row, b_column, to):
+        """Strips of b (k, n): to[strip, i, j]."""
+        for j in range(0, n, WIDE):
+            strip, width = to + S * j * k, min(n - j, WIDE)
+            if b_column == S:
+                pack_columns(width, k, b + S * j, b_row, strip)
+            elif b_row == S:
+                pack_rows(width, k, b + j * b_column, b_column, strip)
+            else:
+                pack_any(width, 0, k, b + j * b_column, b_row, b_column, strip)
+
+    @kernel
+    def pack_a(m, k, a, a_row, a_column, to):
+        """Strips of a (m, k): to[strip, i, r]."""
+        if a_row == S:
+            for i in range(k):
+                for r in range(0, m, ROWS):
+                    for q in range(0, ROWS, L):  # a vector may be shorter than a strip is high
+                        part = load_first(real, a + i * a_column + S * (r + q), m - r - q)
+                        store_first(real, to + S * (r * k + i * ROWS + q), part, ROWS - q)
+            return
+        for r in range(0, m, ROWS):
+            strip, height, first = to + S * r * k, min(m - r, ROWS), a + r * a_row
+            whole = k - k % L if a_column == S and ROWS == 8 else 0
+            for i in range(0, whole, L):
+                rows_of(height, first + S * i, a_row, strip + S * i * ROWS, S * ROWS)
+            for i in range(whole, k):
+                for q in range(height):
+                    put(real, strip + S * (i * ROWS + q), get(real, first + q * a_row + i * a_column))
+
+    @kernel
+    def dots(n, k, a, b, b_column, initial, c):
+        """c[j] = initial[j] + the sum of a[i] b[i, j], where a and the columns of b are contiguous."""
+        whole = k - k % L
+        zero = splat(real, 0.0)
+        for j in range(0, n, 4):
+            j1, j2, j3 = min(j + 1, n - 1), min(j + 2, n - 1), min(j + 3, n - 1)  # the last ones again: same results
+            b0, b1, b2, b3 = b + j * b_column, b + j1 * b_column, b + j2 * b_column, b + j3 * b_column
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for i in range(0, S * whole, BYTES):
+                v = load(real, a + i)
+                s0, s1 = fma(v, load(real, b0 + i), s0), fma(v, load(real, b1 + i), s1)
+                s2, s3 = fma(v, load(real, b2 + i), s2), fma(v, load(real, b3 + i), s3)
+            if whole < k:
+                i, rest = S * whole, k - whole
+                v = load_first(real, a + i, rest)
+                s0, s1 = fma(v, load_first(real, b0 + i, rest), s0), fma(v, load_first(real, b1 + i, rest), s1)
+                s2, s3 = fma(v, load_first(real, b2 + i, rest), s2), fma(v, load_first(real, b3 + i, rest), s3)
+            t0, t1 = get(real, initial + S * j) + total(s0), get(real, initial + S * j1) + total(s1)
+            t2, t3 = get(real, initial + S * j2) + total(s2), get(real, initial + S * j3) + total(s3)
+            put(real, c + S * j, t0)
+            put(real, c + S * j1, t1)
+            put(real, c + S * j2, t2)
+            put(real, c + S * j3, t3)
+
+    @kernel
+    def blocked(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
+        """c = initial + a @ b with packing."""
+        room = borrow()
+        packed_b = address_of(room)
+        packed_a = packed_b + S * DEPTH * COLUMNS
+        packs_a = (m > ROWS and n > (4 * WIDE if a_column == S else WIDE)) or (a_row != S and a_column != S)
+        for j0 in range(0, n, COLUMNS):
+            width = min(n - j0, COLUMNS)
+            for k0 in range(0, k, DEPTH):
+                depth = min(k - k0, DEPTH)
+                pack_b(width, depth, b + k0 * b_row + j0 * b_column, b_row, b_column, packed_b)
+                for i0 in range(0, m, BLOCK):
+                    height = min(m - i0, BLOCK)
+                    rows = a + i0 * a_row + k0 * a_column
+                    if packs_a:
+                        pack_a(height, depth, rows, a_row, a_column, packed_a)
+                    for i in range(0, height, ROWS):
+                        tall = min(height - i, ROWS)
+                        for j in range(0, width, WIDE):
+                            to = c + (i0 + i) * c_step + S * (j0 + j)
+                            start, step = to, c_step
+                            if k0 == 0:
+                                start, step = initial + (i0 + i) * initial_step + S * (j0 + j), initial_step
+                            strip, first, row, step_a = packed_b + S * j * depth, rows + i * a_row, a_row, a_column
+                            if packs_a:
+                                first, row, step_a = packed_a + S * i * depth, S, S * ROWS
+                            if tall > ROWS // 2:
+                                high(
+                                    tall, width - j, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE
+                                )
+                            else:
+                                low(
+                                    tall, width - j, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE
+                                )
+        give_back(room)
+
+    @kernel
+    def direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step):
+        """c = initial + a @ b, where the numbers of a row of b are neighbours, with b as it lies."""
+        if m == 1:
+            for j in range(0, n, 8 * L):
+                row_masked(1, n - j, initial + S * j, 0, c + S * j, 0, k, a, 0, a_column, b + S * j, b_row)
+            return
+        for j in range(0, n, WIDE):
+            for i in range(0, m, ROWS):
+                start, to, first = initial + i * initial_step + S * j, c + i * c_step + S * j, a + i * a_row
+                if m - i > ROWS // 2:
+                    high_masked(
+                        min(m - i, ROWS),
+                        n - j,
+                        start,
+                        initial_step,
+                        to,
+                        c_step,
+                        k,
+                        first,
+                        a_row,
+                        a_column,
+                        b + S * j,
+                        b_row,
+                    )
+                else:
+                    low_masked(
+                        m - i, n - j, start, initial_step, to, c_step, k, first, a_row, a_column, b + S * j, b_row
+                    )
+
+    @kernel
+    def serial(how, m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
+        """c = initial + a @ b on this thread; `how` is what `method` found for the whole product."""
+        if how == 0:
+            for i in range(m):
+                dots(n, k, a + i * a_row, b, b_column, initial + i * initial_step, c + i * c_step)
+        elif how == 1:
+            direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step)
+        elif k == 0:
+            for i in range(m):
+                for j in range(n):
+                    put(real, c + i * c_step + S * j, get(real, initial + i * initial_step + S * j))
+        else:
+            blocked(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
+
+    @njit
+    def method(m, k, a_column, b_row, b_column):
+        """0 for dot products, 1 for b as it lies, 2 for a packed b."""
+        if b_row == S and a_column == S and m <= 2 and b_column != S:
+            return 0
+        return 1 if b_column == S and (m == 1 or (m <= 2 * ROWS and k <= 2 * DEPTH)) else 2
+
+    @kernel
+    def some_columns(first, last, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
+        serial(
+            how, m, last - first, k, a, a_row, a_column, b + first * b_column, b_row, b_column,
+            initial + S * first, initial_step, c + S * first, c_step,
+        )  # fmt: skip
+
+    @kernel
+    def some_rows(first, last, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
+        serial(
+            how, last - first, n, k, a + first * a_row, a_row, a_column, b, b_row, b_column,
+            initial + first * initial_step, initial_step, c + first * c_step, c_step,
+        )  # fmt: skip
+
+    all_columns, all_rows = split(some_columns), split(some_rows)
+
+    @kernel
+    def product(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
+        """c = initial + a @ b on all threads."""
+        if m == 0 or n == 0:
+            return
+        how = method(m, k, a_column, b_row, b_column)
+        if n > m:
+            least = max(WIDE, SMALL // max(m * k, 1))
+            all_columns(
+                n, least, WIDE, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
+            )
+        else:
+            least = max(ROWS, SMALL // max(n * k, 1))
+            all_rows(
+                m, least, ROWS, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
+            )
+
+    @kernel
+    def some_matrices(first, last, m, n, k, inner, a, a_outer, a_inner, a_row, a_column,
+                      b, b_outer, b_inner, b_row, b_column, zeros, c):  # fmt: skip
+        how = method(m, k, a_column, b_row, b_column)
+        for g in range(first, last):
+            o, i = g // inner, g % inner
+            serial(
+                how, m, n, k, a + o * a_outer + i * a_inner, a_row, a_column,
+                b + o * b_outer + i * b_inner, b_row, b_column, zeros, 0, c + S * g * m * n, S * n,
+            )  # fmt: skip
+
+    all_matrices = split(some_matrices)
+
+    @njit
+    def matrix(c, a, b, initial):
+        """c = initial + a @ b for arrays of two axes; initial is a row (N,)."""
+        m, n, k = extent(c, 0), extent(c, 1), extent(a, 1)
+        product(
+            m, n, k, data(a), stride(a, 0), stride(a, 1), data(b), stride(b, 0), stride(b, 1),
+            data(initial), 0, data(c), stride(c, 0),
+        )  # fmt: skip
+
+    @njit
+    def batch(c, a, b, zeros):
+        """c = a @ b for arrays of four axes, (outer, inner, rows, columns); c contiguous."""
+        outer, inner, m, n, k = extent(c, 0), extent(c, 1), extent(c, 2), extent(c, 3), extent(a, 3)
+        if m * n > 0:
+            all_matrices(
+                outer * inner, max(1, SMALL // max(m * n * k, 1)), 1, m, n, k, inner,
+                data(a), stride(a, 0), stride(a, 1), stride(a, 2), stride(a, 3),
+                data(b), stride(b, 0), stride(b, 1), stride(b, 2), stride(b, 3), data(zeros), data(c),
+            )  # fmt: skip
+
+    assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE
+    return SimpleNamespace(matrix=matrix, batch=batch, product=product, pack_b=pack_b)
 
 
-@njit
-def batched(out, a, b):
-    """out[n] += a[n] @ b[n] for contiguous arrays of three axes."""
-    for n in range(out.shape[0]):
-        accumulate(out[n], a[n], b[n], out.shape[1])
+_zeros = np.zeros(64)
+
+
+def row_of_zeros(n: int) -> np.ndarray:
+    """At least n zeros of either type, in memory that lasts."""
+    global _zeros
+    zeros = _zeros
+    if zeros.size < n:
+        zeros = _zeros = np.zeros(2 * n)
+    return zeros
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(..., M, K) @ (..., K, N) -> (..., M, N); batch axes broadcast as in NumPy."""
-    (m, k), n = a.shape[-2:], b.shape[-1]
+    family = kernels(a.dtype.type)
+    m, n = a.shape[-2], b.shape[-1]
+    zeros = row_of_zeros(n)
     if a.ndim == b.ndim == 2:
-        out = np.zeros((m, n), a.dtype)
-        accumulate(out, np.ascontiguousarray(a), np.ascontiguousarray(b), m)
+        out = np.empty((m, n), a.dtype)
+        family.matrix(id(out), id(a), id(b), id(zeros))
         return out
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    count = math.prod(batch)
-    out = np.zeros((count, m, n), a.dtype)
-    a = np.ascontiguousarray(np.broadcast_to(a, (*batch, m, k))).reshape(count, m, k)
-    b = np.ascontiguousarray(np.broadcast_to(b, (*batch, k, n))).reshape(count, k, n)
-    batched(out, a, b)
-    return out.reshape(*batch, m, n)
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.empty((*shape, m, n), a.dtype)
+    count = math.prod(shape)
+    if b.ndim == 2 and a.flags.c_contiguous:  # one product of all rows
+        flat, a = out.reshape(count * m, n), a.reshape(count * m, a.shape[-1])
+        family.matrix(id(flat), id(a), id(b), id(zeros))
+        return out
+    inner = shape[-1] if shape else 1
+    folded = (math.prod(shape[:-1]), inner)
+    a, b = (np.broadcast_to(x, (*shape, *x.shape[-2:])).reshape(*folded, *x.shape[-2:]) for x in (a, b))
+    whole = out.reshape(*folded, m, n)
+    family.batch(id(whole), id(a), id(b), id(zeros))
+    return out
 
 
 def linear(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """x (..., K) @ w.T + bias for w (N, K), bias (N,) -> (..., N)."""
     (n, k), rows = w.shape, math.prod(x.shape[:-1])
-    out = np.empty((rows, n), x.dtype)
-    out[...] = 0 if bias is None else bias
-    accumulate(out, np.ascontiguousarray(x).reshape(rows, k), np.ascontiguousarray(w.T), rows)
-    return out.reshape(*x.shape[:-1], n)
+    out = np.empty((*x.shape[:-1], n), x.dtype)
+    flat, x, w = out.reshape(rows, n), x.reshape(rows, k), w.T
+    start = row_of_zeros(n) if bias is None else np.ascontiguousarray(np.broadcast_to(bias, (n,)))
+    kernels(out.dtype.type).matrix(id(flat), id(x), id(w), id(start))
+    return out

@@ -4,11 +4,18 @@ Numba's own disk cache dies of a damaged file, and two processes that compile th
 mix up its index.  This one has no index: the name of a file says what is in it.
 """
 
+import inspect
 import pickle
+import re
 from pathlib import Path
 
+import llvmlite.binding
 import numba
-from numba.core import caching, compiler, serialize
+import numpy as np
+from llvmlite import ir
+from numba.core import caching, ccallback, cgutils, compiler, serialize, types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
 
 from ..cache import digest, directory, keep, recall
 
@@ -45,13 +52,15 @@ def _content(filename: str) -> str:
 class DiskCache(caching.NullCache):
     """The machine code of one function, a file for each set of argument types.
 
-    A file is found by all that the code depends on: the function and its source file, the argument types and the CPU.
-    What the function calls is in the name of the directory.
+    A file is found by all that the code depends on: the function and its source file, the numbers and types that it
+    takes from the functions around it, the argument types and the CPU.  What the function calls is in the name of the
+    directory; the kernels that it calls by symbol are listed in the file, and are there before the code is loaded.
     """
 
     def __init__(self, function):
         self.name = function.__name__
-        self.identity = (function.__module__, function.__qualname__, _content(function.__code__.co_filename))
+        source = _content(function.__code__.co_filename)
+        self.identity = (function.__module__, function.__qualname__, _closure(function), source)
 
     @property
     def cache_path(self) -> str:
@@ -63,8 +72,96 @@ class DiskCache(caching.NullCache):
     def load_overload(self, sig, target_context):
         target_context.refresh()
         data = recall(self._file(sig, target_context.codegen()))
-        return None if data is None else compiler.CompileResult._rebuild(target_context, *pickle.loads(data))
+        if data is None:
+            return None
+        symbols, parts = pickle.loads(data)
+        for symbol in symbols:
+            Kernel.known[symbol].compile()
+        return compiler.CompileResult._rebuild(target_context, *pickle.loads(parts))
 
     def save_overload(self, sig, data):
         if not data.library.has_dynamic_globals:  # an address in the code means nothing in another process
-            keep(self._file(sig, data.codegen), serialize.dumps(data._reduce()))
+            text = data.library.get_llvm_str()
+            symbols = [s for s in dict.fromkeys(re.findall(r"kernel:[^\"]+", text)) if s in Kernel.known]
+            keep(self._file(sig, data.codegen), pickle.dumps((symbols, serialize.dumps(data._reduce()))))
+
+
+def _closure(function) -> tuple[str, ...]:
+    """What a function takes from the functions around it, in words."""
+    cells = function.__closure__ or ()
+    return tuple(_word(cell.cell_contents) for cell in cells)
+
+
+def _word(value) -> str:
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, (int, float, str, np.generic)):
+        return repr(value)
+    if isinstance(value, tuple):
+        return repr(tuple(map(_word, value)))
+    if hasattr(value, "kernel"):
+        return value.kernel.symbol
+    if hasattr(value, "py_func"):
+        return "-".join([value.__name__, *_closure(value.py_func)])
+    return getattr(value, "__name__", type(value).__name__)
+
+
+class Kernel:
+    """A function of addresses and numbers, compiled once, that other compiled functions call by symbol.
+
+    A plain call from one compiled function to another copies the callee into the caller and optimises it again, at
+    every level of calls.  A kernel stands alone: it is compiled when the first function that calls it is.
+    """
+
+    known: dict[str, "Kernel"] = {}
+
+    def __init__(self, function):
+        self.function = function
+        identity = function.__module__, function.__qualname__, _closure(function)
+        self.symbol = f"kernel:{function.__name__}:{digest(repr(identity))}"
+        parameters = inspect.signature(function).parameters.values()
+        self.types = tuple(types.float64 if p.annotation in (float, "float") else types.intp for p in parameters)
+        self.address = 0
+        Kernel.known[self.symbol] = self
+
+    def compile(self) -> int:
+        """The address of the machine code."""
+        with global_compiler_lock:
+            if not self.address:
+                signature = types.void(*self.types)
+                function = ccallback.CFunc(self.function, (signature.args, signature.return_type), {}, dict(OPTIONS))
+                function._cache = DiskCache(self.function)
+                function.compile()
+                llvmlite.binding.add_symbol(self.symbol, function.address)
+                self.code, self.address = function, function.address
+        return self.address
+
+    def declared(self, module: ir.Module) -> ir.Function:
+        """The kernel as code of `module` calls it."""
+        self.compile()
+        kinds = [ir.DoubleType() if t is types.float64 else ir.IntType(64) for t in self.types]
+        return cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), kinds), self.symbol)
+
+    def callable(self):
+        """The kernel as a function that compiled code calls."""
+        names = ", ".join(inspect.signature(self.function).parameters)
+
+        def typed(*given):
+            def emit(context, b, signature, args):
+                b.call(self.declared(b.module), args)
+                return context.get_dummy_value()
+
+            return types.void(*self.types), emit
+
+        scope: dict = {"typed": typed}
+        exec(f"def {self.function.__name__}(context, {names}): return typed({names})", scope)
+        return intrinsic(scope[self.function.__name__])
+
+
+def kernel(function):
+    """Make `function` a Kernel: a function that returns nothing and takes addresses, sizes and strides (integers) and,
+    where annotated as float, numbers.  What comes back is for compiled code to call; its `.kernel` is the Kernel."""
+    made = Kernel(function)
+    callable = made.callable()
+    callable.kernel = made
+    return callable

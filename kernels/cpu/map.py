@@ -1,85 +1,279 @@
 """Map: n arrays -> m arrays, element by element, with broadcasting.  The loop's body is a derived formula.
 
-    forward(formula, inputs, numbers)           -> the results, arrays of the broadcast shape
-    update(formula, arrays, numbers)            the first arrays are overwritten with the results (optimizers)
+    forward(formula, inputs, numbers)            -> the results, arrays of the broadcast shape
     backward(formula, saved, numbers, g, wanted) -> the gradient of each wanted input, of the broadcast shape
+    update(formula, groups, numbers)             overwrites the first arrays of each group with the results
 
-All arrays of a call have one floating-point type.  The kernels run over flat contiguous arrays; what is
-not contiguous, or smaller than the result, is copied first.
+All arrays of a call have one floating-point type.  A kernel sees the results as (rows, columns), contiguous, and each
+input at an address with two steps in bytes: from row to row, and from column to column.  The latter is the size of a
+number, or 0 for a number that counts in all columns of its row.  Arrays of the shape of the result are one row; a bias
+is the same row again and again; some of a matrix's columns are rows that lie farther apart.  What is no such thing is
+copied first.  The formula's statements are printed once, in a loop that takes a vector of columns at a time, whole or
+masked at the end of a row: what becomes of an element does not depend on where it lies, nor on what a thread does.
+
+An update runs over all groups of arrays as if they were one, in one launch:
+
+    table   (groups + 1, 1 + arrays) int64   how many elements the groups before have; the address of each array
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 
 import numpy as np
 
 from .. import cache
 from ..formulas import Formula
-from ..scalar import FUNCTIONS, lines, needed, spell
-
-_kernels: dict[tuple, object] = {}
+from ..scalar import Var, lines, needed, spell
 
 HEADER = '''"""{title}, derived from
 
 {source}"""
-from math import {functions}
-
+from numba import int64
 from numpy import {dtype} as real
 
-from tinyrnn.kernels.cpu.jit import njit
+from tinyrnn.kernels.cpu.arrays import data, extent, fits, size
+from tinyrnn.kernels.cpu.jit import kernel, njit
+from tinyrnn.kernels.cpu.pool import split
+from tinyrnn.kernels.cpu.simd import {functions}
 
-one = real(1)
+LANES, SIZE = lanes(real), real().itemsize
+inf, nan = real("inf"), real("nan")
+
+
+@kernel
+def loop(first, last, {parameters}):
+'''
+
+MAP = '''\
+    while first < last:
+        row = first // columns
+        column = first - row * columns
+        end = min(columns, column + last - first)
+        first += end - column
+        for k in range(column, end, LANES):
+{body}
+
+
+whole = split(loop)
 
 
 @njit
-def kernel({parameters}):
+def flat({arguments}):
+    """For inputs that are all contiguous and of the shape of the results; False if they are not."""
+    n = size(out0)
+    if {fit}:
+        whole(n, {least}, LANES, n, {flat})
+        return True
+    return False
+
+
+@njit
+def strided(columns, {steps}):
+    whole(size(out0), {least}, LANES, columns, {strided})
+'''
+
+UPDATE = '''\
+    for group in range(groups):
+        row = table + 8 * width * group
+        column = first - get(int64, row)
+        end = get(int64, row + 8 * width) - get(int64, row)
+        if 0 <= column < end and first < last:
+            end = min(end, column + last - first)
+            first += end - column
+{addresses}
+            for k in range(column, end, LANES):
+{body}
+
+
+whole = split(loop)
+
+
+@njit
+def update(table, {arguments}):
+    """`table` comes with the identity of each array in the place of its address."""
+    groups, width, n = extent(table, 0) - 1, extent(table, 1), 0
+    for group in range(groups):
+        row = data(table) + 8 * width * group
+        put(int64, row, n)
+        n += size(get(int64, row + 8))
+        for k in range(1, width):
+            put(int64, row + 8 * k, data(get(int64, row + 8 * k)))
+    put(int64, data(table) + 8 * width * groups, n)
+    whole(n, {least}, LANES, data(table), groups, width, {arguments})
 '''
 
 
-def print_kernel(formula: Formula, dtype: str, title: str, given, results, numbers) -> str:
-    """The source of a loop that reads `given` (name -> Var) and writes `results` to out0, out1 ..."""
-    _, read = needed(results, given=tuple(given.values()))
+# ---------------------------------------------------------------------------------------------------
+# Printing
+# ---------------------------------------------------------------------------------------------------
+def block(statements: Iterable[str], depth: int) -> str:
+    return "\n".join("    " * depth + s for s in statements)
+
+
+def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[str], text: str) -> str:
+    """The source of a kernel with these parameters; `text` is what follows its header."""
+    source = "".join(f"    {line}".rstrip() + "\n" for line in formula.source.replace('"""', "'''").splitlines())
+    vectors = [f"{v.name} = splat(real, in_{name})" for name, v in formula.recording.keywords.items()]
+    here = [
+        "data",
+        "extent",
+        "fits",
+        "flat",
+        "loop",
+        "min",
+        "range",
+        "real",
+        "size",
+        "split",
+        "strided",
+        "update",
+        "whole",
+    ]
+    functions = {"lanes", *re.findall(r"(\w+)\(", "\n".join((text, *vectors)))}.difference(here)
+    header = HEADER.format(
+        title=f"{formula.name}: {what}",
+        source=source,
+        dtype=dtype,
+        functions=", ".join(sorted(functions)),
+        parameters=", ".join(parameters),
+    )
+    return f"{header}{block(vectors, 1)}\n{text}" if vectors else header + text
+
+
+def least(statements: Sequence[str]) -> int:
+    """How many elements are some 10 microseconds of work."""
+    return 8_000 if any(re.search(r"\b(?!real|where)\w+\(", s) for s in statements) else 50_000
+
+
+def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], results: Sequence[Var]) -> str:
+    """The source of a kernel that reads `given` (name -> Var) and the formula's numbers, and writes `results`."""
+    numbers = [f"in_{name}" for name in formula.recording.keywords]
     outs = [f"out{k}" for k in range(len(results))]
-    quoted = "".join(f"    {line}".rstrip() + "\n" for line in formula.source.replace('"""', "'''").splitlines())
-    parameters = ", ".join([*given, *numbers, *outs])
-    text = HEADER.format(title=title, source=quoted, functions=FUNCTIONS, dtype=dtype, parameters=parameters)
-    body = [f"{name} = real({name})" for name, v in numbers.items() if v in read]
-    body += ["for k in range(out0.size):"]
-    body += [f"    {v.name} = {name}[k]" for name, v in given.items() if v in read]
-    body += [f"    {line}" for line in lines(results, given=tuple(given.values()))]
-    body += [f"    {out}[k] = {spell(v)}" for out, v in zip(outs, results, strict=True)]
-    return text + "".join(f"    {line}\n" for line in body)
+    steps = [s for name in given for s in (name, f"{name}_row", f"{name}_step")]
+    statements = lines(results, given=tuple(given.values()))
+    _, read = needed(results, given=tuple(given.values()))
+    body = [
+        f"{v.name} = load_next(real, {name} + row * {name}_row + k * {name}_step, {name}_step, end - k)"
+        for name, v in given.items()
+        if v in read
+    ]
+    body += statements
+    body += [
+        f"store_next(real, {out} + SIZE * (row * columns + k), {spell(v)}, end - k)"
+        for out, v in zip(outs, results, strict=True)
+    ]
+    addresses = [f"data({out})" for out in outs]
+    text = MAP.format(
+        body=block(body, 3),
+        least=least(statements),
+        arguments=", ".join([*given, *numbers, *outs]),
+        fit=" and ".join(f"fits({name}, out0)" for name in given),
+        flat=", ".join([*(f"data({name}), 0, SIZE" for name in given), *numbers, *addresses]),
+        steps=", ".join([*steps, *numbers, *outs]),
+        strided=", ".join([*(f"data({n}), {n}_row, {n}_step" for n in given), *numbers, *addresses]),
+    )
+    return print_module(formula, what, dtype, ["columns", *steps, *(f"{n}: float" for n in numbers), *outs], text)
 
 
-def _forward_kernel(formula: Formula, dtype: np.dtype):
-    key = (formula, dtype)
-    if key not in _kernels:
-        r = formula.recording
-        given = {f"in_{name}": v for name, v in r.inputs.items()}
-        text = print_kernel(formula, dtype.name, f"{formula.name}: forward", given, r.outputs, r.keywords)
-        _kernels[key] = cache.load_source(f"{formula.name}_forward_{dtype.name}", text).kernel
-    return _kernels[key]
+def print_update(formula: Formula, dtype: str) -> str:
+    """The source of a kernel that overwrites the first input, and those from the third on, with the results."""
+    r = formula.recording
+    numbers = [f"in_{name}" for name in r.keywords]
+    outs = [name for k, name in enumerate(r.inputs) if k != 1]
+    body = [f"{v.name} = load_next(real, in_{name} + SIZE * k, SIZE, end - k)" for name, v in r.inputs.items()]
+    body += (statements := lines(r.outputs))
+    body += [
+        f"store_next(real, in_{name} + SIZE * k, {spell(v)}, end - k)" for name, v in zip(outs, r.outputs, strict=True)
+    ]
+    text = UPDATE.format(
+        body=block(body, 4),
+        addresses=block((f"in_{name} = get(int64, row + {8 * k})" for k, name in enumerate(r.inputs, 1)), 3),
+        least=least(statements),
+        arguments=", ".join(numbers),
+    )
+    parameters = ["table", "groups", "width", *(f"{n}: float" for n in numbers)]
+    return print_module(formula, "update", dtype, parameters, text)
 
 
-def _backward_kernel(formula: Formula, dtype: np.dtype, wanted: tuple[bool, ...]):
-    key = (formula, dtype, wanted)
-    if key not in _kernels:
+# ---------------------------------------------------------------------------------------------------
+# Running
+# ---------------------------------------------------------------------------------------------------
+_modules: dict[tuple, ModuleType] = {}
+
+
+def forward_module(formula: Formula, dtype: np.dtype) -> ModuleType:
+    module = _modules.get((formula, dtype))
+    if module is None:
+        given = {f"in_{name}": v for name, v in formula.recording.inputs.items()}
+        text = print_map(formula, "forward", dtype.name, given, formula.recording.outputs)
+        module = _modules[formula, dtype] = cache.load_source(f"{formula.name}_forward_{dtype.name}", text)
+    return module
+
+
+def backward_module(formula: Formula, dtype: np.dtype, wanted: tuple[bool, ...]) -> ModuleType:
+    module = _modules.get((formula, dtype, wanted))
+    if module is None:
         r = formula.recording
         seed, gradients = formula.derivative
-        values = zip(
-            [*(f"in_{n}" for n in r.inputs), "in_result"], [*r.inputs.values(), *r.outputs], formula.saves, strict=True
-        )
+        names = [*(f"in_{n}" for n in r.inputs), "in_result"]
+        values = zip(names, [*r.inputs.values(), *r.outputs], formula.saves, strict=True)
         given = {name: v for name, v, saved in values if saved} | {"in_gradient": seed}
         results = [g for g, want in zip(gradients, wanted, strict=True) if want]
+        text = print_map(formula, "backward", dtype.name, given, results)
         which = "".join("01"[w] for w in wanted)
-        text = print_kernel(formula, dtype.name, f"{formula.name}: backward", given, results, r.keywords)
-        _kernels[key] = cache.load_source(f"{formula.name}_backward_{which}_{dtype.name}", text).kernel
-    return _kernels[key]
+        name = f"{formula.name}_backward_{which}_{dtype.name}"
+        module = _modules[formula, dtype, wanted] = cache.load_source(name, text)
+    return module
 
 
-def _flat(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if a.shape != shape:
-        a = np.broadcast_to(a, shape)
-    return np.ascontiguousarray(a).reshape(-1)
+def update_module(formula: Formula, dtype: np.dtype) -> ModuleType:
+    module = _modules.get((formula, dtype, "update"))
+    if module is None:
+        text = print_update(formula, dtype.name)
+        module = _modules[formula, dtype, "update"] = cache.load_source(f"{formula.name}_update_{dtype.name}", text)
+    return module
+
+
+def layout(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[int, list[tuple[np.ndarray, int, int]]]:
+    """(columns, (array, step from row to row, from column to column) for each), copying what is no such thing."""
+    axes = [axis for axis, n in enumerate(shape) if n != 1]
+    if not axes:
+        return 1, [(a, 0, 0) for a in arrays]
+    placed = []  # pairs of an array and its steps along `axes`, the last of which are the size of a number or 0
+    for a in arrays:
+        steps = strides(a, axes, len(shape))
+        if steps[-1] not in (0, a.itemsize):
+            a = np.ascontiguousarray(a)
+            steps = strides(a, axes, len(shape))
+        placed.append((a, steps))
+    merged: list[tuple[int, tuple[int, ...]]] = []  # axes that are one for all arrays: size, and step of each array
+    for axis, *steps in zip(axes, *(s for _, s in placed), strict=True):
+        n = shape[axis]
+        if merged and all(outer == n * inner for outer, inner in zip(merged[-1][1], steps, strict=True)):
+            n *= merged.pop()[0]
+        merged.append((n, tuple(steps)))
+    if len(merged) > 2:
+        return layout([np.ascontiguousarray(np.broadcast_to(a, shape)) for a in arrays], shape)
+    rows = merged[0][1] if len(merged) == 2 else (0,) * len(arrays)
+    columns, inner = merged[-1]
+    return columns, list(zip([a for a, _ in placed], rows, inner, strict=True))
+
+
+def strides(a: np.ndarray, axes: Sequence[int], ndim: int) -> list[int]:
+    """The steps of an array along axes of a shape that it is broadcast to."""
+    missing = ndim - a.ndim
+    return [a.strides[k - missing] if k >= missing and a.shape[k - missing] != 1 else 0 for k in axes]
+
+
+def launch(module: ModuleType, arrays: Sequence[np.ndarray], numbers: Sequence[float], outs: Sequence[np.ndarray]):
+    """Run a kernel; `outs` are new arrays."""
+    ids = [id(out) for out in outs]
+    if not module.flat(*map(id, arrays), *numbers, *ids) and outs[0].size:
+        columns, placed = layout(arrays, outs[0].shape)
+        module.strided(columns, *(x for a, row, step in placed for x in (id(a), row, step)), *numbers, *ids)
 
 
 def transposed(a: np.ndarray) -> tuple[int, ...] | None:
@@ -93,32 +287,32 @@ def transposed(a: np.ndarray) -> tuple[int, ...] | None:
 def forward(
     formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
 ) -> tuple[np.ndarray, ...]:
-    shape = inputs[0].shape if len(inputs) == 1 else np.broadcast_shapes(*(a.shape for a in inputs))
-    dtype = inputs[0].dtype
-    if not inputs[0].flags.c_contiguous and inputs[0].shape == shape and (order := transposed(inputs[0])):
-        moved = forward(formula, tuple(np.broadcast_to(a, shape).transpose(order) for a in inputs), numbers)
-        return tuple(out.transpose(np.argsort(order)) for out in moved)
-    outs = tuple(np.empty(shape, dtype) for _ in formula.recording.outputs)
-    _forward_kernel(formula, dtype)(*(_flat(a, shape) for a in inputs), *numbers, *(o.reshape(-1) for o in outs))
+    first = inputs[0]
+    shape = first.shape if len(inputs) == 1 else np.broadcast_shapes(*(a.shape for a in inputs))
+    if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
+        moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
+        return tuple([out.transpose(np.argsort(order)) for out in moved])
+    outs = tuple([np.empty(shape, first.dtype) for _ in formula.recording.outputs])
+    launch(forward_module(formula, first.dtype), inputs, tuple(map(float, numbers)), outs)
     return outs
-
-
-def update(formula: Formula, arrays: tuple[np.ndarray, ...], numbers: tuple[float, ...]) -> None:
-    """`arrays` in the order of the formula's parameters: the parameter, its gradient, then its state.
-
-    The parameter and the state are overwritten: they must be contiguous.
-    """
-    p, g, *state = arrays
-    flat = [a.reshape(-1) for a in (p, *state)]
-    _forward_kernel(formula, p.dtype)(flat[0], _flat(g, p.shape), *flat[1:], *numbers, *flat)
 
 
 def backward(
     formula: Formula, saved: tuple[np.ndarray, ...], numbers: tuple[float, ...], g: np.ndarray, wanted: tuple[bool, ...]
 ) -> tuple[np.ndarray | None, ...]:
     """`saved` holds what `formula.saves` marks, in that order."""
-    kernel = _backward_kernel(formula, g.dtype, wanted)
-    outs = tuple(np.empty(g.shape, g.dtype) for _ in range(sum(wanted)))
-    kernel(*(_flat(a, g.shape) for a in saved), _flat(g, g.shape), *numbers, *(o.reshape(-1) for o in outs))
-    fresh = iter(outs)
-    return tuple(next(fresh) if want else None for want in wanted)
+    outs = [np.empty(g.shape, g.dtype) if want else None for want in wanted]
+    written = [out for out in outs if out is not None]
+    launch(backward_module(formula, g.dtype, wanted), (*saved, g), tuple(map(float, numbers)), written)
+    return tuple(outs)
+
+
+def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> None:
+    """Each group holds arrays of one shape in the order of the formula's parameters, such as a parameter, its gradient
+    and its state.  All but the second are overwritten; they must be contiguous.
+    """
+    rows = [[a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in group] for group in groups]
+    if rows:
+        width = len(rows[0]) + 1
+        table = np.array([i for row in rows for i in (0, *map(id, row))] + [0] * width).reshape(-1, width)
+        update_module(formula, rows[0][0].dtype).update(id(table), *map(float, numbers))

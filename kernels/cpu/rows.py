@@ -1,108 +1,405 @@
-"""Rows: one pass over each row of a matrix.  Sums are kept in float64.
+"""Rows: softmax, cross-entropy and layer norm, a row of a matrix (R, C) at a time.
 
-    softmax(x), log_softmax(x)                      (R, C) -> (R, C), and their backwards from the result
+    softmax(x), log_softmax(x)                            (R, C) -> (R, C), and their backwards from the result
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
-                                                    (R,) in float64: large scores leave float32 no digits for it
-    layer_norm(x, weight, bias, eps)                (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
-                                                    both in float64
+                                                          (R,) in float64: large scores leave float32 no digits for it
+    layer_norm(x, weight, bias, eps)                      (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
+                                                          both in float64
 
-Absent weights are arrays of size zero.
+All arrays are contiguous and of one floating-point type but for those; absent weights are arrays of size zero.  A
+kernel takes a row a vector at a time, the last one masked, and passes over it again while it lies in the cache.  Sums
+are kept in float64, one in each lane of some vectors (`lower` and `upper`).  A number in float64 that counts for a
+whole row is taken apart (`parts`) into two of the row's type, so that x - mean has all its digits.
+
+Threads divide the rows.  The gradients of layer norm's weight and bias are sums over rows: over GROUP rows in the
+rows' own type, over the groups of a block in float64, and over the blocks in order.  How rows are cut into blocks
+depends on their number alone.
+
+    groups  (blocks, 2, C)            the gradients of the weight and of the bias of a few rows
+    sums    (blocks, 2, C) float64    those of a block of rows
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
+from numba import float64, int64
 
-from .jit import njit
+from .arrays import data, extent, size
+from .jit import kernel, njit
+from .pool import split
+from .simd import (
+    choose_first,
+    exp,
+    get,
+    lanes,
+    largest,
+    load,
+    load_next,
+    lower,
+    narrowed,
+    put,
+    splat,
+    store_next,
+    total,
+    upper,
+    where,
+)
+
+GROUP, BLOCKS = 16, 32
+EXPENSIVE, CHEAP = 6_000, 20_000  # elements that are some 10 microseconds of work, with a function to compute or not
 
 
-@njit
-def _softmax(x, out, log):
-    rows, columns = x.shape
-    for r in range(rows):
-        top = x[r, 0]
-        for c in range(1, columns):
-            if not x[r, c] <= top:
-                top = x[r, c]
-        total = 0.0
-        for c in range(columns):
-            out[r, c] = math.exp(x[r, c] - top)
-            total += out[r, c]
-        if log:
-            shift = x.dtype.type(math.log(total))
-            for c in range(columns):
-                out[r, c] = (x[r, c] - top) - shift
-        else:
-            scale = x.dtype.type(1.0 / total)
-            for c in range(columns):
-                out[r, c] *= scale
+@functools.cache
+def kernels(real) -> SimpleNamespace:
+    """The kernels for numpy.float32 or numpy.float64."""
+    L, S = lanes(real), real().itemsize
+
+    @njit
+    def top(n, x):
+        """The largest of n numbers, NaN aside."""
+        m0 = m1 = m2 = m3 = splat(real, real(-np.inf))
+        many = n - n % (4 * L)
+        for k in range(0, many, 4 * L):
+            v0, v1 = load(real, x + S * k), load(real, x + S * (k + L))
+            v2, v3 = load(real, x + S * (k + 2 * L)), load(real, x + S * (k + 3 * L))
+            m0, m1 = where(v0 > m0, v0, m0), where(v1 > m1, v1, m1)
+            m2, m3 = where(v2 > m2, v2, m2), where(v3 > m3, v3, m3)
+        for k in range(many, n, L):
+            v = choose_first(load_next(real, x + S * k, S, n - k), n - k, splat(real, real(-np.inf)))
+            m0 = where(v > m0, v, m0)
+        m0, m2 = where(m1 > m0, m1, m0), where(m3 > m2, m3, m2)
+        return largest(where(m2 > m0, m2, m0))
+
+    @njit
+    def parts(x):
+        """A float64 number as the sum of two of type `real`; infinity and NaN in the first."""
+        high = real(x)
+        return high, real(x - high) if abs(high) < np.inf else real(0.0)
+
+    @njit
+    def exponentials(n, x, shift):
+        """The sum of exp(x - shift) over n numbers."""
+        s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+        whole = n - n % L
+        for k in range(0, whole, L):
+            e = exp(load(real, x + S * k) - shift)
+            s0, s1 = s0 + lower(e), s1 + upper(e)
+        if whole < n:
+            e = exp(load_next(real, x + S * whole, S, n - whole) - shift)
+            e = choose_first(e, n - whole, splat(real, real(0.0)))
+            s0, s1 = s0 + lower(e), s1 + upper(e)
+        return total(s0 + s1)
+
+    @kernel
+    def softmax_rows(first, last, n, x, out):
+        for r in range(first, last):
+            p, q = x + r * n * S, out + r * n * S
+            highest = top(n, p)
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for k in range(0, n, L):
+                e = exp(load_next(real, p + S * k, S, n - k) - highest)
+                store_next(real, q + S * k, e, n - k)
+                e = choose_first(e, n - k, splat(real, real(0.0)))
+                s0, s1 = s0 + lower(e), s1 + upper(e)
+            scale = real(1.0 / total(s0 + s1))
+            for k in range(0, n, L):
+                store_next(real, q + S * k, load_next(real, q + S * k, S, n - k) * scale, n - k)
+
+    @kernel
+    def log_softmax_rows(first, last, n, x, out):
+        for r in range(first, last):
+            p, q = x + r * n * S, out + r * n * S
+            highest = top(n, p)
+            shift = real(math.log(exponentials(n, p, highest)))
+            for k in range(0, n, L):
+                store_next(real, q + S * k, (load_next(real, p + S * k, S, n - k) - highest) - shift, n - k)
+
+    @kernel
+    def softmax_back(first, last, n, y, g, out):
+        for r in range(first, last):
+            p, d, q = y + r * n * S, g + r * n * S, out + r * n * S
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for k in range(0, n, L):
+                v, w = load_next(real, p + S * k, S, n - k), load_next(real, d + S * k, S, n - k)
+                s0, s1 = s0 + lower(v) * lower(w), s1 + upper(v) * upper(w)
+            shift = real(total(s0 + s1))
+            for k in range(0, n, L):
+                v, w = load_next(real, p + S * k, S, n - k), load_next(real, d + S * k, S, n - k)
+                store_next(real, q + S * k, v * (w - shift), n - k)
+
+    @kernel
+    def log_softmax_back(first, last, n, y, g, out):
+        for r in range(first, last):
+            p, d, q = y + r * n * S, g + r * n * S, out + r * n * S
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for k in range(0, n, L):
+                w = load_next(real, d + S * k, S, n - k)
+                s0, s1 = s0 + lower(w), s1 + upper(w)
+            shift = real(total(s0 + s1))
+            for k in range(0, n, L):
+                v, w = load_next(real, p + S * k, S, n - k), load_next(real, d + S * k, S, n - k)
+                store_next(real, q + S * k, w - exp(v) * shift, n - k)
+
+    @kernel
+    def losses_of_rows(first, last, n, x, target, weight, weights: float, ignored, smoothing: float, losses, lse):
+        """`weight` is an address or 0; `weights` is the sum of the weights."""
+        for r in range(first, last):
+            p, t = x + r * n * S, get(int64, target + 8 * r)
+            highest = top(n, p)
+            log_total = math.log(exponentials(n, p, highest))
+            put(float64, lse + 8 * r, highest + log_total)
+            loss = 0.0
+            if t != ignored:
+                loss = (1.0 - smoothing) * (log_total - (get(real, p + S * t) - highest))
+                if weight:
+                    loss *= get(real, weight + S * t)
+                if smoothing > 0.0:  # the sum of weight (log_total - (x - highest))
+                    s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+                    for k in range(0, n, L):
+                        v = load_next(real, p + S * k, S, n - k) - highest
+                        v = choose_first(v, n - k, splat(real, real(0.0)))
+                        if weight:
+                            w = load_next(real, weight + S * k, S, n - k)
+                            s0, s1 = s0 + lower(v) * lower(w), s1 + upper(v) * upper(w)
+                        else:
+                            s0, s1 = s0 + lower(v), s1 + upper(v)
+                    loss += smoothing / n * (weights * log_total - total(s0 + s1))
+            put(real, losses + S * r, real(loss))
+
+    @kernel
+    def losses_back(first, last, n, x, target, weight, weights: float, ignored, smoothing: float, lse, g, out):
+        for r in range(first, last):
+            p, q, t = x + r * n * S, out + r * n * S, get(int64, target + 8 * r)
+            hit = spread = 0.0
+            if t != ignored:
+                hit = get(real, g + S * r) * (1.0 - smoothing)
+                if weight:
+                    hit *= get(real, weight + S * t)
+                spread = get(real, g + S * r) * smoothing / n
+            scale, share = real(hit + spread * weights), real(spread)
+            high, low = parts(get(float64, lse + 8 * r))
+            for k in range(0, n, L):  # also of an ignored row, whose gradient is nan where its scores are, as torch's
+                v = exp((load_next(real, p + S * k, S, n - k) - high) - low) * scale
+                if smoothing > 0.0:
+                    v = v - (load_next(real, weight + S * k, S, n - k) * share if weight else splat(real, share))
+                store_next(real, q + S * k, v, n - k)
+            if t != ignored:
+                put(real, q + S * t, get(real, q + S * t) - real(hit))
+
+    # Two vectors at a time: a sum in one register waits for itself.
+
+    @kernel
+    def normal_rows(first, last, n, x, weight, bias, eps: float, out, mean, rstd):
+        """`weight` and `bias` are addresses or 0."""
+        zero, nothing = splat(float64, 0.0), splat(real, real(0.0))
+        for r in range(first, last):
+            p, q = x + r * n * S, out + r * n * S
+            s0 = s1 = s2 = s3 = zero
+            for k in range(0, n, 2 * L):
+                v, u = load_next(real, p + S * k, S, n - k), load_next(real, p + S * (k + L), S, n - k - L)
+                s0, s1 = s0 + lower(v), s1 + upper(v)
+                s2, s3 = s2 + lower(u), s3 + upper(u)
+            m = total((s0 + s1) + (s2 + s3)) / n
+            high, low = parts(m)
+            s0 = s1 = s2 = s3 = zero
+            for k in range(0, n, 2 * L):
+                v, u = load_next(real, p + S * k, S, n - k), load_next(real, p + S * (k + L), S, n - k - L)
+                v, u = (v - high) - low, (u - high) - low
+                if n - k < 2 * L:
+                    v, u = choose_first(v, n - k, nothing), choose_first(u, n - k - L, nothing)
+                s0, s1 = s0 + lower(v) * lower(v), s1 + upper(v) * upper(v)
+                s2, s3 = s2 + lower(u) * lower(u), s3 + upper(u) * upper(u)
+            scale = 1.0 / math.sqrt(total((s0 + s1) + (s2 + s3)) / n + eps)
+            put(float64, mean + 8 * r, m)
+            put(float64, rstd + 8 * r, scale)
+            factor = real(scale)
+            for k in range(0, n, L):
+                v = ((load_next(real, p + S * k, S, n - k) - high) - low) * factor
+                if weight:
+                    v = v * load_next(real, weight + S * k, S, n - k)
+                if bias:
+                    v = v + load_next(real, bias + S * k, S, n - k)
+                store_next(real, q + S * k, v, n - k)
+
+    @njit
+    def flush(n, group, to, fresh):
+        """to[k] += group[k], or =, for n numbers of a group of rows."""
+        for k in range(0, n, L):
+            v = load_next(real, group + S * k, S, n - k)
+            v0, v1, rest = lower(v), upper(v), n - k - L // 2
+            if not fresh:
+                v0 = v0 + load_next(float64, to + 8 * k, 8, n - k)
+                if S == 4:
+                    v1 = v1 + load_next(float64, to + 8 * (k + L // 2), 8, rest)
+            store_next(float64, to + 8 * k, v0, n - k)
+            if S == 4:
+                store_next(float64, to + 8 * (k + L // 2), v1, rest)
+
+    @kernel
+    def normal_blocks_back(first, last, height, rows, n, x, weight, mean, rstd, g, dx, groups, sums):
+        """Blocks of `height` rows."""
+        zero, one = splat(float64, 0.0), splat(real, real(1.0))
+        for block in range(first, last):
+            group, end = groups + 2 * S * n * block, min(rows, (block + 1) * height)
+            for r in range(block * height, end):
+                p, d, q = x + r * n * S, g + r * n * S, dx + r * n * S
+                high, low = parts(get(float64, mean + 8 * r))
+                factor = real(get(float64, rstd + 8 * r))
+                a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
+                for k in range(0, n, 2 * L):
+                    here, next = n - k, n - k - L
+                    v = ((load_next(real, p + S * k, S, here) - high) - low) * factor
+                    u = ((load_next(real, p + S * (k + L), S, next) - high) - low) * factor
+                    y, z = load_next(real, d + S * k, S, here), load_next(real, d + S * (k + L), S, next)
+                    if weight:
+                        y = y * load_next(real, weight + S * k, S, here)
+                        z = z * load_next(real, weight + S * (k + L), S, next)
+                    if next < L:  # beyond the end, y and z are zero; the mean may be infinite
+                        v, u = choose_first(v, here, one), choose_first(u, next, one)
+                    a0, a1, a2, a3 = a0 + lower(y), a1 + upper(y), a2 + lower(z), a3 + upper(z)
+                    b0, b1 = b0 + lower(y) * lower(v), b1 + upper(y) * upper(v)
+                    b2, b3 = b2 + lower(z) * lower(u), b3 + upper(z) * upper(u)
+                a, b = total((a0 + a1) + (a2 + a3)) / n, total((b0 + b1) + (b2 + b3)) / n
+                shift, slope = real(a), real(b)
+                for k in range(0, n, L):
+                    v = ((load_next(real, p + S * k, S, n - k) - high) - low) * factor
+                    y = load_next(real, d + S * k, S, n - k)
+                    dweight, dbias = y * v, y
+                    if r % GROUP:
+                        dweight = dweight + load_next(real, group + S * k, S, n - k)
+                        dbias = dbias + load_next(real, group + S * (n + k), S, n - k)
+                    store_next(real, group + S * k, dweight, n - k)
+                    store_next(real, group + S * (n + k), dbias, n - k)
+                    if weight:
+                        y = y * load_next(real, weight + S * k, S, n - k)
+                    store_next(real, q + S * k, ((y - shift) - v * slope) * factor, n - k)
+                if (r + 1) % GROUP == 0 or r + 1 == end:
+                    flush(2 * n, group, sums + 16 * n * block, r < block * height + GROUP)
+
+    @kernel
+    def add_blocks(first, last, blocks, n, sums, out):
+        """Numbers `first` to `last` of the 2 n sums, over all blocks."""
+        for k in range(first, last, L):
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for block in range(blocks):
+                p = sums + 8 * (2 * n * block + k)
+                s0 = s0 + load_next(float64, p, 8, last - k)
+                if S == 4:
+                    s1 = s1 + load_next(float64, p + 4 * L, 8, last - k - L // 2)
+            store_next(real, out + S * k, narrowed(real, s0, s1), last - k)
+
+    all_softmax, all_log_softmax = split(softmax_rows), split(log_softmax_rows)
+    all_softmax_back, all_log_softmax_back = split(softmax_back), split(log_softmax_back)
+    all_losses, all_losses_back = split(losses_of_rows), split(losses_back)
+    all_normal, all_normal_back, all_columns = split(normal_rows), split(normal_blocks_back), split(add_blocks)
+
+    @njit
+    def softmax(x, out):
+        n = extent(x, 1)
+        all_softmax(extent(x, 0), EXPENSIVE // max(n, 1), 1, n, data(x), data(out))
+
+    @njit
+    def log_softmax(x, out):
+        n = extent(x, 1)
+        all_log_softmax(extent(x, 0), EXPENSIVE // max(n, 1), 1, n, data(x), data(out))
+
+    @njit
+    def softmax_backward(y, g, out):
+        n = extent(y, 1)
+        all_softmax_back(extent(y, 0), CHEAP // max(n, 1), 1, n, data(y), data(g), data(out))
+
+    @njit
+    def log_softmax_backward(y, g, out):
+        n = extent(y, 1)
+        all_log_softmax_back(extent(y, 0), EXPENSIVE // max(n, 1), 1, n, data(y), data(g), data(out))
+
+    @njit
+    def present(array):
+        """The address of an array's data, 0 for an array of size zero."""
+        return data(array) if size(array) else 0
+
+    @njit
+    def sum_of_weights(weight, n):
+        p = present(weight)
+        if not p:
+            return float64(n)
+        weights = 0.0
+        for k in range(n):
+            weights += get(real, p + S * k)
+        return weights
+
+    @njit
+    def cross_entropy(x, target, weight, ignored, smoothing, losses, lse):
+        n = extent(x, 1)
+        weights = sum_of_weights(weight, n) if smoothing > 0.0 else 0.0
+        all_losses(
+            extent(x, 0), EXPENSIVE // max(n, 1), 1, n, data(x), data(target), present(weight), weights,
+            ignored, smoothing, data(losses), data(lse),
+        )  # fmt: skip
+
+    @njit
+    def cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g, out):
+        n = extent(x, 1)
+        weights = sum_of_weights(weight, n) if smoothing > 0.0 else 0.0
+        all_losses_back(
+            extent(x, 0), EXPENSIVE // max(n, 1), 1, n, data(x), data(target), present(weight), weights,
+            ignored, smoothing, data(lse), data(g), data(out),
+        )  # fmt: skip
+
+    @njit
+    def layer_norm(x, weight, bias, eps, out, mean, rstd):
+        n = extent(x, 1)
+        all_normal(
+            extent(x, 0), CHEAP // max(n, 1), 1, n, data(x), present(weight), present(bias), eps,
+            data(out), data(mean), data(rstd),
+        )  # fmt: skip
+
+    @njit
+    def layer_norm_backward(height, x, weight, mean, rstd, g, dx, groups, sums, out):
+        rows, n, blocks = extent(x, 0), extent(x, 1), extent(sums, 0)
+        all_normal_back(
+            blocks, CHEAP // max(n * height, 1), 1, height, rows, n, data(x), present(weight), data(mean), data(rstd),
+            data(g), data(dx), data(groups), data(sums),
+        )  # fmt: skip
+        all_columns(2 * n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums), data(out))
+
+    return SimpleNamespace(
+        softmax=softmax, log_softmax=log_softmax, softmax_backward=softmax_backward,
+        log_softmax_backward=log_softmax_backward, cross_entropy=cross_entropy,
+        cross_entropy_backward=cross_entropy_backward, layer_norm=layer_norm, layer_norm_backward=layer_norm_backward,
+    )  # fmt: skip
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
     """exp(x) / sum(exp(x)) of each row of x (R, C)."""
     out = np.empty_like(x)
-    _softmax(x, out, False)
+    kernels(x.dtype.type).softmax(id(x), id(out))
     return out
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
     """The logarithm of softmax, with no underflow."""
     out = np.empty_like(x)
-    _softmax(x, out, True)
+    kernels(x.dtype.type).log_softmax(id(x), id(out))
     return out
-
-
-@njit
-def _softmax_backward(y, g, out, log):
-    rows, columns = y.shape
-    for r in range(rows):
-        total = 0.0
-        for c in range(columns):
-            total += g[r, c] if log else g[r, c] * y[r, c]
-        shift = y.dtype.type(total)
-        for c in range(columns):
-            out[r, c] = g[r, c] - math.exp(y[r, c]) * shift if log else y[r, c] * (g[r, c] - shift)
 
 
 def softmax_backward(y: np.ndarray, g: np.ndarray) -> np.ndarray:
     """The gradient of x from the result y and its gradient g: y (g - sum(g y))."""
     out = np.empty_like(y)
-    _softmax_backward(y, g, out, False)
+    kernels(y.dtype.type).softmax_backward(id(y), id(g), id(out))
     return out
 
 
 def log_softmax_backward(y: np.ndarray, g: np.ndarray) -> np.ndarray:
     """The gradient of x from the result y and its gradient g: g - exp(y) sum(g)."""
     out = np.empty_like(y)
-    _softmax_backward(y, g, out, True)
+    kernels(y.dtype.type).log_softmax_backward(id(y), id(g), id(out))
     return out
-
-
-@njit
-def _cross_entropy(x, target, weight, ignored, smoothing, losses, lse):
-    rows, columns = x.shape
-    share = smoothing / columns
-    for r in range(rows):
-        top = x[r, 0]
-        for c in range(1, columns):
-            if not x[r, c] <= top:
-                top = x[r, c]
-        total = 0.0
-        for c in range(columns):
-            total += math.exp(x[r, c] - top)
-        log_total = math.log(total)
-        lse[r] = top + log_total
-        t = target[r]
-        if t == ignored:
-            losses[r] = 0.0
-            continue
-        loss = (1.0 - smoothing) * (log_total - (x[r, t] - top)) * (weight[t] if weight.size else 1.0)
-        if smoothing > 0.0:
-            for c in range(columns):
-                loss += share * (log_total - (x[r, c] - top)) * (weight[c] if weight.size else 1.0)
-        losses[r] = loss
 
 
 def cross_entropy(
@@ -110,63 +407,17 @@ def cross_entropy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The loss of each row, and the logsumexp of each row."""
     losses, lse = np.empty(x.shape[0], x.dtype), np.empty(x.shape[0])
-    _cross_entropy(x, target, weight, ignored, smoothing, losses, lse)
+    kernels(x.dtype.type).cross_entropy(id(x), id(target), id(weight), ignored, float(smoothing), id(losses), id(lse))
     return losses, lse
-
-
-@njit
-def _cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g, out):
-    rows, columns = x.shape
-    share = smoothing / columns
-    weights = float(columns)
-    if weight.size:
-        weights = 0.0
-        for c in range(columns):
-            weights += weight[c]
-    for r in range(rows):
-        t = target[r]
-        hit = spread = 0.0
-        if t != ignored:
-            hit = g[r] * (1.0 - smoothing) * (weight[t] if weight.size else 1.0)
-            spread = g[r] * share
-        scale = x.dtype.type(hit + spread * weights)
-        for c in range(columns):  # also of an ignored row, whose gradient is nan where its scores are, as torch's
-            out[r, c] = scale * math.exp(x.dtype.type(x[r, c] - lse[r]))
-        if smoothing > 0.0:
-            for c in range(columns):
-                out[r, c] -= spread * (weight[c] if weight.size else 1.0)
-        if t != ignored:
-            out[r, t] -= x.dtype.type(hit)
 
 
 def cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g) -> np.ndarray:
     """The gradient of x (R, C) from the gradient g (R,) of each row's loss."""
     out = np.empty_like(x)
-    _cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g, out)
+    kernels(x.dtype.type).cross_entropy_backward(
+        id(x), id(target), id(weight), ignored, float(smoothing), id(lse), id(g), id(out)
+    )
     return out
-
-
-@njit
-def _layer_norm(x, weight, bias, eps, out, mean, rstd):
-    rows, columns = x.shape
-    for r in range(rows):
-        total = 0.0
-        for c in range(columns):
-            total += x[r, c]
-        m = total / columns
-        total = 0.0
-        for c in range(columns):
-            d = x[r, c] - m
-            total += d * d
-        scale = 1.0 / math.sqrt(total / columns + eps)
-        mean[r], rstd[r] = m, scale
-        for c in range(columns):
-            v = (x[r, c] - m) * scale
-            if weight.size:
-                v *= weight[c]
-            if bias.size:
-                v += bias[c]
-            out[r, c] = v
 
 
 def layer_norm(
@@ -175,33 +426,18 @@ def layer_norm(
     """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
     out = np.empty_like(x)
     mean, rstd = np.empty(x.shape[0]), np.empty(x.shape[0])
-    _layer_norm(x, weight, bias, eps, out, mean, rstd)
+    kernels(x.dtype.type).layer_norm(id(x), id(weight), id(bias), float(eps), id(out), id(mean), id(rstd))
     return out, mean, rstd
-
-
-@njit
-def _layer_norm_backward(x, weight, mean, rstd, g, dx, dweight, dbias):
-    rows, columns = x.shape
-    for r in range(rows):
-        a = b = 0.0
-        for c in range(columns):
-            normal = (x[r, c] - mean[r]) * rstd[r]
-            dweight[c] += g[r, c] * normal
-            dbias[c] += g[r, c]
-            w = g[r, c] * weight[c] if weight.size else g[r, c]
-            a += w
-            b += w * normal
-        a /= columns
-        b /= columns
-        for c in range(columns):
-            normal = (x[r, c] - mean[r]) * rstd[r]
-            w = g[r, c] * weight[c] if weight.size else g[r, c]
-            dx[r, c] = (w - a - normal * b) * rstd[r]
 
 
 def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients of x (R, C), weight (C,) and bias (C,)."""
-    dx = np.empty_like(x)
-    dweight, dbias = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    _layer_norm_backward(x, weight, mean, rstd, g, dx, dweight, dbias)
-    return dx, dweight.astype(x.dtype), dbias.astype(x.dtype)
+    rows, columns = x.shape
+    height = GROUP * max(2, -(-rows // (BLOCKS * GROUP)))
+    blocks = -(-rows // height)
+    dx, out = np.empty_like(x), np.empty((2, columns), x.dtype)
+    groups, sums = np.empty((blocks, 2, columns), x.dtype), np.empty((blocks, 2, columns))
+    kernels(x.dtype.type).layer_norm_backward(
+        height, id(x), id(weight), id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(out)
+    )
+    return dx, out[0], out[1]

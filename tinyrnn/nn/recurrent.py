@@ -16,14 +16,14 @@ import numpy as np
 from ..kernels import cells
 from ..kernels.cells import Cell
 from ..ops import create
-from ..ops.join import cat, stack
-from ..ops.recurrent import recurrence
+from ..ops.join import cat
+from ..ops.recurrent import run_cell
 from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .module import Module
 from .parameter import Parameter
-from .utils.rnn import PackedSequence, pack_steps, unpack_steps
+from .utils.rnn import PackedSequence
 
 
 class _Weighted(Module):
@@ -241,9 +241,8 @@ class Recurrent(_Weighted):
         if packed:
             sizes = _batch_sizes(type(self).__name__, batch_sizes, len(x.array))
         initial = self._initial(x, hx, batched, batch_sizes, sorted_indices)
-        if self.batch_first and not packed:
-            x = x.transpose(0, 1)
-        if len(x.array) == 0:
+        batch_first = self.batch_first and not packed
+        if x.array.shape[1 if batch_first else 0] == 0:
             raise RuntimeError(
                 f"Expected sequence length to be larger than 0 in RNN ({type(self).__name__} got an input of shape "
                 f"{list(input.array.shape)})"
@@ -253,25 +252,46 @@ class Recurrent(_Weighted):
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = F.dropout(x, self.dropout, self.training)
-            steps = unpack_steps(x, sizes) if packed else x
+            # Between layers, time is first.
+            orders = batch_first and layer == 0, batch_first and directions == 1 and layer == self.num_layers - 1
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
                 weights, vectors = self._weights(self._shapes[k], dtype, self.proj_size)
-                out, states = recurrence(self.cell, steps, initial[k], weights, vectors, sizes, k % directions == 1)
+                out, states = run_cell(self.cell, x, initial[k], weights, vectors, sizes, k % directions == 1, orders)
                 outputs.append(out)
                 last.append(states)
-            steps = outputs[0] if directions == 1 else cat(outputs, 2)
-            x = pack_steps(steps, sizes) if packed else steps
-        final = tuple(map(stack, zip(*last, strict=True)))  # no view of anything: programs detach_() it
+            x = outputs[0] if directions == 1 else cat(outputs, -1)
+        # No view of anything: programs detach_() it.
+        if len(last) == 1:
+            final = last[0]
+        else:
+            final = tuple(cat(states) for states in zip(*last, strict=True))
+        self._name_as_torch(x, final, batch_first and directions == 1)
         output: Any = x
         if packed:
             output = PackedSequence(x, batch_sizes, sorted_indices, unsorted_indices)
             final = tuple(self.permute_hidden(s, unsorted_indices) for s in final)
-        elif not batched:
-            output, final = x.squeeze(1), tuple(s.squeeze(1) for s in final)
-        elif self.batch_first:
+            return output, final if len(final) > 1 else final[0]
+        if batch_first and directions == 2:
             output = x.transpose(0, 1)
+        if not batched:
+            output, final = output.squeeze(0 if batch_first else 1), tuple(s.squeeze(1) for s in final)
         return output, final if len(final) > 1 else final[0]
+
+    def _name_as_torch(self, output: Tensor, final: Sequence[Tensor], transposed: bool) -> None:
+        """Have grad_fn show what torch's layers end with: a stack of states, and a transposition."""
+        for state in final:
+            if state._node is not None:
+                if state._slot == 0:
+                    state._node.label = "StackBackward0"
+                else:
+                    state._node.label = dict.fromkeys(range(1, 1 + len(final)), "StackBackward0")
+        if transposed and output._node is not None:
+            label = f"TransposeBackward{0 if len(final) > 1 else 1}"
+            if type(output._node.label) is dict:
+                output._node.label[0] = label
+            else:
+                output._node.label = label
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""
@@ -560,7 +580,7 @@ class RNNCellBase(_Weighted):
                 )
         if not batched:
             first = tuple(h if h is None else h.unsqueeze(0) for h in first)
-        _, last = recurrence(self.cell, x, first, *self._weights(self._shapes, dtype))
+        _, last = run_cell(self.cell, x, first, *self._weights(self._shapes, dtype), layered=False)
         if not batched:
             last = tuple(h.squeeze(0) for h in last)
         return last if states > 1 else last[0]

@@ -228,7 +228,6 @@ def inner(input: Any, other: Any, *, out: Any = None) -> Any:
 def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     """The sum of products over the last `dims` dimensions of a and the first of b, or over two lists of dimensions."""
     x, y = expect_tensor(a, "tensordot", "a").array, expect_tensor(b, "tensordot", "b").array
-    check_same_dtype("tensordot", a, b)
     if isinstance(dims, TensorBase):
         dims = dims.array.tolist()
     if isinstance(dims, int):
@@ -242,6 +241,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     for name, places in zip(("dims_self", "dims_other"), dims, strict=True):
         if not isinstance(places, (tuple, list)):
             raise TypeError(f"tensordot(): argument '{name}' must be tuple of ints, not {type(places).__name__}")
+    check_same_dtype("tensordot", a, b)
     if len(dims[0]) != len(dims[1]):
         raise RuntimeError(f"tensordot(): both dimension lists should have same length, got {dims[0]} and {dims[1]}")
     left, right = ([axis(d, v.ndim) for d in places] for places, v in zip(dims, (x, y), strict=True))

@@ -1,4 +1,4 @@
-"""A derived cell over a whole sequence: one node for each layer and direction."""
+"""A derived cell over whole sequences: one node for each layer and direction."""
 
 from __future__ import annotations
 
@@ -6,53 +6,54 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import lazy
 from ..kernels.cells import Cell
 from .common import Op, apply
 
+recurrence = lazy("cpu.recurrence")
+
 
 class Recurrence(Op):
-    """x (T, B, I), S initial states or None, 5 weights or None, V vectors -> hidden states (T, B, P), S last states."""
+    """x (T, B, I) or packed (N, I), S initial states or None, 5 weights or None, V vectors -> hidden states (T, B, P)
+    or (N, P), S last states (B, P) and (B, H).
+
+    `batch_first` says of x and of the hidden states whether the batch is the first of their axes; `layered`, whether
+    the last states are (1, B, .).
+    """
 
     @staticmethod
-    def forward(x, *arrays, cell: Cell, sizes, reverse: bool):
-        from ..kernels.cpu import recurrence
-
+    def forward(x, *arrays, cell: Cell, sizes, reverse: bool, batch_first: tuple[bool, bool], layered: bool):
+        given, x = x, x.swapaxes(0, 1) if batch_first[0] else x
+        steps = recurrence.steps_of(*x.shape[:2]) if sizes is None else recurrence.Steps(sizes)
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
         stacked = np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype)
-        carried, states, gates = recurrence.forward(
-            cell, np.ascontiguousarray(x), initial, weights, stacked, sizes, reverse
-        )
-        out, end = (carried[:-1], 0) if reverse else (carried[1:], -1)
-        # The states are kept for the backward, so what is handed out is a copy: it may be written to.
-        results = (out.copy(), carried[end].copy(), *states[1:, end].copy())
+        rows = np.ascontiguousarray(x).reshape(steps.N, x.shape[-1])
+        out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse)
+        out = out.reshape(*x.shape[:-1], out.shape[1])
+        if batch_first[1]:
+            out = out.swapaxes(0, 1)
+        if layered:
+            last = [state[None] for state in last]
         w_ih, w_hh, _, _, w_hr = weights
-        # The vectors are saved beside their stack so that the tape sees a write to them, as to the weights.
-        return results, (x, carried, states, gates, stacked, cell, sizes, reverse, w_ih, w_hh, w_hr, *vectors)
+        # x and the vectors are saved besides what the backward reads, so that the tape sees a write to them.
+        return (out, *last), (kept, stacked, cell, reverse, batch_first, w_ih, w_hh, w_hr, given, *vectors)
 
     @staticmethod
     def backward(saved, needs, d_out, *d_last):
-        from ..kernels.cpu import recurrence
-
-        x, carried, states, gates, stacked, cell, sizes, reverse, *weights = saved
+        kept, stacked, cell, reverse, batch_first, w_ih, w_hh, w_hr, x, *_ = saved
+        if d_out is not None and batch_first[1]:
+            d_out = d_out.swapaxes(0, 1)
+        d_last = [d if d is None or d.ndim == 2 else d[0] for d in d_last]
         d_x, d_first, d_weights, d_vectors = recurrence.backward(
-            cell,
-            np.ascontiguousarray(x),
-            carried,
-            states,
-            gates,
-            weights[:3],
-            stacked,
-            sizes,
-            reverse,
-            d_out,
-            d_last,
-            needs[0],
+            cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_last, needs[0]
         )
+        if d_x is not None:
+            d_x = d_x.reshape(x.shape[1], x.shape[0], -1).swapaxes(0, 1) if batch_first[0] else d_x.reshape(x.shape)
         return (d_x, *d_first, *d_weights, *d_vectors)
 
 
-def recurrence(
+def run_cell(
     cell: Cell,
     x: Any,
     initial: tuple,
@@ -60,15 +61,27 @@ def recurrence(
     vectors: tuple = (),
     sizes: np.ndarray | None = None,
     reverse: bool = False,
+    batch_first: tuple[bool, bool] = (False, False),
+    layered: bool = True,
 ) -> tuple[Any, tuple]:
-    """Run `cell` over x (T, B, I).  Returns (hidden states (T, B, P), the last states (B, P) and (B, H)).
+    """Run `cell` over x (T, B, I), or over the packed rows (N, I) of sequences sorted by length, longest first.
 
+    Returns (hidden states, (T, B, P) or (N, P); the last states of each sequence, (1, B, P) and (1, B, H)).
     `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hr (P, H), which projects the
-    hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) tells how many rows are alive at
-    each step (all, unless given), for a batch sorted by length, longest first.  Shapes and types are for the caller
-    to check: the kernels do not.
+    hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) int64 tells how many rows
+    each step has of packed ones; `batch_first`, whether x and the hidden states are (B, T, .) instead; without
+    `layered` the last states are (B, P) and (B, H).  Shapes and types are for the caller to check: the kernels do not.
     """
-    if sizes is None:
-        sizes = np.full(x.array.shape[0], x.array.shape[1], np.int64)
-    out, *last = apply(Recurrence, x, *initial, *weights, *vectors, cell=cell, sizes=sizes, reverse=reverse)
+    out, *last = apply(
+        Recurrence,
+        x,
+        *initial,
+        *weights,
+        *vectors,
+        cell=cell,
+        sizes=sizes,
+        reverse=reverse,
+        batch_first=batch_first,
+        layered=layered,
+    )
     return out, tuple(last)

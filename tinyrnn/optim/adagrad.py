@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tape import wrap
 from ..tensor import Tensor
-from .optimizer import Optimizer, as_number, check, check_fused, closure_loss, counter, learning_rate, update
+from .optimizer import Optimizer, Updates, as_number, check, check_fused, closure_loss, counter, learning_rate
 
 
 class Adagrad(Optimizer):
@@ -64,13 +64,14 @@ class Adagrad(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss = closure_loss(closure)
+        loss, updates = closure_loss(closure), Updates()
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 state = self.state[p] or self._start(p)
                 lr = as_number(group["lr"]) / (1 + state["step"].item() * group["lr_decay"])
-                update("adagrad", p, (state["sum"],), (lr, group["eps"], group["weight_decay"]), group["maximize"])
+                updates.add("adagrad", p, (state["sum"],), (lr, group["eps"], group["weight_decay"]), group["maximize"])
                 state["step"].array += 1
+        updates.run()
         return loss

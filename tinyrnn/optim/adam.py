@@ -9,6 +9,7 @@ from typing import Any
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
+    Updates,
     as_number,
     check,
     check_capturable,
@@ -16,7 +17,6 @@ from .optimizer import (
     closure_loss,
     counter,
     learning_rate,
-    update,
     zeros_like,
 )
 
@@ -74,7 +74,7 @@ class Adam(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss = closure_loss(closure)
+        loss, updates = closure_loss(closure), Updates()
         for group in self.param_groups:
             check_capturable(group)
             lr, (beta1, beta2) = as_number(group["lr"]), map(as_number, group["betas"])
@@ -102,6 +102,7 @@ class Adam(Optimizer):
                 moments = [state["exp_avg"], state["exp_avg_sq"]]
                 if group["amsgrad"]:
                     moments.append(state["max_exp_avg_sq"])
-                update("adam_amsgrad" if group["amsgrad"] else "adam", p, moments, numbers, group["maximize"])
+                updates.add("adam_amsgrad" if group["amsgrad"] else "adam", p, moments, numbers, group["maximize"])
                 state["step"].array += 1
+        updates.run()
         return loss

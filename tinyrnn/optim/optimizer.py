@@ -287,26 +287,55 @@ def zeros_like(p: Tensor) -> Tensor:
     return wrap(np.zeros(p.array.shape, p.array.dtype))
 
 
+class Updates:
+    """Derived updates of parameters, put off so that all that share a formula and its numbers are one launch."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple, list[list[np.ndarray]]] = {}  # (formula, numbers, type) -> arrays of each parameter
+        self._places: list[tuple[np.ndarray, np.ndarray]] = []  # what is not contiguous, and the copy in its stead
+        self._seen: set[int] = set()
+
+    def add(
+        self, formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
+    ) -> None:
+        """Have `p` and the tensors in `state` overwritten by `run`.
+
+        Raises RuntimeError if the gradient or the state has another shape than the parameter.
+        """
+        if id(p) in self._seen:  # twice in one group
+            self.run()
+        self._seen.add(id(p))
+        own, arrays = p.array, [p.array, p.grad.array, *[s.array for s in state]]
+        for k, a in enumerate(arrays):
+            if a.shape != own.shape:
+                raise RuntimeError(
+                    f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape "
+                    f"{list(a.shape)}"
+                )
+            if a.dtype != own.dtype or not a.flags.c_contiguous:
+                arrays[k] = a.astype(own.dtype, order="C")
+                if k != 1:
+                    self._places.append((a, arrays[k]))
+        if maximize:
+            arrays[1] = np.asarray(-arrays[1])  # of no axes, it would be a number
+        self._groups.setdefault((formula, numbers, own.dtype), []).append(arrays)
+        p.version[0] += 1
+
+    def run(self) -> None:
+        """Do all updates that were added."""
+        from ..kernels.cpu import map
+
+        for (formula, numbers, _), arrays in self._groups.items():
+            map.update(UPDATES[formula], arrays, numbers)
+        for place, new in self._places:
+            place[...] = new
+        self.__init__()  # type: ignore[misc]
+
+
 def update(
     formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
 ) -> None:
-    """Run a derived update: `p` and the tensors in `state` are overwritten.
-
-    Raises RuntimeError if the gradient or the state has another shape than the parameter.
-    """
-    from ..kernels.cpu import map
-
-    numbers = tuple(float(n) for n in numbers)
-    arrays = [p.array, p.grad.array, *(s.array for s in state)]
-    for a in arrays:
-        if a.shape != p.array.shape:
-            raise RuntimeError(
-                f"{formula}: a parameter of shape {list(p.array.shape)} has a gradient or a state of shape "
-                f"{list(a.shape)}"
-            )
-    own = [a.astype(p.array.dtype, order="C", copy=False) for a in arrays]
-    map.update(UPDATES[formula], (own[0], -own[1] if maximize else own[1], *own[2:]), numbers)
-    for place, new in zip((arrays[0], *arrays[2:]), (own[0], *own[2:]), strict=True):
-        if new is not place:
-            place[...] = new
-    p.version[0] += 1
+    """The update of a single parameter, at once."""
+    updates = Updates()
+    updates.add(formula, p, state, numbers, maximize)
+    updates.run()

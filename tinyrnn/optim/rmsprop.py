@@ -7,13 +7,13 @@ from typing import Any
 
 from .optimizer import (
     Optimizer,
+    Updates,
     as_number,
     check,
     check_capturable,
     closure_loss,
     counter,
     learning_rate,
-    update,
     zeros_like,
 )
 
@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss = closure_loss(closure)
+        loss, updates = closure_loss(closure), Updates()
         for group in self.param_groups:
             check_capturable(group)
             alpha, momentum, centered = group["alpha"], group["momentum"], group["centered"]
@@ -82,6 +82,7 @@ class RMSprop(Optimizer):
                     formula, used = f"{formula}_centered", [*used, state["grad_avg"]]
                 if momentum > 0:
                     formula, used = f"{formula}_momentum", [*used, state["momentum_buffer"]]
-                update(formula, p, used, (*numbers, momentum) if momentum > 0 else numbers, group["maximize"])
+                updates.add(formula, p, used, (*numbers, momentum) if momentum > 0 else numbers, group["maximize"])
                 state["step"].array += 1
+        updates.run()
         return loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .optimizer import Optimizer, as_number, check, check_fused, closure_loss, learning_rate, update, zeros_like
+from .optimizer import Optimizer, Updates, as_number, check, check_fused, closure_loss, learning_rate, zeros_like
 
 
 class SGD(Optimizer):
@@ -52,14 +52,14 @@ class SGD(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss = closure_loss(closure)
+        loss, updates = closure_loss(closure), Updates()
         for group in self.param_groups:
             lr, decay, momentum = as_number(group["lr"]), as_number(group["weight_decay"]), group["momentum"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 if momentum == 0:
-                    update("sgd_plain", p, (), (lr, decay), group["maximize"])
+                    updates.add("sgd_plain", p, (), (lr, decay), group["maximize"])
                     continue
                 state = self.state[p]
                 first = state.get("momentum_buffer") is None
@@ -67,5 +67,6 @@ class SGD(Optimizer):
                     state["momentum_buffer"] = zeros_like(p)
                 keep = 1.0 if first else 1.0 - group["dampening"]
                 formula = "sgd_nesterov" if group["nesterov"] else "sgd"
-                update(formula, p, (state["momentum_buffer"],), (lr, decay, momentum, keep), group["maximize"])
+                updates.add(formula, p, (state["momentum_buffer"],), (lr, decay, momentum, keep), group["maximize"])
+        updates.run()
         return loss

@@ -10,9 +10,11 @@ import numpy as np
 
 from ... import tape
 from ...dtypes import get_default_dtype
+from ...kernels import lazy
 from ...ops.join import stack
 from ...tensor import Tensor
 
+kernels = lazy("cpu.clip")
 Tensors = Tensor | Iterable[Tensor]
 
 
@@ -24,6 +26,18 @@ def _gradients(parameters: Tensors) -> list[Tensor]:
     return [p.grad for p in _listed(parameters) if p.grad is not None]
 
 
+def _alike(tensors: list[Tensor]) -> bool:
+    """Whether the kernels can do all at once: contiguous tensors of one floating-point type, free to be written to."""
+    dtype = tensors[0].array.dtype
+    for t in tensors:
+        a = t.array
+        if a.dtype != dtype or not (a.flags.c_contiguous and a.flags.writeable):
+            return False
+        if t._node is not None or t._requires or t._view is not None or type(t._writes) not in (list, type(None)):
+            return False
+    return dtype.kind == "f"
+
+
 @tape.no_grad()
 def get_total_norm(
     tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
@@ -33,11 +47,14 @@ def get_total_norm(
     norm_type: 2, inf, or any other order.  error_if_nonfinite: raise RuntimeError if the norm is NaN or infinite.
     foreach: accepted; there is one way of doing it.
     """
-    norm_type = float(norm_type)
-    norms = [t.norm(norm_type) for t in _listed(tensors)]
-    if not norms:
+    norm_type, tensors = float(norm_type), _listed(tensors)
+    if not tensors:
         return tape.wrap(np.zeros((), get_default_dtype().numpy))
-    total = stack(norms).norm(norm_type)
+    if norm_type == 2.0 and _alike(tensors):
+        arrays = [t.array for t in tensors]
+        total = tape.wrap(np.asarray(kernels.norm(arrays), arrays[0].dtype))
+    else:
+        total = stack([t.norm(norm_type) for t in tensors]).norm(norm_type)
     if error_if_nonfinite and not total.isfinite():
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
@@ -52,11 +69,20 @@ def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients, whose norm is `total_norm`, down to the norm `max_norm`, in place; never up."""
-    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    if factor == 1:
+    gradients = _gradients(parameters)
+    if gradients and type(max_norm) in (int, float) and _alike([total_norm, *gradients]):
+        real = total_norm.array.dtype.type
+        factor = real(max_norm) / (total_norm.array[()] + real(1e-6))
+        if factor >= 1:
+            return
+        kernels.scale([grad.array for grad in gradients], factor)
+        for grad in gradients:
+            grad.version[0] += 1
         return
-    for grad in _gradients(parameters):
-        grad.mul_(factor)
+    scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+    if scale != 1:
+        for grad in gradients:
+            grad.mul_(scale)
 
 
 @tape.no_grad()

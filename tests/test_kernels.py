@@ -1,0 +1,427 @@
+"""What all kernels have in common: the same bits for any number of threads and every time, and code on disk.
+
+What each computes is held to torch elsewhere; here, formulas and recurrent layers are held to plain NumPy, so that
+test_simd.py can ask for the same on older CPUs.
+"""
+
+import ctypes
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyrnn
+from tinyrnn.kernels.cells import GRU, LSTM, RNN_RELU, RNN_TANH, Cell
+from tinyrnn.kernels.cpu import clip, index, map, pool, recurrence, reduce, rows
+from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
+
+ROOT = Path(tinyrnn.__file__).parent.parent
+TYPES = ["float32", "float64"]
+few = pytest.mark.parametrize("dtype", TYPES)
+
+
+@pytest.fixture
+def threads():
+    """set_threads, put back afterwards."""
+    before = pool.get_threads()
+    yield pool.set_threads
+    pool.set_threads(before)
+
+
+def bits(result):
+    """All numbers of a result, however it is nested, as bytes."""
+    if isinstance(result, np.ndarray):
+        return result.tobytes()
+    if isinstance(result, (list, tuple)):
+        return b"".join(bits(part) for part in result)
+    return b"" if result is None else np.float64(result).tobytes()
+
+
+def always_the_same(threads, calls):
+    """`calls` is name -> function without arguments."""
+    expected = {}
+    for n in (1, 2, 3, 3, 1):
+        threads(n)
+        for name, call in calls.items():
+            found = bits(call())
+            assert found == expected.setdefault(name, found), (name, n)
+
+
+def normal(*shape, dtype="float64", seed=0):
+    return np.random.default_rng(seed + sum(shape)).normal(size=shape).astype(dtype)
+
+
+# ---------------------------------------------------------------------------------- formulas
+def activations(dtype):
+    a, b = normal(301, 401, dtype=dtype), normal(401, dtype=dtype)
+    gelu, maximum, huber = UNARY["gelu"], BINARY["maximum"], LOSSES["huber_loss"]
+    (y,) = map.forward(UNARY["sigmoid"], (a,))
+    return {
+        "cheap": lambda: map.forward(UNARY["relu"], (a,)),
+        "dear": lambda: map.forward(gelu, (a,)),
+        "broadcast": lambda: map.forward(maximum, (a, b)),
+        "columns": lambda: map.forward(gelu, (a[:, 3:-4],)),
+        "transposed": lambda: map.forward(gelu, (a.T,)),
+        "loss": lambda: map.forward(huber, (a, a[::-1]), (0.7,)),
+        "backward": lambda: map.backward(UNARY["sigmoid"], (y,), (), a, (True,)),
+        "of both": lambda: map.backward(maximum, (a, b), (), a, (True, True)),
+    }
+
+
+@few
+def test_maps_have_the_same_bits(threads, dtype):
+    always_the_same(threads, activations(dtype))
+
+
+@few
+def test_a_formula_gives_the_same_bits_wherever_an_element_lies(threads, dtype):
+    """In another layout, at another place in a vector, broadcast or not, in a row of any length."""
+    threads(3)
+    a, b = normal(150, 203, dtype=dtype), normal(203, dtype=dtype)
+
+    def forward(*arrays):
+        formula, numbers = (UNARY["gelu"], ()) if len(arrays) == 1 else (LOSSES["huber_loss"], (0.7,))
+        return map.forward(formula, arrays, numbers)[0]
+
+    def same(found, expected):
+        return bits(found) == bits(np.ascontiguousarray(expected))
+
+    whole, loss = forward(a), forward(a, np.broadcast_to(b, a.shape).copy())
+    columns = [np.s_[:, 1:], np.s_[:, 5:-3], np.s_[::2, ::3], np.s_[:, ::-1], np.s_[:, 2]]
+    for cut in [np.s_[1:], np.s_[::-1], np.s_[3], *columns]:
+        assert same(forward(a[cut]), whole[cut]), cut
+    assert same(forward(a.T), whole.T) and same(forward(a.ravel()[7:]), whole.ravel()[7:])
+    assert same(forward(a, b), loss) and same(forward(a[:, 1:], b[1:]), loss[:, 1:])
+    assert same(forward(a.T, b[:, None]), loss.T) and same(forward(a[None, 3:5, None], b), loss[None, 3:5, None])
+
+
+@few
+def test_a_part_of_a_map_writes_nothing_but_its_own(dtype):
+    """Parts done last to first: what one wrote beyond its end would stay."""
+    a = normal(20, 37, dtype=dtype)
+    (expected,) = map.forward(UNARY["gelu"], (a,))
+    loop = map.forward_module(UNARY["gelu"], a.dtype).loop.kernel
+    run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(loop.types))(loop.compile())
+    for length in (1, 16, 37, 50, 300):
+        out = np.zeros_like(a)
+        for first in range(0, a.size, length)[::-1]:
+            last = min(first + length, a.size)
+            run(first, last, 37, a.ctypes.data, a.strides[0], a.itemsize, out.ctypes.data)
+        assert bits(out) == bits(expected), length
+
+
+@few
+def test_updates_have_the_same_bits(threads, dtype):
+    shapes = [(301, 200), (7,), (0, 3), (1,), (64, 401), (50,)]
+
+    def updated(name):
+        formula = UPDATES[name]
+        r = formula.recording
+        groups = [[abs(normal(*shape, dtype=dtype, seed=k)) + 0.1 for k in range(len(r.inputs))] for shape in shapes]
+        together = [[a.copy() for a in group] for group in groups]
+        numbers = tuple(0.1 + 0.05 * k for k in range(len(r.keywords)))
+        map.update(formula, together, numbers)
+        for group in groups:  # one after another: how arrays are grouped changes nothing
+            map.update(formula, [group], numbers)
+        assert bits(together) == bits(groups)
+        return together
+
+    always_the_same(threads, {name: functools.partial(updated, name) for name in ("adam", "sgd", "rmsprop")})
+
+
+# ---------------------------------------------------------------------------------- rows, sums, indices
+@few
+def test_rows_have_the_same_bits(threads, dtype):
+    for R, C in ((301, 130), (1300, 17), (3, 10_001), (1, 5)):
+        x, g, w, b = (normal(*s, dtype=dtype, seed=k) for k, s in enumerate([(R, C), (R, C), (C,), (C,)]))
+        target, none = np.arange(R) % C, np.empty(0, dtype)
+        y, log_y = rows.softmax(x), rows.log_softmax(x)
+        _, lse = rows.cross_entropy(x, target, none, 1, 0.1)
+        _, mean, rstd = rows.layer_norm(x, w, b, 1e-5)
+        always_the_same(
+            threads,
+            {
+                "softmax": functools.partial(rows.softmax, x),
+                "log_softmax": functools.partial(rows.log_softmax, x),
+                "softmax backward": functools.partial(rows.softmax_backward, y, g),
+                "log_softmax backward": functools.partial(rows.log_softmax_backward, log_y, g),
+                "cross entropy": functools.partial(rows.cross_entropy, x, target, none, 1, 0.1),
+                "weighted": functools.partial(rows.cross_entropy, x, target, abs(w), -100, 0.0),
+                "its backward": functools.partial(
+                    rows.cross_entropy_backward, x, target, none, 1, 0.1, lse, g[:, 0].copy()
+                ),
+                "layer norm": functools.partial(rows.layer_norm, x, w, b, 1e-5),
+                "layer norm backward": functools.partial(rows.layer_norm_backward, x, w, mean, rstd, g),
+            },
+        )
+
+
+@few
+def test_sums_and_extrema_have_the_same_bits(threads, dtype):
+    a = normal(61, 70, 83, dtype=dtype)
+    calls = {}
+    for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)):
+        calls["sum", axes] = functools.partial(reduce.sum, a, axes)
+        calls["sum of steps", axes] = functools.partial(reduce.sum, a[:, ::2].swapaxes(0, 2), axes)
+        calls["logsumexp", axes] = functools.partial(reduce.logsumexp, a, axes)
+    for axis in range(3):
+        calls["max", axis] = functools.partial(reduce.extreme, a, axis, True)
+        calls["min", axis] = functools.partial(reduce.extreme, a.T, axis, False)
+    calls["norm"] = lambda: clip.norm([a, a[:, 1], a[0, 0, :0]])
+    always_the_same(threads, calls)
+    for axes in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+        np.testing.assert_allclose(reduce.sum(a, axes), a.astype(float).sum(axes), rtol=1e-6, atol=1e-5)
+
+
+@few
+def test_gathering_and_scattering_have_the_same_bits(threads, dtype):
+    table, ids = normal(97, 130, dtype=dtype), np.random.default_rng(1).integers(0, 97, 1500)
+    g = normal(1500, 130, dtype=dtype)
+
+    def added(into, *arguments):
+        out = np.zeros_like(table)
+        into(out if into is index.scatter_add_rows else out.reshape(-1), *arguments)
+        return out
+
+    places = np.random.default_rng(2).integers(0, table.size, g.size)
+    always_the_same(
+        threads,
+        {
+            "gather": lambda: index.gather_rows(table, ids),
+            "add rows": lambda: added(index.scatter_add_rows, ids, g),
+            "add": lambda: added(index.scatter_add, places, g.ravel()),
+        },
+    )
+    assert bits(index.gather_rows(table, ids)) == bits(table[ids])
+    in_order = np.zeros_like(table)
+    np.add.at(in_order, ids, g)
+    np.testing.assert_allclose(added(index.scatter_add_rows, ids, g), in_order, rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- recurrent layers
+def peephole(i, f, g, o, c, *, p_i, p_o):
+    from tinyrnn.kernels.scalar import sigmoid, tanh
+
+    c = sigmoid(f) * c + sigmoid(i + p_i * c) * tanh(g)
+    return sigmoid(o + p_o * c) * tanh(c), c
+
+
+PEEPHOLE = Cell(peephole)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def step(cell, a, b, states, vectors):
+    """The new states of one sequence from the gates' halves a (from x) and b (from h)."""
+    s = [*np.split(a + b, len(cell.gates))]
+    if cell in (RNN_TANH, RNN_RELU):
+        return [np.tanh(s[0]) if cell is RNN_TANH else np.maximum(s[0], 0)]
+    if cell is GRU:
+        r, z = sigmoid(s[0]), sigmoid(s[1])
+        n = np.tanh(np.split(a, 3)[2] + r * np.split(b, 3)[2])
+        return [(1 - z) * n + z * states[0]]
+    i, f, g, o, c = *s, states[1]
+    p_i, p_o = vectors if cell is PEEPHOLE else (0, 0)
+    c = sigmoid(f) * c + sigmoid(i + p_i * c) * np.tanh(g)
+    return [sigmoid(o + p_o * c) * np.tanh(c), c]
+
+
+def naive(cell, x, steps, initial, weights, vectors, reverse):
+    """One sequence after another, one step after another."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    out, last = np.zeros((steps.N, w_hh.shape[1])), [np.array(s) for s in initial]
+    for sequence, length in enumerate(steps.lengths):
+        states = [s[sequence] for s in initial]
+        for t in range(length)[:: -1 if reverse else 1]:
+            row = steps.offsets[t] + sequence
+            states = step(cell, w_ih @ x[row] + b_ih, w_hh @ states[0] + b_hh, states, vectors)
+            if w_hr is not None:
+                states[0] = w_hr @ states[0]
+            out[row] = states[0]
+        for s, state in zip(last, states, strict=True):
+            s[sequence] = state
+    return out, last
+
+
+def layer(cell, sizes, features, H, dtype, projection=0):
+    """(x, steps, initial, weights, vectors) with random numbers."""
+    steps, G, P = recurrence.Steps(np.array(sizes)), len(cell.gates), projection or H
+    make = functools.partial(normal, dtype=dtype)
+    weights = [make(G * H, features) / 3, make(G * H, P, seed=1) / H**0.5, make(G * H), make(G * H, seed=2), None]
+    if projection:
+        weights[4] = make(P, H) / H**0.5
+    initial = [make(steps.B, P), *(make(steps.B, H, seed=3) for _ in cell.states[1:])]
+    dtype = np.dtype(dtype).type
+    weights = [w if w is None else w.astype(dtype) for w in weights]
+    return make(steps.N, features), steps, initial, weights, make(len(cell.vectors), H, seed=4)
+
+
+LAYERS = {  # cell, sizes of the steps, input features, H, projection
+    "tanh": (RNN_TANH, [3] * 5, 4, 17, 0),
+    "relu": (RNN_RELU, [1] * 7, 5, 3, 0),
+    "gru": (GRU, [4, 4, 2, 1], 3, 9, 0),
+    "gru, one step": (GRU, [6], 3, 40, 0),
+    "lstm": (LSTM, [13] * 4, 7, 16, 0),
+    "lstm, packed": (LSTM, [9, 7, 7, 3, 1], 20, 33, 0),
+    "lstm, projection": (LSTM, [5, 5, 2], 4, 19, 6),
+    "peephole": (PEEPHOLE, [4, 3, 2], 3, 10, 0),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_recurrent_layers_are_numpys(name, reverse):
+    cell, sizes, features, H, projection = LAYERS[name]
+    for dtype in TYPES:
+        x, steps, initial, weights, vectors = layer(cell, sizes, features, H, dtype, projection)
+        expected, expected_last = naive(cell, x, steps, initial, weights, vectors, reverse)
+        out, last, saved = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse)
+        tolerance = {"rtol": 0, "atol": 1e-13 if dtype == "float64" else 1e-5}
+        np.testing.assert_allclose(out, expected, **tolerance)
+        for a, b in zip(last, expected_last, strict=True):
+            np.testing.assert_allclose(a, b, **tolerance)
+
+    # Along a random direction the result changes as its gradients say.
+    d_out, d_last = normal(*out.shape, seed=5), [normal(*s.shape, seed=6) for s in last]
+    gradients = recurrence.backward(
+        cell, saved, (weights[0], weights[1], weights[4]), vectors, reverse, d_out, d_last, True
+    )
+    d_x, d_initial, d_weights, d_vectors = gradients
+
+    def loss(size):
+        def moved(values):
+            return [v if v is None else v + size * normal(*v.shape, seed=7) for v in values]
+
+        (x_,), (vectors_,) = moved([x]), moved([vectors])
+        out, last, _ = recurrence.forward(cell, x_, steps, moved(initial), moved(weights), vectors_, reverse)
+        return sum((a * b).sum() for a, b in zip([out, *last], [d_out, *d_last], strict=True))
+
+    found, at = [d_x, *d_initial, *d_weights, d_vectors], [x, *initial, *weights, vectors]
+    slope = sum((g * normal(*v.shape, seed=7)).sum() for g, v in zip(found, at, strict=True) if v is not None)
+    assert slope == pytest.approx((loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-6, abs=1e-6)
+
+
+def through(cell, reverse, x, steps, initial, weights, vectors):
+    out, last, saved = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse)
+    some = (weights[0], weights[1], weights[4])
+    return out, last, recurrence.backward(cell, saved, some, vectors, reverse, out, last, True)
+
+
+@few
+def test_recurrent_layers_have_the_same_bits(threads, dtype):
+    packed = [*[40] * 9, *[33] * 5, 20, 7, 7, 1]
+    calls = {
+        "tanh": (RNN_TANH, [32] * 20, 30, 50, 0), "relu": (RNN_RELU, packed, 30, 50, 0),
+        "gru": (GRU, packed, 20, 40, 0), "lstm": (LSTM, [37] * 15, 30, 40, 0), "packed": (LSTM, packed, 30, 40, 0),
+        "projection": (LSTM, packed, 30, 40, 20), "peephole": (PEEPHOLE, packed, 30, 40, 0),
+        "few rows": (LSTM, [2] * 4, 30, 150, 0), "one row": (GRU, [1] * 4, 200, 200, 0),
+    }  # fmt: skip
+    for name, (cell, sizes, features, H, projection) in calls.items():
+        given = layer(cell, sizes, features, H, dtype, projection)
+        both = {(name, reverse): functools.partial(through, cell, reverse, *given) for reverse in (False, True)}
+        always_the_same(threads, both)
+
+
+def test_formula_results_are_numpys():
+    x = np.linspace(-3, 3, 61)
+    for dtype in TYPES:
+        a = x.astype(dtype)
+        tolerance = {"rtol": 8 * np.finfo(dtype).eps, "atol": np.finfo(dtype).eps}
+        np.testing.assert_allclose(map.forward(UNARY["sigmoid"], (a,))[0], sigmoid(a.astype(float)), **tolerance)
+        np.testing.assert_allclose(map.forward(BINARY["maximum"], (a, a[::-1]))[0], np.maximum(a, a[::-1]))
+
+
+# ---------------------------------------------------------------------------------- code on disk
+SMALL = """
+from numba import float64
+from tinyrnn.kernels.cpu.jit import kernel, njit
+from tinyrnn.kernels.cpu.pool import split
+from tinyrnn.kernels.cpu.simd import address, get, put
+
+@kernel
+def add(p, x: float):
+    put(float64, p, get(float64, p) + x)
+
+@kernel
+def add_some(first, last, p, x: float):
+    for k in range(first, last):
+        add(p + 8 * k, x)
+
+add_all = split(add_some)
+
+@njit
+def entry(a, x):
+    add_all(a.size, 1, 1, address(a), x)
+"""
+PROGRAM = """
+import json, sys
+import numpy as np
+import tinyrnn
+from tinyrnn.kernels.cpu import jit
+
+count = {"loaded": [], "compiled": []}
+
+class Counting(jit.DiskCache):
+    def load_overload(self, *given):
+        found = super().load_overload(*given)
+        count["loaded" if found is not None else "compiled"].append(self.name)
+        return found
+
+jit.DiskCache = Counting
+sys.path.insert(0, sys.argv[1])
+import small
+a = np.zeros(10)
+small.entry(a, 2.5)
+assert (a == 2.5).all()
+print(json.dumps(count))
+"""
+NAMES = {"entry", "add", "add_some", "run", "take_part"}
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """start(n): what n processes at once, with the same cache, loaded and compiled."""
+    (tmp_path / "small.py").write_text(SMALL)
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def start(n=1):
+        started = [
+            subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path], cwd=ROOT, env=env, stdout=subprocess.PIPE)
+            for _ in range(n)
+        ]
+        found = []
+        for process in started:
+            out, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            count = json.loads(out)
+            assert sorted(count["loaded"] + count["compiled"]) == sorted(NAMES)  # each once
+            found.append(set(count["compiled"]))
+        return found
+
+    return start
+
+
+def test_kernels_that_call_each_other_are_kept_on_disk(processes, tmp_path):
+    for compiled in processes(2):  # at the same time: the second may find what the first has left
+        assert compiled <= NAMES
+    assert processes() == [set()]
+
+    files = {path.name.split("-")[0]: path for path in tmp_path.glob("cache/*/*.code")}
+    assert set(files) == NAMES
+    for name in ("add", "run"):
+        data = bytearray(files[name].read_bytes())
+        data[len(data) // 2] ^= 1
+        files[name].write_bytes(data)
+    files["add_some"].unlink()
+    assert processes() == [{"add", "run", "add_some"}]
+    assert processes() == [set()]
+
+    (tmp_path / "small.py").write_text(SMALL.replace("float64, p) + x", "float64, p) + x * 1.0"))
+    assert processes() == [{"add", "add_some", "entry"}]  # code belongs to the text of its file
