@@ -1,4 +1,4 @@
-"""torch's switches that mean nothing here: accepted, so that programs run, and without effect."""
+"""torch's switches: the number of threads, and those that mean nothing here, accepted so that programs run."""
 
 from __future__ import annotations
 
@@ -6,26 +6,40 @@ import warnings
 from types import SimpleNamespace
 from typing import Any
 
-_state: dict[str, Any] = {"threads": 1, "precision": "highest", "deterministic": 0, "warn": False}
+from .kernels import lazy
+
+pool = lazy("cpu.pool")
+_state: dict[str, Any] = {"interop": 1, "precision": "highest", "deterministic": 0, "warn": False}
 PRECISIONS = ("highest", "high", "medium")
 MODES = ("default", "warn", "error")
 
 
 def get_num_threads() -> int:
-    """How many threads the program has asked for; one, unless it has."""
-    return _state["threads"]
+    """How many threads a kernel's work is divided among: the processors that this process may use, unless set."""
+    return pool.get_threads()
 
 
 def set_num_threads(n: int) -> None:
-    """Accepted and without effect on results, which are the same for any number of threads."""
+    """Divide the work of kernels among n threads; results are the same bits for any number."""
+    pool.set_threads(checked("set_num_threads", n))
+
+
+def get_num_interop_threads() -> int:
+    """What the program has set it to; one, unless it has."""
+    return _state["interop"]
+
+
+def set_num_interop_threads(n: int) -> None:
+    """Accepted and without effect: ops run one after the other."""
+    _state["interop"] = checked("set_num_interop_threads", n)
+
+
+def checked(call: str, n: Any) -> int:
     if isinstance(n, bool) or not isinstance(n, int):
-        raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+        raise RuntimeError(f"{call} expects an int, but got {type(n).__name__}")
     if n < 1:
-        raise RuntimeError(f"set_num_threads expects a positive integer, got {n}")
-    _state["threads"] = n
-
-
-get_num_interop_threads, set_num_interop_threads = get_num_threads, set_num_threads
+        raise RuntimeError(f"{call} expects a positive integer, got {n}")
+    return n
 
 
 def compile(model: Any = None, **options: Any) -> Any:
