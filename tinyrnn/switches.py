@@ -35,6 +35,7 @@ def set_num_interop_threads(n: int) -> None:
 
 
 def checked(call: str, n: Any) -> int:
+    """A number of threads; torch's RuntimeError for anything else."""
     if isinstance(n, bool) or not isinstance(n, int):
         raise RuntimeError(f"{call} expects an int, but got {type(n).__name__}")
     if n < 1:
