@@ -181,7 +181,8 @@ WRITE = "index_fill index_add index_copy index_put scatter scatter_add masked_sc
 @cases
 def writes(draw):
     call = draw.one(f"{READ} {WRITE}")
-    source = draw.tensor(dtype=ANY, layouts=["plain", "plain", "transposed", "gaps"])
+    kinds = KINDS if call != "scatter_reduce" else ["plain", "ties"]  # the derivative of a product divides by it
+    source = draw.tensor(dtype=ANY, kinds=kinds, layouts=["plain", "plain", "transposed", "gaps"])
     family = slices if call in SLICES else along if call in ALONG else places
     inputs, args = family(draw, call, source, draw.odd(ANY, source.array.dtype.name))
     inputs = {"source": source, **inputs}

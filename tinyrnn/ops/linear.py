@@ -31,7 +31,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind == "b":
         raise unsupported("matmul", a.dtype)
     if a.dtype.kind != "f":
-        return np.matmul(a, b)
+        return np.asarray(np.matmul(a, b), order="C")
     from ..kernels.cpu import gemm
 
     return gemm.matmul(a, b)
@@ -503,9 +503,9 @@ def einsum(equation: Any, *operands: Any) -> Any:
         terms[k] = term
     if len(tensors) == 1:
         (x,), (term,) = tensors, terms
-        lost = tuple(i for i, c in enumerate(term) if c not in result)
-        kept = [c for c in term if c in result]
-        return (sum(x, lost) if lost else x).permute([kept.index(c) for c in result])
+        lost = [i for i, c in enumerate(term) if c not in result]
+        x = x.permute([term.index(c) for c in result] + lost)
+        return sum(x, tuple(range(len(result), len(term)))) if lost else x
     extent: dict[str, int] = {}
     for k, (x, term) in enumerate(zip(tensors, terms, strict=True)):
         for c, n in zip(term, x.array.shape, strict=True):

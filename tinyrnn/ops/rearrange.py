@@ -196,9 +196,8 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(over)}")
     if ndim < 2:
         raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
-    if over[0] == over[1] or abs(over[0] - over[1]) == ndim:
+    if axis(over[0], ndim) == axis(over[1], ndim):
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {over[0]} and dim1 = {over[1]}")
-    over = tuple(axis(d, ndim) for d in over)
     turns = k % 4
     if turns == 1:
         return transpose(flip(input, over[1]), *over)
