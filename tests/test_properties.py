@@ -462,7 +462,8 @@ def classes(draw):
     batch, rest = draw.one([((3,), ()), ((3,), (2,)), ((2,), (2, 3)), ((1,), ()), ((0,), ()), ((), ()), ((2,), (0,))])
     size, options = (*batch, c, *rest), reduction(draw)
     kinds = ["plain", "plain", "ties", "special"]
-    x = draw.tensor(draw.odd(SHAPES, size), draw.odd(ANY, dtype), kinds, ["plain", "gaps"])
+    mixed = ANY if all(size) else st.just(dtype)
+    x = draw.tensor(draw.odd(SHAPES, size), draw.odd(mixed, dtype), kinds, ["plain", "gaps"])
     if name == "cross_entropy" and draw.chance(3):
         y = draw.tensor(draw.odd(SHAPES, size), draw.odd(ANY, dtype), "unit")
     else:

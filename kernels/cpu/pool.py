@@ -244,15 +244,16 @@ def set_threads(n: int) -> None:
     global _started
     with _starting:
         while _C is not None and _started < n:
-            threading.Thread(target=_enter, daemon=True, name=f"tinyrnn-{_started}").start()
+            address = work.kernel.compile()  # not in the thread: a process forked meanwhile could never compile again
+            threading.Thread(target=_enter, args=(address,), daemon=True, name=f"tinyrnn-{_started}").start()
             _started += 1
         _state[PARTS] = min(n, _started)
 
 
-def _enter() -> None:
+def _enter(address: int) -> None:
     done = np.zeros(1, np.int64)
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-    function(work.kernel.compile())(SPINS, done.ctypes.data)  # without the GIL, and never comes back
+    function(address)(SPINS, done.ctypes.data)  # without the GIL, and never comes back
 
 
 def _reset() -> None:
