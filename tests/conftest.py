@@ -22,6 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--record", action="store_true", help="write torch's answers to tests/recorded/ (needs torch)")
     parser.addoption("--cases", type=int, default=0, help="so many random cases of each property in test_properties.py")
     parser.addoption("--recorded", action="store_true", help="use the recorded answers even where torch is installed")
+    parser.addoption("--every-sample", action="store_true", help="all of torch's operator samples, not some of each")
 
 
 class Recorder:

@@ -358,7 +358,8 @@ class Comparison:
                 assert told or fact in blind, f"{fact} is {m} instead of {o}: {what}"
             dtype = facts[1]["dtype"]
             tolerance = TOLERANCE["float32" if self.single else dtype][gradient] if "float" in dtype else 0
-            close(mine.detach().numpy(), other.detach().numpy(), tolerance, self.scale, what)
+            scale = self.scale if "float" in dtype else 0
+            close(mine.detach().numpy(), other.detach().numpy(), tolerance, scale, what)
         else:
             assert mine == other or str(mine) == str(other), f"{mine!r} instead of {other!r}: {what}"
 
