@@ -4,7 +4,6 @@ function, as method and in place, for memory with gaps, into out=, under its oth
 
 import functools
 import importlib
-import itertools
 import types
 import warnings
 
@@ -75,6 +74,9 @@ def operators():
 
 
 def pytest_generate_tests(metafunc):
+    global MOST
+    if metafunc.config.getoption("--every-sample"):
+        MOST = 10**9
     if "operator" in metafunc.fixturenames:
         try:
             names = sorted(operators())
@@ -165,8 +167,8 @@ def attempt(function, *args, **kwargs):
     """(result, None), or (None, exception); from a known place in the random stream, as torch's samples ask for."""
     import torch
 
-    tinyrnn.manual_seed(42)
-    torch.manual_seed(42)
+    tinyrnn.default_generator.manual_seed(42)
+    torch.default_generator.manual_seed(42)  # torch.manual_seed takes a millisecond, for devices that are not there
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -214,19 +216,28 @@ def check(theirs, ours, parts, name="", in_place=False):
             same(x, y, gradient=True, least=name in CANCELLED)
 
 
+MOST = 10  # samples of an operator and a type; all with --every-sample, in minutes
+
+
+def spread(items, most):
+    """At most that many of the items: the first, the last, and some evenly between."""
+    n = len(items)
+    return items if n <= most else [items[round(i * (n - 1) / (most - 1))] for i in range(most)]
+
+
 def samples(operator, dtype, source="sample_inputs", grad=True):
-    """(input, args, kwargs) of torch's samples for an operator and a type."""
+    """(input, args, kwargs) of torch's samples for an operator and a type, and whether the input is broadcast."""
     import torch
 
     info, dtype = operators()[operator], getattr(torch, dtype)
     if dtype not in info.supported_dtypes("cpu"):
-        return
+        return []
     torch.manual_seed(0)
+    wants = grad and dtype.is_floating_point and info.supports_autograd
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wants = grad and dtype.is_floating_point and info.supports_autograd
-        for s in getattr(info, source)("cpu", dtype, requires_grad=wants):
-            yield (s.input, s.args, s.kwargs), s.broadcasts_input
+        found = list(getattr(info, source)("cpu", dtype, requires_grad=wants))
+    return [((s.input, s.args, s.kwargs), s.broadcasts_input) for s in spread(found, MOST)]
 
 
 class Where:
@@ -304,7 +315,7 @@ def test_aliases(operator):
     info = operators()[operator]
     for alias in info.aliases:
         assert named(alias.name), f"{alias.name} is missing"
-        for parts, _ in itertools.islice(samples(operator, "float64"), 3):
+        for parts, _ in spread(samples(operator, "float64"), 3):
             with Where(alias.name, parts):
                 check(alias.op, counterpart(alias.op, alias.name), parts, info.name)
 
