@@ -741,7 +741,8 @@ def test_workers_survive_a_fork_of_the_program():
 
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
 import tinyrnn
 from tinyrnn.utils.data import DataLoader
 
@@ -773,7 +774,7 @@ def test_ctrl_c():
         cwd=os.path.dirname(os.path.dirname(__file__)),
     )
     pids = program.stdout.readline().split()
-    time.sleep(0.1)
+    time.sleep(0.5)  # until the program waits for its second batch
     os.killpg(program.pid, signal.SIGINT)
     left, errors = program.communicate(timeout=10)
     assert left == "[]\n"

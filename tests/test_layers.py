@@ -109,8 +109,14 @@ def test_embedding_modules(oracle):
         weight.fill_(3.0)
         return [frozen.weight.tolist(), frozen.weight.requires_grad, trained.weight.requires_grad, frozen.padding_idx]
 
+    def shortened(torch, i):
+        table = torch.nn.Embedding(5, 3, max_norm=0.5, dtype=torch.float64)
+        table(i).square().sum().backward()
+        return [table.weight.detach(), table.weight.grad]
+
     make = lambda *args, **kwargs: (lambda torch: torch.nn.Embedding(*args, **kwargs),)
     same(oracle, {
+        "rows made shorter": (shortened, ids(5, 4)),
         "called": (lambda torch, i: torch.nn.Embedding(5, 3, padding_idx=-4, dtype=torch.float64)(i), ids(5, 4)),
         "given": (given,),
         "frozen": (lambda torch: torch.nn.Embedding(3, 2, _freeze=True).weight.requires_grad,),

@@ -310,6 +310,67 @@ def test_bad_input(operator):
             check(info.op, counterpart(info.op, info.name), (s.input, s.args, s.kwargs), info.name)
 
 
+TARGETS = {  # tensors for out=, of a library, for a result's shape and type: good ones, and some that torch refuses
+    "as the result": lambda t, shape, dtype: t.ones(shape, dtype=dtype),
+    **{d: lambda t, shape, _, d=d: t.ones(shape, dtype=getattr(t, d)) for d in (*DTYPES, "int32", "uint8")},
+    "another shape": lambda t, shape, dtype: t.ones((*shape, 3), dtype=dtype),
+    "empty": lambda t, shape, dtype: t.ones(0, dtype=dtype),
+    "with gaps": lambda t, shape, dtype: t.ones((*shape, 2), dtype=dtype)[..., 0],
+    "one element": lambda t, shape, dtype: t.ones((), dtype=dtype).expand(shape),
+    "with a gradient": lambda t, shape, dtype: t.ones(shape, dtype=dtype, requires_grad=dtype.is_floating_point),
+}
+OUT_DIFFERS = {
+    ("all", "uint8"): "torch casts the elements, so 0.5 is false",
+    ("histc", "with a gradient"): "torch records nothing for it and lets it pass",
+    ("nn.functional.gelu", "with gaps"): "torch writes nothing",
+}
+
+
+def check_out(info, parts, target):
+    """One sample into out=, the first (or only) of which is as TARGETS[target] says."""
+    import torch
+
+    expected, error = attempt(info.op, parts[0], *parts[1], **parts[2])
+    wanted = leaves(expected)
+    if error is not None or not all(isinstance(t, torch.Tensor) for t in wanted):
+        return
+
+    def call(library, function, first, args, kwargs, results):
+        outs = [library.ones_like(r) for r in results]
+        outs[0] = TARGETS[target](library, tuple(results[0].shape), results[0].dtype)
+        out = tuple(outs) if isinstance(expected, tuple) else outs[0]
+        found, error = attempt(function, first, *args, **kwargs, out=out)
+        assert error or all(x is y for x, y in zip(leaves(found), outs, strict=True)), "another tensor came back"
+        return outs, error
+
+    try:
+        mine = convert((*parts, wanted), [])
+    except Refused:
+        return
+    a, error = call(torch, info.op, *parts, wanted)
+    b, our_error = call(tinyrnn, counterpart(info.op, info.name), *mine)
+    if target == "one element" and error is None:
+        return  # torch may write all elements to one place
+    assert type(our_error) is type(error), f"torch: {error!r}; here: {our_error!r}"
+    if error is None:
+        assert [str(x.dtype) for x in a] == [str(x.dtype) for x in b]
+        same([x.to(r.dtype) for x, r in zip(a, wanted, strict=True)],
+             [x.to(r.dtype) for x, r in zip(b, mine[-1], strict=True)])  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_out(operator, dtype):
+    """out= takes and refuses what torch's does; what it takes is what comes back."""
+    info = operators()[operator]
+    if not info.supports_out or info.name == "nn.functional.linear":  # where torch's documentation does not know of it
+        return
+    for parts, _ in spread(samples(operator, dtype, grad=False), 2):
+        for target in TARGETS:
+            if (info.name, target) not in OUT_DIFFERS:
+                with Where(operator, "out", target, parts):
+                    check_out(info, parts, target)
+
+
 def test_aliases(operator):
     """The other names that torch has for an operator."""
     info = operators()[operator]

@@ -56,7 +56,7 @@ from .ops.create import (
     logspace, meshgrid, ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
 )
 from .ops.cumulative import (
-    cummax, cummin, cumprod, cumsum, diff, logcumsumexp,
+    cummax, cummin, cumprod, cumsum, diff, logcumsumexp, vander,
 )
 from .nn.functional import (
     bilinear, celu, celu_, cosine_similarity, group_norm, hardshrink, layer_norm, pairwise_distance, prelu, rms_norm,
@@ -65,6 +65,7 @@ from .nn.functional import (
 from .ops.diagonal import (
     diag, diag_embed, diagflat, diagonal, trace, tril, tril_indices, triu, triu_indices,
 )
+from .ops.distances import cdist
 from .ops.draw import (
     bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )
@@ -78,7 +79,7 @@ from .ops.index import (
     argwhere, index_select, masked_select, narrow, nonzero, select,
 )
 from .ops.join import (
-    cat, chunk, column_stack, dsplit, dstack, hsplit, hstack, row_stack, split, split_with_sizes, stack,
+    block_diag, cat, chunk, column_stack, dsplit, dstack, hsplit, hstack, row_stack, split, split_with_sizes, stack,
     tensor_split, unbind, unsafe_chunk, unsafe_split, vsplit, vstack,
 )
 from .ops.linear import (

@@ -17,6 +17,21 @@ def _nothing(*args: Any) -> None:
     """Accepted and without effect."""
 
 
+class _Fastpath:
+    """Whether an encoder leaves out padding in evaluation, as torch's does (see nn.TransformerEncoder)."""
+
+    def __init__(self) -> None:
+        self.enabled = True
+
+    def get_fastpath_enabled(self) -> bool:
+        """Whether it does; True at first."""
+        return self.enabled
+
+    def set_fastpath_enabled(self, value: bool) -> None:
+        """Say whether it does."""
+        self.enabled = value
+
+
 @contextlib.contextmanager
 def _flags(**switches: bool) -> Any:
     """A `with` block in which switches would be set."""
@@ -34,6 +49,7 @@ cuda = SimpleNamespace(
     enable_math_sdp=_nothing, flash_sdp_enabled=lambda: True, mem_efficient_sdp_enabled=lambda: True,
     math_sdp_enabled=lambda: True,
 )  # fmt: skip
+mha = _Fastpath()
 mps = SimpleNamespace(is_available=_no, is_built=_no)
 mkl = SimpleNamespace(is_available=_no)
 mkldnn = SimpleNamespace(is_available=_no, enabled=True, flags=_flags)

@@ -24,8 +24,8 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
-    autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mkl backends.mkldnn backends.mps
-    backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter nn.utils
+    autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mha backends.mkl backends.mkldnn
+    backends.mps backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter nn.utils
     nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad optim.adam
     optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
     return_types
@@ -43,6 +43,7 @@ _ELSEWHERE = {
     "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
         nn.modules.dropout nn.modules.flatten nn.modules.linear nn.modules.loss nn.modules.module
         nn.modules.normalization nn.modules.rnn nn.modules.sparse nn.parallel""",
+    "nn.transformer": "nn.modules.transformer",
     "tensor": "functional _tensor",
     "utils.data.collate": "utils.data._utils utils.data._utils.collate",
 }

@@ -33,6 +33,8 @@ from .activation import (
     Tanhshrink,
     Threshold,
 )
+from .alignment import BahdanauAttention, LuongAttention
+from .attention import MultiheadAttention
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
     AlphaDropout,
@@ -85,11 +87,21 @@ from .module import (
 from .normalization import BatchNorm1d, GroupNorm, RMSNorm
 from .parameter import Buffer, Parameter, UninitializedParameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase, cell
+from .seq2seq import AttentionDecoder
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDecoder",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BahdanauAttention",
     "BatchNorm1d",
     "Bilinear",
     "Buffer",
@@ -129,6 +141,7 @@ __all__ = [
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "LuongAttention",
     "MSELoss",
     "MarginRankingLoss",
     "Mish",
@@ -138,6 +151,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -168,6 +182,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",

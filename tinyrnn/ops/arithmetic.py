@@ -546,7 +546,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: An
             "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a "
             f"true division of tensor1 and tensor2, got {tensor1.dtype} and {tensor2.dtype}."
         )
-    return into(out, add(x, mul(div(y, z), value)), "addcdiv")
+    return into(out, entitled(add(x, mul(div(y, z), value)), "AddcdivBackward0"), "addcdiv")
 
 
 class Lerp(Op):
@@ -577,4 +577,5 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     if a.dtype.kind != "f":
         raise unsupported("lerp", a.dtype)
     check_broadcast(a, b, w)
-    return into(out, run(Lerp, (input, end, third), (a, b, w)), "lerp")
+    title = f"LerpBackward{int(third is not None)}"
+    return into(out, entitled(run(Lerp, (input, end, third), (a, b, w)), title), "lerp", exact=third is not None)

@@ -182,14 +182,27 @@ def before(t: Any) -> Any:
     return copy
 
 
-def into(out: Any, result: Any, call: str, exact: bool = False, apart: Sequence[Any] = ()) -> Any:
-    """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions); `exact`: the types
-    must be the same; `apart`: tensors that must not share its memory.
+# The functions whose out= must have the type of the result; others write what can be cast to its type.
+EXACT = {
+    "abs", "addbmm", "addmm", "addmv", "amax", "amin", "aminmax", "argmax", "argmin", "baddbmm", "bitwise_not", "bmm",
+    "ceil", "cummax", "cummin", "cumprod", "cumsum", "diag", "dot", "float_power", "floor", "frac", "gather", "gelu",
+    "hardshrink", "heaviside", "histc", "index_add", "index_copy", "index_reduce", "index_select", "inner", "isin",
+    "isneginf", "isposinf", "kthvalue", "lerp", "log_softmax", "logcumsumexp", "logsigmoid", "masked_select",
+    "matmul", "matrix_norm", "max", "min", "mm", "mode", "msort", "multi_dot", "mv", "nan_to_num", "nanquantile",
+    "neg", "nonzero", "norm", "prod", "quantile", "renorm", "round", "scatter", "scatter_add", "scatter_reduce",
+    "sgn", "sign", "signbit", "slice_scatter", "softmax", "softplus", "softshrink", "sort", "sum", "take_along_dim",
+    "tensordot", "topk", "tril", "triu", "trunc", "vdot", "vecdot", "vector_norm", "where",
+}  # fmt: skip
+
+
+def into(out: Any, result: Any, call: str, exact: bool | None = None, apart: Sequence[Any] = ()) -> Any:
+    """`result`, or `out` after it was overwritten with it (the out= argument of torch's functions); `exact`: whether
+    the types must be the same, if EXACT does not tell; `apart`: tensors that must not share its memory.
     """
     if out is None:
         return result
     expect_tensor(out, call, "out")
-    if exact and out.array.dtype != result.array.dtype:
+    if (call in EXACT if exact is None else exact) and out.array.dtype != result.array.dtype:
         raise RuntimeError(f"{call}(): Expected out tensor to have dtype {result.dtype}, but got {out.dtype} instead")
     if is_grad_enabled() and (out.requires_grad or result.requires_grad):
         raise RuntimeError(

@@ -16,8 +16,10 @@ from .common import (
     cast,
     converted,
     expect_tensor,
+    into,
     number,
     sizes,
+    unsupported,
     wrap,
 )
 
@@ -245,13 +247,7 @@ def full_of(
     memory_format: Any = None,
 ) -> Any:
     """The common end of all constructors."""
-    if out is not None:
-        if out.array.shape != array.shape:
-            out.array = np.empty(array.shape, out.array.dtype)
-        out.array[...] = array
-        out.version[0] += 1
-        return out
-    return finish(array, requires_grad, device)
+    return finish(array, requires_grad, device) if out is None else into(out, wrap(array), call)
 
 
 def zeros(*size: Any, **options: Any) -> Any:
@@ -369,7 +365,14 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) ->
     if (last - first) * by < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     count = math.ceil((last - first) / by if kind == np.int64 else (end - start) / step)
-    return full_of((first + by * np.arange(count)).astype(kind), "arange", **options)
+    if kind.kind == "b":
+        raise unsupported("arange", kind)
+    return full_of(shaped_as((first + by * np.arange(count)).astype(kind), **options), "arange", **options)
+
+
+def shaped_as(values: np.ndarray, out: Any = None, **options: Any) -> np.ndarray:
+    """The values in the shape of out=, if it has as many elements: torch keeps it."""
+    return values if out is None or out.array.size != values.size else values.reshape(out.array.shape)
 
 
 def spaced(call: str, start: Any, end: Any, steps: int, options: dict) -> tuple[np.ndarray, np.dtype]:
@@ -399,14 +402,15 @@ def spaced(call: str, start: Any, end: Any, steps: int, options: dict) -> tuple[
 def linspace(start: Any, end: Any, steps: int, **options: Any) -> Any:
     """`steps` evenly spaced numbers from start to end, both included."""
     values, kind = spaced("linspace", start, end, steps, options)
-    return full_of(values.astype(kind), "linspace", **options)
+    return full_of(shaped_as(values.astype(kind), **options), "linspace", **options)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Any) -> Any:
     """`base` to the powers of `steps` evenly spaced numbers from start to end, both included."""
     values, kind = spaced("logspace", start, end, steps, options)
     with np.errstate(all="ignore"):
-        return full_of(np.power(values.dtype.type(base), values).astype(kind), "logspace", **options)
+        values = np.power(values.dtype.type(base), values).astype(kind)
+    return full_of(shaped_as(values, **options), "logspace", **options)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:

@@ -14,6 +14,7 @@ from .arithmetic import ne, sub
 from .common import Op, axis, cast, expect_tensor, inplace, into, numpy_names, run, unsupported, wrap
 from .index import narrow
 from .join import cat
+from .rearrange import flip
 from .reduce import all_into, prepared
 from .scatter import add_along
 
@@ -90,10 +91,10 @@ def running(name: str, op: type[Op], words: str) -> Callable:
         a, over = input.array, axis(dim, input.array.ndim)
         kind = kind or (a.dtype if a.dtype.kind == "f" else np.dtype(np.int64))
         if a.ndim == 0:
-            return into(out, cast(input, kind) if kind != a.dtype else input.clone(), name, exact=True)
-        if kind.kind == "b":
+            return into(out, cast(input, kind) if kind != a.dtype else input.clone(), name)
+        if kind.kind == "b" and a.size:
             raise unsupported(f"{name}_out", kind)
-        return into(out, run(op, (input,), (a,), axis=over, dtype=kind), name, exact=True)
+        return into(out, run(op, (input,), (a,), axis=over, dtype=kind), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"The running {words} along `dim`; of integers in int64 unless `dtype` says otherwise."
@@ -172,6 +173,22 @@ def running_extreme(name: str, ufunc: np.ufunc) -> Callable:
 
 
 cummax, cummin = running_extreme("cummax", np.maximum), running_extreme("cummin", np.minimum)
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """The powers N - 1, ..., 0 of each element of a vector, as a row; the other way round if `increasing`.
+
+    `N` is the number of elements if it is not given.
+    """
+    if expect_tensor(x, "vander", "x").array.ndim != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    size = x.array.size
+    n = size if N is None else operator.index(N)
+    if n < 0:
+        raise RuntimeError("N must be non-negative.")
+    one = wrap(np.ones((size, 1), x.array.dtype))
+    powers = narrow(cumprod(cat([one, x.unsqueeze(-1).expand(size, max(n - 1, 0))], 1), 1), 1, 0, n)
+    return powers.clone() if increasing else flip(powers, 1)
 
 
 # ------------------------------------------------------------------------------------------ neighbours

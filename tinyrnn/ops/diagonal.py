@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tape import entitled
 from .common import Op, axis, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
 from .elementwise import masked_fill
@@ -28,12 +29,12 @@ class Triangle(Op):
 
 def tril(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The lower triangle of each matrix: zero above the diagonal."""
-    return into(out, triangle(input, np.tril, diagonal, "tril"), "tril", exact=True)
+    return into(out, triangle(input, np.tril, diagonal, "tril"), "tril")
 
 
 def triu(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The upper triangle of each matrix: zero below the diagonal."""
-    return into(out, triangle(input, np.triu, diagonal, "triu"), "triu", exact=True)
+    return into(out, triangle(input, np.triu, diagonal, "triu"), "triu")
 
 
 def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
@@ -89,7 +90,7 @@ def diag(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     if ndim not in (1, 2):
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {ndim}D")
     found = diag_embed(input, diagonal) if ndim == 1 else clone(_diagonal(input, diagonal))
-    return into(out, found, "diag", exact=True)
+    return into(out, found, "diag")
 
 
 _diagonal = diagonal
@@ -132,7 +133,7 @@ def trace(input: Any) -> Any:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.array.ndim}")
     if input.array.dtype.kind == "b":
         raise unsupported("trace", input.array.dtype)
-    return sum(diagonal(input))
+    return entitled(sum(diagonal(input)), "TraceBackward0")
 
 
 def fill_diagonal(input: Any, fill_value: float, wrap: bool = False) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
-from ..tape import no_grad
-from .common import cast, check_broadcast, expect_tensor
+from ..tape import entitled, no_grad
+from .common import Op, cast, check_broadcast, expect_tensor, run
 from .elementwise import minimum, where
 from .rows import by_reduction, reduction_of
 
@@ -35,7 +37,61 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The norm of order `p` of x1 - x2 + eps over the last dimension."""
     call = "pairwise_distance"
-    return (expect_tensor(x1, call, "x1") - expect_tensor(x2, call, "x2") + eps).norm(p, -1, keepdim)
+    apart = expect_tensor(x1, call, "x1") - expect_tensor(x2, call, "x2") + eps
+    return entitled(apart.norm(p, -1, keepdim), "NormBackward1")
+
+
+class Cdist(Op):
+    """The p-norm of each difference between a row of a and a row of b, (..., P, M) and (..., R, M): (..., P, R)."""
+
+    @staticmethod
+    def forward(a, b, *, p):
+        d = np.abs(a[..., :, None, :] - b[..., None, :, :])
+        if p == 0:
+            found = np.count_nonzero(d, -1).astype(a.dtype)
+        elif p == np.inf:
+            found = d.max(-1, initial=0)
+        else:
+            found = (d**p).sum(-1) ** (1 / p)
+        return np.asarray(found, a.dtype), (a, b, found, p)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, b, found, p = saved
+        d, far = a[..., :, None, :] - b[..., None, :, :], found[..., None]
+        if p == 0:
+            slope = np.zeros_like(d)
+        elif p == np.inf:
+            slope = np.sign(d) * (np.abs(d) == far)
+        else:
+            slope = np.sign(d) * np.abs(d / np.where(far, far, 1)) ** (p - 1)
+        slope = np.where(d, slope, 0).astype(g.dtype, copy=False) * g[..., None]
+        return slope.sum(-2), -slope.sum(-3)
+
+
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
+    """The distance of order `p` of each row of x1 (..., P, M) and each row of x2 (..., R, M): (..., P, R).
+
+    The dimensions in front broadcast.  `compute_mode` is checked and changes nothing.
+    """
+    a, b = expect_tensor(x1, "cdist", "x1").array, expect_tensor(x2, "cdist", "x2").array
+    for name, x in (("X1", a), ("X2", b)):
+        if x.dtype.kind != "f":
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {dtypes.word(x.dtype)}")
+        if x.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
+    if a.shape[-1] != b.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}")
+    modes = ("use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+    if compute_mode not in (f"{modes[0]}_if_necessary", *modes):
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"expected scalar type {dtypes.word(a.dtype)} but found {dtypes.word(b.dtype)} (cdist())")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    lead = check_broadcast(np.empty(a.shape[:-2]), np.empty(b.shape[:-2]))
+    first, second = x1.expand(*lead, *a.shape[-2:]), x2.expand(*lead, *b.shape[-2:])
+    return run(Cdist, (first, second), (first.array, second.array), p=float(p))
 
 
 def cosine_embedding_loss(

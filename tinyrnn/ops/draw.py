@@ -122,6 +122,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
             raise unsupported("normal_kernel", out.array.dtype)
         target = [out.array] if out is not None and given[1] is None else []  # which torch broadcasts with
         shape = check_broadcast(*arrays, *target)
+        dtype = dtype if out is None else out.array.dtype
 
         def draw(mean, std):
             return (generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(out, shape)) * std + mean).astype(dtype)

@@ -259,7 +259,7 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
         dtype = dtypes.promote(input.array, *(b.array for b in bounds))
         arrays = [None if t is None else t.array.astype(dtype, copy=False) for t in (input, low, high)]
         check_broadcast(*(a for a in arrays if a is not None))
-        return into(out, run(Clamp, (input, low, high), arrays), "clamp")
+        return into(out, entitled(run(Clamp, (input, low, high), arrays), "ClampBackward0"), "clamp")
     least, most = (None if b is None else number(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
     dtype = dtypes.promote(input.array, *(b for b in (least, most) if b is not None))
     if dtype.kind == "b":
@@ -354,4 +354,6 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if not isinstance(value, TensorBase):
         value, side = None, converted(side, a.dtype, "masked_fill")
     check_broadcast(a, truth)
-    return entitled(run(MaskedFill, (None, value, input), (truth, side, a)), "MaskedFillBackward0")
+    return entitled(
+        run(MaskedFill, (None, value, input), (truth, side, a)), f"MaskedFillBackward{int(value is not None)}"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import check_writable, no_grad
+from ..tape import check_writable, entitled, no_grad
 from .common import Op, apply, expect_tensor, wrap
 from .rows import kind
 
@@ -57,10 +57,10 @@ def refuse_sparse(sparse: bool, call: str) -> None:
 
 def renormalise(weight: Any, ids: np.ndarray, most: float, norm_type: float) -> None:
     """Scale the rows that `ids` name down, in place, to a norm of at most `most`."""
-    check_writable(weight, False)
     used = np.unique(ids)
     rows = weight.array[used]
     with no_grad():
+        check_writable(weight, False)
         norms = wrap(rows).norm(float(norm_type), 1).array
     factors = np.where(norms > most, float(most) / (norms.astype(np.float64) + 1e-7), 1.0)
     weight.array[used] = rows * factors.astype(rows.dtype)[:, None]
@@ -228,6 +228,6 @@ def embedding_bag(
             )
         rows = rows * per_sample_weights.reshape(-1)[wrap(kept)].unsqueeze(1)
     summed = weight.new_zeros((len(starts), weight.shape[1])).index_add_(0, wrap(of), rows)
-    if mode == "sum":
-        return summed
-    return summed / wrap(np.maximum(counts, 1).astype(weight.array.dtype)[:, None])
+    if mode == "mean":
+        summed = summed / wrap(np.maximum(counts, 1).astype(weight.array.dtype)[:, None])
+    return entitled(summed, "EmbeddingBagBackward0")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
-from ..tape import entitled
+from ..tape import entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,
@@ -304,6 +304,8 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         advanced = places(target.array.shape, advanced)
         array = value.array.astype(dtype, copy=False)
         write(target, run(Added if accumulate else Put, (target, value), (target.array, array), index=advanced))
+        if is_grad_enabled() and input._view is None and target.array.shape == input.array.shape:
+            entitled(input, "IndexPutBackward0")
 
 
 def shape_of(shape: tuple[int, ...], index: tuple) -> tuple[int, ...]:
@@ -385,10 +387,10 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     if wrong.size:
         raise IndexError(f"index out of range in self: index_select() got {wrong[0]} along a dimension of size {n}")
     if not shape:
-        return into(out, input.clone(), "index_select", exact=True)
+        return into(out, input.clone(), "index_select", apart=(input, index))
     rows = np.ascontiguousarray(input.array)  # so that the result is contiguous
     found = run(Gather, (input,), (rows,), index=(*(slice(None),) * over, ids))
-    return into(out, entitled(found, "IndexSelectBackward0"), "index_select", True, (input, index))
+    return into(out, entitled(found, "IndexSelectBackward0"), "index_select", apart=(input, index))
 
 
 def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
@@ -397,9 +399,8 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     if truth.dtype != bool:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = check_broadcast(a, truth)
-    return into(
-        out, getitem(input.expand(shape), wrap(np.broadcast_to(truth, shape))), "masked_select", True, (input, mask)
-    )
+    found = entitled(getitem(input.expand(shape), wrap(np.broadcast_to(truth, shape))), "MaskedSelectBackward0")
+    return into(out, found, "masked_select", apart=(input, mask))
 
 
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
@@ -409,7 +410,7 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
         if out is not None:
             raise TypeError("nonzero(): argument 'out' is not taken with as_tuple=True")
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(a)))
-    return into(out, wrap(np.argwhere(a)), "nonzero", exact=True)
+    return into(out, wrap(np.argwhere(a)), "nonzero")
 
 
 Sorted, TopK = return_types.sort, return_types.topk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, run
+from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, run, wrap
 from .index import Slice
 from .shape import atleast_1d, atleast_2d, atleast_3d, reshape
 
@@ -127,6 +128,9 @@ class Split(Op):
         return np.concatenate(zeros, axis)
 
 
+SplitWithSizes = Split.called("SplitWithSizesBackward0")
+
+
 def split(tensor: Any, split_size_or_sections: Any, dim: int = 0, _op: type[Op] = Split) -> tuple:
     """Consecutive parts along `dim`, as views: each of the given size (the last may be smaller), or of the given
     sizes.
@@ -137,7 +141,7 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0, _op: type[Op] 
     along = axis(dim, len(shape))
     n = shape[along]
     if isinstance(split_size_or_sections, (tuple, list)):
-        widths = list(split_size_or_sections)
+        widths, _op = list(split_size_or_sections), SplitWithSizes if _op is Split else _op
         if sum(widths) != n or any(w < 0 for w in widths):
             raise RuntimeError(
                 f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
@@ -217,6 +221,39 @@ def column_stack(tensors: Any, *, out: Any = None) -> Any:
     if not tensors_of(tensors, "column_stack"):
         raise RuntimeError("column_stack expects a non-empty TensorList")
     return joined(out, hstack([t if t.array.ndim > 1 else reshape(t, -1, 1) for t in tensors]), "column_stack", tensors)
+
+
+class BlockDiag(Op):
+    """Matrices along the diagonal of a larger one, zeros elsewhere."""
+
+    @staticmethod
+    def forward(*arrays):
+        ends = np.cumsum([(0, 0), *(a.shape for a in arrays)], 0).tolist()
+        blocks = tuple((slice(i, m), slice(j, n)) for (i, j), (m, n) in itertools.pairwise(ends))
+        found = np.zeros(ends[-1], arrays[0].dtype)
+        for block, a in zip(blocks, arrays, strict=True):
+            found[block] = a
+        return found, (blocks,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return tuple(g[block] if wanted else None for block, wanted in zip(saved[0], needs, strict=True))
+
+
+def block_diag(*tensors: Any) -> Any:
+    """Matrices along the diagonal of a larger one; vectors and 0-d tensors count as matrices of one row."""
+    chosen = tensors_of(tensors, "block_diag")
+    for k, x in enumerate(chosen):
+        if x.array.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {k} has "
+                f"{x.array.ndim} dimensions"
+            )
+    if not chosen:
+        return wrap(np.empty((1, 0), dtypes.get_default_dtype().numpy))
+    dtype = dtypes.promote(*(x.array for x in chosen))
+    matrices = [atleast_2d(x) for x in chosen]
+    return run(BlockDiag, matrices, [x.array.astype(dtype, copy=False) for x in matrices])
 
 
 def split_with_sizes(input: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple:

@@ -216,7 +216,7 @@ def inner(input: Any, other: Any, *, out: Any = None) -> Any:
     """The sum of products over the last dimensions of both; the plain product with a 0-d tensor."""
     x, y = expect_tensor(input, "inner").array, expect_tensor(other, "inner", "other").array
     if not x.ndim or not y.ndim:
-        return into(out, mul(input, other), "inner")
+        return into(out, mul(input, other), "inner", exact=False)
     if x.shape[-1] != y.shape[-1]:
         raise RuntimeError(
             "inner() the last dimension must match on both input tensors but got shapes "
@@ -517,7 +517,8 @@ def einsum(equation: Any, *operands: Any) -> Any:
             extent[c] = n if extent[c] == 1 else extent[c]
     dtype = dtypes.promote(*(x.array for x in tensors))
     ready = [cast(x.expand([extent[c] for c in term]), dtype) for x, term in zip(tensors, terms, strict=True)]
-    return run(Einsum, ready, [x.array for x in ready], terms=terms, result=result)
+    found = run(Einsum, ready, [x.array for x in ready], terms=terms, result=result)
+    return entitled(found, "ViewBackward0" if set(extent) - set(result) else "MulBackward0")
 
 
 class Diagonal(Op):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tape import entitled
 from .common import expect_tensor
 from .rows import layer_norm
 
@@ -70,7 +71,9 @@ def batch_norm(
         normal = (input - running_mean.detach().reshape(shape)) * scale.reshape(shape)
     if weight is not None:
         normal = normal * weight.reshape(shape)
-    return normal if bias is None else normal + bias.reshape(shape)
+    if bias is not None:
+        normal = normal + bias.reshape(shape)
+    return entitled(normal.contiguous(), "NativeBatchNormBackward0")
 
 
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
@@ -103,7 +106,9 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     shape = (channels, *[1] * (x.ndim - 2))
     if weight is not None:
         normal = normal * weight.reshape(shape)
-    return normal if bias is None else normal + bias.reshape(shape)
+    if bias is not None:
+        normal = normal + bias.reshape(shape)
+    return entitled(normal, "NativeGroupNormBackward0")
 
 
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:

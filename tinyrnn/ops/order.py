@@ -81,7 +81,7 @@ def picked(
     if call != "sort" or a.flags.c_contiguous or overlaps(a):
         values, indices = (np.asarray(x, order="C") for x in (values, indices))
     found = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim is not False)
-    entitled(found, f"{call.capitalize()}Backward{int(call == 'median')}")
+    entitled(found, f"{call.capitalize()}Backward{int(call in ('median', 'nanmedian'))}")
     return all_into(out, kind(found, wrap(indices)), call, apart=() if keepdim is None else (input,))
 
 
@@ -106,7 +106,7 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
 
 def msort(input: Any, *, out: Any = None) -> Any:
     """Sorted along the first dimension."""
-    return into(out, sort(input, 0).values, "msort", exact=True)
+    return into(out, sort(input, 0).values, "msort")
 
 
 @numpy_names
@@ -329,7 +329,7 @@ def isin(
     if "b" in (a.dtype.kind, b.dtype.kind):
         raise RuntimeError("Unsupported input type encountered for isin(): Bool")
     dtype = dtypes.promote(a, b)
-    return into(out, wrap(np.isin(a.astype(dtype), b.astype(dtype), assume_unique, invert)), "isin", exact=True)
+    return into(out, wrap(np.isin(a.astype(dtype), b.astype(dtype), assume_unique, invert)), "isin")
 
 
 # ------------------------------------------------------------------------------------------ bins

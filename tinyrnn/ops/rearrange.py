@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..strides import order
+from ..tape import entitled
 from .common import (
     Op,
     TensorBase,
@@ -166,7 +167,8 @@ def repeat_interleave(
     total = int(np.broadcast_to(counts, n).sum())
     if output_size is not None and output_size != total:
         raise RuntimeError(f"allocated size does not match required size ({output_size} and {total})")
-    return run(RepeatInterleave, (input,), (input.array,), repeats=counts, axis=along)
+    found = run(RepeatInterleave, (input,), (input.array,), repeats=counts, axis=along)
+    return entitled(found, "IndexSelectBackward0" if isinstance(repeats, TensorBase) else "ViewBackward0")
 
 
 def tile(input: Any, *dims: Any, **named: Any) -> Any:

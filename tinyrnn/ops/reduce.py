@@ -67,7 +67,8 @@ def sum(
     """The sum over `dim` (an int, several, or all)."""
     input, kind = prepared(input, dtype, "sum", out)
     over = axes(dim, input.array.ndim)
-    return into(out, run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=kind), "sum", exact=True)
+    found = run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=kind)
+    return into(out, found if dim is None else entitled(found, "SumBackward1"), "sum")
 
 
 @numpy_names
@@ -123,11 +124,11 @@ def prod(
     over = axis(0 if dim is None else dim, input.array.ndim)
     kind = kind or (input.array.dtype if input.array.dtype.kind == "f" else np.dtype(np.int64))
     if input.array.ndim == 0:
-        return into(out, cast(input, kind) if kind != input.array.dtype else input.clone(), "prod", exact=True)
+        return into(out, cast(input, kind) if kind != input.array.dtype else input.clone(), "prod")
     a = input.reshape(-1) if dim is None else input
     how = {"axis": over if dim is not None else 0, "keepdim": keepdim and dim is not None, "dtype": kind}
     found = run(Prod, (a,), (a.array,), **how, whole=dim is None)
-    return into(out, found, "prod", exact=True)
+    return into(out, found, "prod")
 
 
 class WithoutNan(Op):
@@ -274,7 +275,8 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
         a = input.array
         if dim is None:
             check_not_empty(a, None, name)
-            return into(out, run(whole, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False), name)
+            found = run(whole, (input,), (a,), ufunc=ufunc, axes=tuple(range(a.ndim)), keepdim=False)
+            return into(out, found, name, exact=False)
         over = axis(dim, a.ndim)
         check_not_empty(a, (over,), name)
         if a.ndim == 0:
@@ -296,9 +298,7 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
         dims = dim if isinstance(dim, (tuple, list)) else (dim,)
         check_not_empty(a, tuple(axis(d, a.ndim) for d in dims) or None, f"a{name}")
         over = axes(dim, a.ndim)
-        return into(
-            out, run(extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}", exact=True
-        )
+        return into(out, run(extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}")
 
     word = "largest" if largest else "smallest"
     function.__name__ = function.__qualname__ = name
@@ -322,9 +322,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False, out: A
         expect_tensor(input, "aminmax").array, None if dim is None else (axis(dim, input.array.ndim),), "aminmax"
     )
     over = () if dim is None else (dim,)
-    return all_into(
-        out, return_types.aminmax(amin(input, over, keepdim), amax(input, over, keepdim)), "aminmax", exact=True
-    )
+    return all_into(out, return_types.aminmax(amin(input, over, keepdim), amax(input, over, keepdim)), "aminmax")
 
 
 def positions(name: str, largest: bool) -> Callable:
@@ -342,13 +340,13 @@ def positions(name: str, largest: bool) -> Callable:
                 f"with the 'dim' argument. (The input has shape {list(a.shape)}.)"
             )
         if a.ndim == 0:
-            return into(out, wrap(np.zeros((), np.int64)), name, exact=True)
+            return into(out, wrap(np.zeros((), np.int64)), name)
         if over is None:
             indices = reduce.extreme(a.reshape(-1), 0, largest)[1]
-            return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name, exact=True)
+            return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name)
         check_not_empty(a, (over,), name)
         indices = reduce.extreme(a, over, largest)[1]
-        return into(out, wrap(np.expand_dims(indices, over) if keepdim else indices), name, exact=True)
+        return into(out, wrap(np.expand_dims(indices, over) if keepdim else indices), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Where the {'largest' if largest else 'smallest'} element is (the first of equals): int64."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..tape import entitled
 from .common import (
     Op,
     TensorBase,
@@ -89,10 +90,10 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     """out[i, j] = input[index[i, j], j] for dim 0, input[i, index[i, j]] for dim 1, and so on."""
     over, ids = along(expect_tensor(input, "gather").array, dim, index, "gather")
     if ids.size == 0:
-        return into(out, reshape(input, -1)[:0].reshape(ids.shape), "gather", exact=True)
+        return into(out, reshape(input, -1)[:0].reshape(ids.shape), "gather")
     cut = (input if input.array.ndim else reshape(input, 1))[part(ids.shape, over)]
     found = run(TakeAlong, (cut,), (cut.array,), index=ids, axis=over)
-    return into(out, found if index.array.ndim else reshape(found, ()), "gather", True, (input, index))
+    return into(out, found if index.array.ndim else reshape(found, ()), "gather", apart=(input,))
 
 
 class Scatter(Op):
@@ -192,14 +193,14 @@ def scatter(
         raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}.")
     src = value if src is None else src
     over, ids, values = checked(input, dim, index, src, "scatter")
-    return into(out, placed(input, src, values, ids, over, reduce), "scatter", exact=True)
+    return into(out, placed(input, src, values, ids, over, reduce), "scatter", apart=(index,))
 
 
 @numpy_names
 def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
     """A copy of input with src[i, j] added to out[index[i, j], j] for dim 0, and so on."""
     over, ids, values = checked(input, dim, index, expect_tensor(src, "scatter_add", "src"), "scatter_add")
-    return into(out, placed(input, src, values, ids, over, "add"), "scatter_add", exact=True)
+    return into(out, placed(input, src, values, ids, over, "add"), "scatter_add", apart=(index,))
 
 
 # ------------------------------------------------------------------------------------------ with a reduction
@@ -300,7 +301,7 @@ def scatter_reduce(
     over, ids, values = checked(input, dim, index, expect_tensor(src, "scatter_reduce", "src"), "scatter_reduce")
     if reduce == "mean" and values.dtype.kind == "b":
         raise unsupported("scatter_gather_tensor_cpu_reduce_mean", values.dtype)
-    return into(out, reduced(input, src, values, ids, over, reduce, include_self), "scatter_reduce", exact=True)
+    return into(out, reduced(input, src, values, ids, over, reduce, include_self), "scatter_reduce", apart=(index,))
 
 
 def reduced(input: Any, src: Any, values: np.ndarray, ids: np.ndarray, over: int, reduce: str, own: bool) -> Any:
@@ -359,7 +360,8 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
     source = source if alpha == 1 else source * number(alpha, "index_add", "alpha")
     values = source.array.astype(input.array.dtype, copy=False)
     places = everywhere(ids, values.shape, over)
-    return into(out, placed(input, source, values.reshape(places.shape), places, over, "add"), "index_add", exact=True)
+    found = entitled(placed(input, source, values.reshape(places.shape), places, over, "add"), "IndexAddBackward0")
+    return into(out, found, "index_add", apart=(index,))
 
 
 @numpy_names
@@ -368,7 +370,8 @@ def index_copy(input: Any, dim: int, index: Any, source: Any, *, out: Any = None
     over, ids = slices(input, dim, index, source, "index_copy")
     a, b = (t if t.array.ndim else reshape(t, 1) for t in (input, source))
     found = run(Put, (a, b), (a.array, b.array), index=(*(slice(None),) * over, ids))
-    return into(out, found if input.array.ndim else reshape(found, ()), "index_copy", exact=True)
+    entitled(found, "IndexCopyBackward0")
+    return into(out, found if input.array.ndim else reshape(found, ()), "index_copy", apart=(index,))
 
 
 @numpy_names
@@ -381,7 +384,7 @@ def index_reduce(
     over, ids = slices(input, dim, index, source, "index_reduce")
     places = everywhere(ids, source.array.shape, over)
     found = reduced(input, source, source.array.reshape(places.shape), places, over, reduce, include_self)
-    return into(out, found, "index_reduce", exact=True)
+    return into(out, found, "index_reduce", apart=(index,))
 
 
 @numpy_names
@@ -407,6 +410,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     in_range = bool(np.all((ids >= -n) & (ids < n)))  # else the index is refused below
     target = input.clone() if input.array.ndim else reshape(input, 1).clone()
     setitem(target, (*(slice(None),) * over, wrap(np.unique(ids % max(n, 1)) if in_range else ids.reshape(-1))), value)
+    entitled(target, f"IndexFillBackward{int(isinstance(value, TensorBase))}")
     return target if input.array.ndim else reshape(target, ())
 
 
@@ -447,7 +451,8 @@ def take(input: Any, index: Any, *, out: Any = None) -> Any:
     """The elements at the places `index` of the flat tensor, in the shape of `index`."""
     ids = flat_places(expect_tensor(input, "take").array, long_index(index, "take"), "take")
     flat = reshape(input, -1)
-    return into(out, run(Gather, (flat,), (flat.array,), index=(ids,)), "take", True, (input, index))
+    found = entitled(run(Gather, (flat,), (flat.array,), index=(ids,)), "TakeBackward0")
+    return into(out, found, "take", True, (input, index))
 
 
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
@@ -464,7 +469,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
         )
     ids = flat_places(a, ids, "put_")
     flat = index_put(reshape(input, -1), (wrap(ids.reshape(-1)),), reshape(source, -1), accumulate)
-    return reshape(flat, a.shape)
+    return entitled(reshape(flat, a.shape), "PutBackward0")
 
 
 @numpy_names
@@ -475,7 +480,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any
     if ids.dtype.kind not in "iu" or ids.dtype != np.int64:
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {dtypes.word(ids.dtype)}")
     if dim is None:
-        return into(out, gather(reshape(input, -1), 0, reshape(indices, -1)), "take_along_dim", exact=True)
+        return into(out, gather(reshape(input, -1), 0, reshape(indices, -1)), "take_along_dim", apart=(input,))
     if ids.ndim == input.array.ndim == 0:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions (take_along_dim())")
     if ids.ndim != input.array.ndim:
@@ -491,7 +496,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any
     a, b = (
         expand(t, (*shape[:over], t.array.shape[over], *shape[over + 1 :])) if ids.ndim else t for t in (input, indices)
     )
-    return into(out, gather(a, over, b), "take_along_dim", exact=True)
+    return into(out, gather(a, over, b), "take_along_dim", apart=(input,))
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
@@ -513,7 +518,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     if count > found.size:
         raise RuntimeError(f"Number of elements of source < number of ones in mask ({found.size} < {count})")
     setitem(out, wrap(where), reshape(source, -1)[:count])
-    return out
+    return entitled(out, "MaskedScatterBackward0")
 
 
 # ------------------------------------------------------------------------------------------ what a view would show
@@ -562,4 +567,4 @@ def slice_scatter(
     out: Any = None,
 ) -> Any:
     """A copy of input in which `src` takes the place of input[start:end:step] along `dim`."""
-    return into(out, _slice_scatter(input, src, dim, start, end, step), "slice_scatter", exact=True)
+    return into(out, _slice_scatter(input, src, dim, start, end, step), "slice_scatter")

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..strides import places, span
+from ..tape import entitled
 from .common import (
     Op,
     axes,
@@ -93,7 +94,9 @@ def as_bytes(input: Any, dtype: np.dtype) -> Any:
 def reshape(input: Any, *shape: Any, **named: Any) -> Any:
     """The same elements in another shape: a view if possible, else a copy."""
     a = expect_tensor(input, "reshape").array
-    return run(View, (input,), (a,), shape=resolve(sizes(shape, "reshape", named, "shape"), a))
+    found = run(View, (input,), (a,), shape=resolve(sizes(shape, "reshape", named, "shape"), a))
+    copied = not a.flags.c_contiguous and not np.may_share_memory(found.array, a)
+    return entitled(found, "UnsafeViewBackward0") if copied else found
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
@@ -143,6 +146,7 @@ class Permute(Op):
 Transpose, MatrixTranspose = Permute.called("TransposeBackward0"), Permute.called("TBackward0")
 Unsqueeze = View.called("UnsqueezeBackward0")
 SqueezeAll, Squeeze = View.called("SqueezeBackward0"), View.called("SqueezeBackward1")
+SqueezeSeveral = View.called("SqueezeBackward2")
 
 
 def permute(input: Any, *dims: Any, **named: Any) -> Any:
@@ -215,7 +219,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     """Without its dimensions of size one, or without those in `dim` that have size one."""
     shape = expect_tensor(input, "squeeze").array.shape
     chosen = axes(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
-    op = SqueezeAll if dim is None else Squeeze
+    op = SqueezeAll if dim is None else SqueezeSeveral if isinstance(dim, (tuple, list)) else Squeeze
     return run(op, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
 
 

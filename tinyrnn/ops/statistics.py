@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..tape import entitled
 from .arithmetic import div, mul, sub
 from .common import TensorBase, axis, expect_tensor, into, number, numpy_names, unsupported, wrap
 from .cumulative import cumsum
@@ -58,7 +59,7 @@ def quantiles(name: str, known: bool) -> Any:
         rows = reshape(input, -1) if flat else input.movedim(over, -1)
         share = reshape(q, -1) if isinstance(q, TensorBase) else wrap(shares.reshape(-1))
         found = at_shares(sort(rows).values, share, known, interpolation)
-        found = found.squeeze(-1) if shares.ndim == 0 else found.movedim(-1, 0)
+        found = entitled(found.squeeze(-1), "SqueezeBackward4") if shares.ndim == 0 else found.movedim(-1, 0)
         if keepdim:
             left = (1 if flat or i == over else n for i, n in enumerate(a.shape))
             found = found.reshape((*shares.shape, *left))
@@ -215,7 +216,8 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float, *, out: Any = None) -
         raise RuntimeError(f"renorm: expected a floating point tensor, got {input.dtype}")
     length = norm(input, p, tuple(i for i in range(a.ndim) if i != over), True)
     small = wrap(length.array <= most)
-    return into(out, mul(input, where(small, 1.0, (length + 1e-7).reciprocal() * most)).contiguous(), "renorm")
+    found = mul(input, where(small, 1.0, (length + 1e-7).reciprocal() * most)).contiguous()
+    return into(out, entitled(found, "RenormBackward0"), "renorm")
 
 
 # ------------------------------------------------------------------------------------------ sums under a curve

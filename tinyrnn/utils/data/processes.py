@@ -256,25 +256,36 @@ class WorkersIterator(BatchIterator):
 
     def restart(self, loader: DataLoader) -> None:
         """Begin the next pass, with the same workers."""
-        while self._pending:
-            self._receive()
-        for worker in self._workers:
-            worker.tell(RESTART)
-        self._begin(loader)
-        self._deal()
+        with self._stopped_by_ctrl_c():
+            while self._pending:
+                self._receive()
+            for worker in self._workers:
+                worker.tell(RESTART)
+            self._begin(loader)
+            self._deal()
 
     def _next(self) -> Any:
-        while self._pending:
-            worker, answer = self._receive()
-            if isinstance(answer, Exhausted):
-                continue
-            self._give_task(worker)
-            if isinstance(answer, Failure):
-                raise answer.exception()
-            return answer
-        if not self._persistent:
-            self._stop()
+        with self._stopped_by_ctrl_c():
+            while self._pending:
+                worker, answer = self._receive()
+                if isinstance(answer, Exhausted):
+                    continue
+                self._give_task(worker)
+                if isinstance(answer, Failure):
+                    raise answer.exception()
+                return answer
+            if not self._persistent:
+                self._stop()
         raise StopIteration
+
+    @contextlib.contextmanager
+    def _stopped_by_ctrl_c(self) -> Iterator[None]:
+        """An interrupt in here stops the workers: half of a message may have been sent or read."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._abandon()
+            raise
 
     def _give_task(self, worker: _Worker) -> None:
         try:
@@ -291,12 +302,8 @@ class WorkersIterator(BatchIterator):
                 "DataLoader: these workers were stopped, since one of them died or the program was "
                 "interrupted while it waited for them; call iter() on the DataLoader again"
             )
-        try:
-            worker = self._first_done()
-            answer = worker.read()
-        except KeyboardInterrupt:
-            self._abandon()  # half of an answer may have been read
-            raise
+        worker = self._first_done()
+        answer = worker.read()
         if answer is None:
             death = worker.death()
             self._abandon()

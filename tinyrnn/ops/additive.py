@@ -1,0 +1,38 @@
+"""Additive attention, as one node: scores, softmax and context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels import lazy
+from .common import Op, apply
+
+kernels = lazy("cpu.additive")
+
+
+class AdditiveAttention(Op):
+    """query (B, L, H), projected (B, S, H), v (1, H), keys (B, S, K) -> context (B, L, K), weights (B, L, S)."""
+
+    @staticmethod
+    def forward(query, projected, v, keys, *, mask):
+        mask = None if mask is None else np.ascontiguousarray(mask)
+        context, weights = kernels.forward(*map(np.ascontiguousarray, (query, projected, v, keys)), mask)
+        return (context, weights), (query, projected, v, keys, mask, weights)
+
+    @staticmethod
+    def backward(saved, needs, d_context, d_weights):
+        *arrays, mask, weights = saved
+        d_context, d_weights = (None if d is None else np.ascontiguousarray(d) for d in (d_context, d_weights))
+        return kernels.backward(*map(np.ascontiguousarray, arrays), mask, weights, d_context, d_weights)
+
+
+def additive_attention(query: Any, projected: Any, v: Any, keys: Any, mask: np.ndarray | None) -> tuple[Any, Any]:
+    """Attention with the scores v . tanh(query + projected): (context (B, L, K), weights (B, L, S)).
+
+    query (B, L, H), projected (B, S, H), v (1, H) and keys (B, S, K) of one dtype; mask bool (B, L, S), True where a
+    key may be attended to, or None.  Where none may be, both results are zero and send nothing back.  Shapes and types
+    are for the caller to check.
+    """
+    return apply(AdditiveAttention, query, projected, v, keys, mask=mask)
