@@ -75,6 +75,11 @@ class Formula:
         return record(self.function, **self.switches)
 
     @cached_property
+    def results(self) -> int:
+        """How many results it has."""
+        return len(self.recording.outputs)
+
+    @cached_property
     def derivative(self) -> tuple[Var, list[Var]]:
         """(the gradient of the result, the gradient of each input as an expression of it)."""
         recording = self.recording

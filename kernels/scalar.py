@@ -98,7 +98,7 @@ RESERVED = (
     r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|table|loop|whole|rest|flat|"
     r"strided|size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_states|d_full|d_projected|d_gates|d_vectors|d|"
-    r"product|kernel|njit|forward|backward|shared|data|fits|lanes|get|put|load|store|load_first|store_first|splat|where|"
+    r"product|kernel|njit|forward|backward|shared|data|flat_step|lanes|get|put|load|store|load_first|store_first|splat|where|"
     r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
 )
 

@@ -20,7 +20,8 @@ The contract of an op, without exception:
 * `keeps`, where an op has it, tells for each saved value the inputs whose gradients need it: ((1,), (0,)) for Mul.
   What no gradient needs is not kept.
 * A gradient is the incoming one, a view of it, or a fresh array that nobody else holds.
-* A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.
+* A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.  It may be a
+  `Part`, where most of it is zero.
 
 Who holds whom: a tensor its node, a node the nodes (or leaves) that its gradients go to, a view its base.  Nothing
 points the other way, so a graph goes when its last tensor goes, without the garbage collector.
@@ -51,6 +52,7 @@ from .grad_mode import (  # noqa: F401  (the tape's users find the switches here
     no_grad,
     set_grad_enabled,
 )
+from .kernels import lazy
 from .strides import dense, frames, order, overlaps, places, separate, span, window
 
 
@@ -74,6 +76,23 @@ class Op:
     @staticmethod
     def backward(saved, needs, *gradients):
         raise TypeError("an Op defines backward")
+
+
+class Part:
+    """A gradient that is zero but for `values` at `index`, slices and integers.
+
+    Where a program reads a sequence step by step, each is added to one array, and none of the whole size is made.
+    """
+
+    __slots__ = ("index", "values")
+
+    def __init__(self, index: tuple, values: np.ndarray):
+        self.index, self.values = index, values
+
+    def whole(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        out = np.zeros(shape, dtype)
+        out[self.index] = self.values
+        return out
 
 
 # ---------------------------------------------------------------------------------------- tensors
@@ -225,6 +244,7 @@ def wrap(array: np.ndarray) -> Any:
 
 
 # ---------------------------------------------------------------------------------------- nodes
+reduce = lazy("cpu.reduce")
 _sequence = itertools.count()
 FREED = ("freed",)
 
@@ -410,9 +430,15 @@ def apply(op, *inputs, **parameters) -> Any:
 # ---------------------------------------------------------------------------------------- views
 def look(tensor: TensorBase, source: TensorBase, forbidden: str | None) -> None:
     """Note that `tensor` is a view of `source`, if it shares its memory."""
-    if tensor.array.size and not np.may_share_memory(tensor.array, source.array):
+    there = source.array
+    base = tensor.array.base
+    shares = base is there or (base is not None and base is there.base)  # the quick answer, for most views
+    if not shares and tensor.array.size and not np.may_share_memory(tensor.array, there):
         return  # the copy that a reshape had to make
-    version = tensor._writes = source.version
+    version = source._writes
+    if version is None:
+        version = source._writes = [0]
+    tensor._writes = version
     if type(version) is Untracked:
         return
     view = source._view
@@ -595,11 +621,26 @@ class Cast(Op):
 # ---------------------------------------------------------------------------------------- the walk
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `g` over the axes along which an input of `shape` was broadcast."""
-    from .kernels.cpu import reduce
-
     extra = g.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
     return reduce.sum(g, axes).reshape(shape)
+
+
+def add_to(total: np.ndarray, g: Any) -> None:
+    """Add a gradient, or the `Part` that is not zero, to an array."""
+    if type(g) is Part:
+        total[g.index] += g.values
+    else:
+        np.add(total, g, out=total)
+
+
+def sum_of(a: np.ndarray, g: Any) -> np.ndarray:
+    """A new array: the sum of two gradients, the second of which may be a `Part`."""
+    if type(g) is not Part:
+        return np.asarray(a + g)
+    total = a.copy()
+    total[g.index] += g.values
+    return total
 
 
 def backward(
@@ -617,6 +658,7 @@ def backward(
     heap: list[tuple[int, Node]] = []
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours to add to]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
+    sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
     for t, _ in roots:
         refresh(t)
     edges: Any = [(t._node or t, t._slot, t.array.shape, t.array.dtype) for t, _ in roots]
@@ -634,30 +676,45 @@ def backward(
                 if edge is None or g is None:
                     continue
                 target, slot, shape, dtype = edge
-                if type(g) is not np.ndarray:
-                    g = np.asarray(g)
-                if g.shape != shape:
-                    g = unbroadcast(g, shape)
-                if g.dtype != dtype:
-                    g = g.astype(dtype)
-                if isinstance(target, Node):
+                part = type(g) is Part
+                if not part:
+                    if type(g) is not np.ndarray:
+                        g = np.asarray(g)
+                    if g.shape != shape:
+                        g = unbroadcast(g, shape)
+                    if g.dtype != dtype:
+                        g = g.astype(dtype)
+                if type(target) is Node:
                     slots = pending.get(target)
                     if slots is None:
                         if leads is not None and target not in leads and (target, slot) not in caught:
                             continue
                         slots = pending[target] = [None] * target.outputs
                         heapq.heappush(heap, (-target.sequence, target))
-                    slots[slot] = g if slots[slot] is None else slots[slot] + g
+                    held = slots[slot]
+                    if held is None:
+                        if part:
+                            g = g.whole(shape, dtype)
+                            sums.add((target, slot))
+                        slots[slot] = g
+                    elif (target, slot) in sums:
+                        add_to(held, g)
+                    else:
+                        slots[slot] = sum_of(held, g)
+                        sums.add((target, slot))
                     continue
                 entry = leaves.get(id(target))
                 if entry is None:
                     if leads is None or (id(target), 0) in caught:
-                        alone = g.base is None and sum([g is other for other in (*gradients, *results)]) < 2
+                        if part:
+                            g, alone = g.whole(shape, dtype), True
+                        else:
+                            alone = g.base is None and sum([g is other for other in (*gradients, *results)]) < 2
                         leaves[id(target)] = [target, g, alone]
                 elif entry[2]:
-                    np.add(entry[1], g, out=entry[1])
+                    add_to(entry[1], g)
                 else:
-                    entry[1], entry[2] = np.asarray(entry[1] + g), True
+                    entry[1], entry[2] = sum_of(entry[1], g), True
             if not heap:
                 break
             results = g = None  # an array must not outlive its use until the next round
@@ -680,7 +737,7 @@ def backward(
                     for i in range(0, len(node.watched), 4):
                         if node.watched[i][0] != node.watched[i + 1]:
                             raise node.changed(*node.watched[i : i + 4])
-                needs = [e is not None for e in edges]
+                needs = tuple([e is not None for e in edges])
                 if True not in needs:  # its inputs were views made inside no_grad
                     edges = results = ()
                     continue
@@ -699,13 +756,14 @@ def backward(
 
         arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._node is not None]
         for entry in arrived:
-            if entry[0]._hooks:
+            if entry[0]._hooks is not None:
                 entry[1], entry[2] = _call_hooks(entry[0]._hooks, entry[1]), False
     if wanted is not None:
         caught.update({(id(leaf), 0): g for leaf, g, _ in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
     for leaf, g, _ in arrived:
-        check_room(leaf, g)
+        if leaf._grad is not None or leaf._node is not None or leaf.array.shape != g.shape:
+            check_room(leaf, g)
     for leaf, g, ours in arrived:
         accumulate(leaf, g, ours)
         if leaf._later:
@@ -724,9 +782,13 @@ TWICE = (
 
 def _holds_arrays(saved: tuple) -> bool:
     for a in saved:
-        if isinstance(a, (np.ndarray, np.generic)):
+        kind = type(a)
+        if kind is np.ndarray:
             return True
-        if type(a) is tuple and _holds_arrays(a):
+        if kind is tuple:
+            if a and _holds_arrays(a):
+                return True
+        elif kind is not int and isinstance(a, (np.ndarray, np.generic)):
             return True
     return False
 
@@ -752,8 +814,6 @@ def _leading(starts: list[Node], goals: dict) -> set[Node]:
 
 def check_room(leaf: TensorBase, g: np.ndarray) -> None:
     """Raise torch's errors if `g` cannot be added to the .grad of `leaf`."""
-    if leaf._node is None and leaf.array.shape == g.shape and leaf._grad is None:
-        return
     if leaf._node is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior: it was written to in place")
     held = leaf.array if leaf._grad is None else leaf._grad.array
@@ -789,7 +849,7 @@ def check_numbers(node: Node, results: tuple) -> None:
     if not anomaly.check_nan:
         return
     for k, g in enumerate(results):
-        if g is not None and node.inputs[k] is not None and np.isnan(g).any():
+        if g is not None and node.inputs[k] is not None and np.isnan(g.values if type(g) is Part else g).any():
             lines = lines_of(node)
             where = f" It is the backward of {lines[-1].filename}:{lines[-1].lineno}: {lines[-1].line}" if lines else ""
             raise RuntimeError(f"Function '{shown(node)}' returned nan values in its {k}th output.{where}")
@@ -827,8 +887,12 @@ def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
         a = tensor.array
         if tensor._grad is None:
             if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
-                g, came = np.empty_like(a, order="K" if dense(a) else "C"), g
-                np.copyto(g, came)
+                came = g
+                if a.flags.c_contiguous:
+                    g = np.empty(a.shape, a.dtype)
+                else:
+                    g = np.empty_like(a, order="K" if dense(a) else "C")
+                g[...] = came
             tensor._grad = wrap(g)
         else:
             tensor._grad.array += g

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import devices, dtypes, printing, random, tape
 from .hooks import RemovableHandle
+from .kernels import Lazy
 from .ops import arithmetic, binary, create, elementwise, join, linear, methods, rows
 from .ops import index as indexing
 from .ops import scatter as scattering
@@ -24,6 +25,8 @@ from .ops import shape as shapes
 from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, number
 from .strides import memory_order
 from .tape import TensorBase, check_writable, run, wrap, write
+
+autograd: Any = Lazy("tinyrnn.autograd")  # which is built on tensors
 
 
 class Size(tuple, metaclass=dtypes.Shown):
@@ -291,8 +294,6 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """Add the gradient of this tensor (a scalar, unless `gradient` is given) to the .grad of all leaves it was
         computed from.
         """
-        from . import autograd
-
         if isinstance(gradient, (list, tuple)) and len(gradient) == 1:
             (gradient,) = gradient
         autograd.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)

@@ -1,1 +1,5 @@
 """The CPU twins: Numba-jitted loops over NumPy arrays.  Each module is imported when it is first used."""
+
+from .memory import keep_freed
+
+keep_freed()

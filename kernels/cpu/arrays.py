@@ -17,7 +17,7 @@ The caller keeps the array alive during the call.
 import ctypes
 
 import numpy as np
-from numba import int32
+from numba import int32, int64
 from numba.core import types
 
 from .jit import njit
@@ -44,10 +44,16 @@ stride = instruction(types.intp(types.intp, types.intp), _along(STRIDES))
 
 
 @njit
+def axes(array):
+    """The number of axes."""
+    return int64(get(int32, array + AXES))
+
+
+@njit
 def size(array):
     """The number of elements."""
     n = 1
-    for axis in range(get(int32, array + AXES)):
+    for axis in range(axes(array)):
         n *= extent(array, axis)
     return n
 
@@ -55,13 +61,25 @@ def size(array):
 @njit
 def fits(array, other):
     """Whether an array is contiguous, the last axis innermost, and of the shape of another."""
-    axes = get(int32, array + AXES)
-    if get(int32, array + FLAGS) & 1 == 0 or axes != get(int32, other + AXES):
+    if get(int32, array + FLAGS) & 1 == 0 or axes(array) != axes(other):
         return False
-    for axis in range(axes):
+    for axis in range(axes(array)):
         if extent(array, axis) != extent(other, axis):
             return False
     return True
+
+
+@njit
+def flat_step(array, other, itemsize):
+    """How far apart the numbers are for one after the other of another array's: 0 if there is one number for all of
+    them, -1 if they do not lie in order.
+    """
+    if fits(array, other):
+        return itemsize
+    for axis in range(axes(array)):
+        if extent(array, axis) != 1 and stride(array, axis) != 0:
+            return -1
+    return 0
 
 
 def _check() -> None:

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .arrays import data, extent, stride
+from .arrays import axes, data, extent, size, stride
 from .jit import kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
@@ -31,6 +31,12 @@ from .tile import ROWS, VECTORS_WIDE, tile, transposed
 
 DEPTH, BLOCK = 256, 128
 SMALL = 20_000  # multiplications that are not worth a second thread
+
+
+@njit
+def broadcast(array, axis):
+    """The step along an axis that may be missing or have to be repeated: then 0."""
+    return 0 if axis < 0 or extent(array, axis) == 1 else stride(array, axis)
 
 
 @functools.cache
@@ -277,18 +283,29 @@ def kernels(real) -> SimpleNamespace:
         )  # fmt: skip
 
     @njit
+    def linear(c, x, w, initial):
+        """c = initial + x @ w.T for x (..., K), which is contiguous or has two axes, and w (N, K)."""
+        n, k = extent(w, 0), extent(w, 1)
+        product(
+            size(c) // max(n, 1), n, k, data(x), stride(x, 0) if axes(x) == 2 else S * k, stride(x, axes(x) - 1),
+            data(w), stride(w, 1), stride(w, 0), data(initial), 0, data(c), S * n,
+        )  # fmt: skip
+
+    @njit
     def batch(c, a, b, zeros):
-        """c = a @ b for arrays of four axes, (outer, inner, rows, columns); c contiguous."""
-        outer, inner, m, n, k = extent(c, 0), extent(c, 1), extent(c, 2), extent(c, 3), extent(a, 3)
+        """c = a @ b for arrays of three or four axes, (outer, inner, rows, columns); c contiguous."""
+        last, x, y = axes(c) - 1, axes(a) - 1, axes(b) - 1
+        inner, m, n, k = extent(c, last - 2), extent(c, last - 1), extent(c, last), extent(a, x)
+        outer = extent(c, 0) if last == 3 else 1
         if m * n > 0:
             all_matrices(
                 outer * inner, max(1, SMALL // max(m * n * k, 1)), 1, m, n, k, inner,
-                data(a), stride(a, 0), stride(a, 1), stride(a, 2), stride(a, 3),
-                data(b), stride(b, 0), stride(b, 1), stride(b, 2), stride(b, 3), data(zeros), data(c),
+                data(a), broadcast(a, x - 3), broadcast(a, x - 2), stride(a, x - 1), stride(a, x),
+                data(b), broadcast(b, y - 3), broadcast(b, y - 2), stride(b, y - 1), stride(b, y), data(zeros), data(c),
             )  # fmt: skip
 
     assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE
-    return SimpleNamespace(matrix=matrix, batch=batch, product=product, pack_b=pack_b)
+    return SimpleNamespace(matrix=matrix, linear=linear, batch=batch, product=product, pack_b=pack_b)
 
 
 _zeros = np.zeros(64)
@@ -312,26 +329,31 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         out = np.empty((m, n), a.dtype)
         family.matrix(id(out), id(a), id(b), id(zeros))
         return out
-    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     out = np.empty((*shape, m, n), a.dtype)
     count = math.prod(shape)
     if b.ndim == 2 and a.flags.c_contiguous:  # one product of all rows
         flat, a = out.reshape(count * m, n), a.reshape(count * m, a.shape[-1])
         family.matrix(id(flat), id(a), id(b), id(zeros))
         return out
-    inner = shape[-1] if shape else 1
-    folded = (math.prod(shape[:-1]), inner)
-    a, b = (np.broadcast_to(x, (*shape, *x.shape[-2:])).reshape(*folded, *x.shape[-2:]) for x in (a, b))
-    whole = out.reshape(*folded, m, n)
+    whole = out
+    if len(shape) > 2:
+        folded = (math.prod(shape[:-1]), shape[-1])
+        a, b = (np.broadcast_to(x, (*shape, *x.shape[-2:])).reshape(*folded, *x.shape[-2:]) for x in (a, b))
+        whole = out.reshape(*folded, m, n)
     family.batch(id(whole), id(a), id(b), id(zeros))
     return out
 
 
 def linear(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """x (..., K) @ w.T + bias for w (N, K), bias (N,) -> (..., N)."""
-    (n, k), rows = w.shape, math.prod(x.shape[:-1])
+    n, k = w.shape
     out = np.empty((*x.shape[:-1], n), x.dtype)
-    flat, x, w = out.reshape(rows, n), x.reshape(rows, k), w.T
-    start = row_of_zeros(n) if bias is None else np.ascontiguousarray(np.broadcast_to(bias, (n,)))
-    kernels(out.dtype.type).matrix(id(flat), id(x), id(w), id(start))
+    if x.ndim != 2 and not x.flags.c_contiguous:
+        x = x.reshape(math.prod(x.shape[:-1]), k)
+    if bias is None:
+        bias = row_of_zeros(n)
+    elif bias.shape != (n,) or not bias.flags.c_contiguous:
+        bias = np.ascontiguousarray(np.broadcast_to(bias, (n,)))
+    kernels(out.dtype.type).linear(id(out), id(x), id(w), id(bias))
     return out

@@ -34,7 +34,7 @@ HEADER = '''"""{title}, derived from
 from numba import int64
 from numpy import {dtype} as real
 
-from tinyrnn.kernels.cpu.arrays import data, extent, fits, size
+from tinyrnn.kernels.cpu.arrays import data, extent, flat_step, size
 from tinyrnn.kernels.cpu.jit import kernel, njit
 from tinyrnn.kernels.cpu.pool import split
 from tinyrnn.kernels.cpu.simd import {functions}
@@ -62,8 +62,9 @@ whole = split(loop)
 
 @njit
 def flat({arguments}):
-    """For inputs that are all contiguous and of the shape of the results; False if they are not."""
+    """For inputs that are contiguous and of the shape of the results, or one number; False if there are others."""
     n = size(out0)
+{steps_of}
     if {fit}:
         whole(n, {least}, LANES, n, {flat})
         return True
@@ -120,7 +121,7 @@ def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[s
     here = [
         "data",
         "extent",
-        "fits",
+        "flat_step",
         "flat",
         "loop",
         "min",
@@ -170,8 +171,9 @@ def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], re
         body=block(body, 3),
         least=least(statements),
         arguments=", ".join([*given, *numbers, *outs]),
-        fit=" and ".join(f"fits({name}, out0)" for name in given),
-        flat=", ".join([*(f"data({name}), 0, SIZE" for name in given), *numbers, *addresses]),
+        steps_of=block((f"{name}_step = flat_step({name}, out0, SIZE)" for name in given), 1),
+        fit=" and ".join(f"{name}_step >= 0" for name in given),
+        flat=", ".join([*(f"data({name}), 0, {name}_step" for name in given), *numbers, *addresses]),
         steps=", ".join([*steps, *numbers, *outs]),
         strided=", ".join([*(f"data({n}), {n}_row, {n}_step" for n in given), *numbers, *addresses]),
     )
@@ -239,6 +241,8 @@ def update_module(formula: Formula, dtype: np.dtype) -> ModuleType:
 
 def layout(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[int, list[tuple[np.ndarray, int, int]]]:
     """(columns, (array, step from row to row, from column to column) for each), copying what is no such thing."""
+    if len(shape) == 2 and all(a.shape == shape and a.strides[1] == a.itemsize for a in arrays):
+        return shape[1], [(a, a.strides[0], a.itemsize) for a in arrays]
     axes = [axis for axis, n in enumerate(shape) if n != 1]
     if not axes:
         return 1, [(a, 0, 0) for a in arrays]
@@ -270,7 +274,7 @@ def strides(a: np.ndarray, axes: Sequence[int], ndim: int) -> list[int]:
 
 def launch(module: ModuleType, arrays: Sequence[np.ndarray], numbers: Sequence[float], outs: Sequence[np.ndarray]):
     """Run a kernel; `outs` are new arrays."""
-    ids = [id(out) for out in outs]
+    numbers, ids = [*map(float, numbers)], [*map(id, outs)]
     if not module.flat(*map(id, arrays), *numbers, *ids) and outs[0].size:
         columns, placed = layout(arrays, outs[0].shape)
         module.strided(columns, *(x for a, row, step in placed for x in (id(a), row, step)), *numbers, *ids)
@@ -278,7 +282,8 @@ def launch(module: ModuleType, arrays: Sequence[np.ndarray], numbers: Sequence[f
 
 def transposed(a: np.ndarray) -> tuple[int, ...] | None:
     """The axes in the order in which they lie in memory, if that is another one: results will lie as `a` does."""
-    if 0 in a.strides:
+    strides = a.strides
+    if 0 in strides or (len(strides) == 2 and strides[0] > strides[1] > 0):
         return None
     order = tuple(sorted(range(a.ndim), key=lambda i: -abs(a.strides[i])))
     return order if order != tuple(range(a.ndim)) else None
@@ -288,12 +293,17 @@ def forward(
     formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
 ) -> tuple[np.ndarray, ...]:
     first = inputs[0]
-    shape = first.shape if len(inputs) == 1 else np.broadcast_shapes(*(a.shape for a in inputs))
+    module = forward_module(formula, first.dtype)
+    if len(inputs) == 1 and first.flags.c_contiguous and formula.results == 1:
+        out = np.empty(first.shape, first.dtype)
+        module.flat(id(first), *map(float, numbers), id(out))
+        return (out,)
+    shape = first.shape if len(inputs) == 1 else np.broadcast_shapes(*[a.shape for a in inputs])
     if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
         moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
         return tuple([out.transpose(np.argsort(order)) for out in moved])
-    outs = tuple([np.empty(shape, first.dtype) for _ in formula.recording.outputs])
-    launch(forward_module(formula, first.dtype), inputs, tuple(map(float, numbers)), outs)
+    outs = tuple([np.empty(shape, first.dtype) for _ in range(formula.results)])
+    launch(module, inputs, numbers, outs)
     return outs
 
 
@@ -301,10 +311,14 @@ def backward(
     formula: Formula, saved: tuple[np.ndarray, ...], numbers: tuple[float, ...], g: np.ndarray, wanted: tuple[bool, ...]
 ) -> tuple[np.ndarray | None, ...]:
     """`saved` holds what `formula.saves` marks, in that order."""
-    outs = [np.empty(g.shape, g.dtype) if want else None for want in wanted]
-    written = [out for out in outs if out is not None]
-    launch(backward_module(formula, g.dtype, wanted), (*saved, g), tuple(map(float, numbers)), written)
-    return tuple(outs)
+    module = backward_module(formula, g.dtype, wanted)
+    if len(wanted) == 1:
+        out = np.empty(g.shape, g.dtype)
+        launch(module, (*saved, g), numbers, (out,))
+        return (out,)
+    outs = tuple([np.empty(g.shape, g.dtype) if want else None for want in wanted])
+    launch(module, (*saved, g), numbers, [out for out in outs if out is not None])
+    return outs
 
 
 def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> None:

@@ -51,13 +51,13 @@ EXPENSIVE, CHEAP = 6_000, 30_000  # elements that are some 10 microseconds of wo
 def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """`a` as (outer, reduced, inner), and the shape of the result; copies only what has no neighbours in rows or
     columns, or whose `axes` do not lie together."""
-    shape = tuple([n for i, n in enumerate(a.shape) if i not in axes])
-    first, last = axes[0], axes[-1]
-    if last - first + 1 != len(axes):
+    first, end = axes[0], axes[-1] + 1
+    if end - first != len(axes):
         a = a.transpose([i for i in range(a.ndim) if i not in axes] + list(axes))
-        first, last = a.ndim - len(axes), a.ndim - 1
-    sizes = [math.prod(part) for part in (a.shape[:first], a.shape[first : last + 1], a.shape[last + 1 :])]
-    folded = a.reshape(sizes)
+        first, end = a.ndim - len(axes), a.ndim
+    outer, reduced, inner = a.shape[:first], a.shape[first:end], a.shape[end:]
+    shape = outer + inner
+    folded = a.reshape(math.prod(outer), math.prod(reduced), math.prod(inner))
     if a.itemsize not in folded.strides[1:]:
         folded = np.ascontiguousarray(folded)
     return folded, shape

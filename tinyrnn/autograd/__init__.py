@@ -65,7 +65,7 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
         if g is None:
             if t.array.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            roots.append((t, np.ones_like(t.array)))
+            roots.append((t, np.ones(t.array.shape, t.array.dtype)))
             continue
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")

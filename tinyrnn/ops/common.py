@@ -70,6 +70,9 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
             return a, None, x, x.dtype.type(b)
         else:
             y = number(b, call, "other")
+    elif type(a) in (float, int) and isinstance(b, TensorBase) and b.array.dtype.kind == "f":
+        y = b.array
+        return None, b, y.dtype.type(a), y
     else:
         x = number(a, call, "input")
         y = number(b, call, "other") if not isinstance(b, TensorBase) else b.array
@@ -92,6 +95,8 @@ def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
 
 def number(x: Any, call: str, argument: str) -> Any:
     """`x` as a Python number (NumPy's truth values count as floats, as in torch); torch's TypeError if it is none."""
+    if type(x) is float or type(x) is int:
+        return x
     if isinstance(x, (np.number, np.bool_)):
         return x.item() if not isinstance(x, np.bool_) else float(x)
     if isinstance(x, (int, float, bool)):
@@ -245,10 +250,11 @@ def numpy_names(function: Any) -> Any:
 
 def axis(dim: Any, ndim: int) -> int:
     """A dimension as a number from 0; torch's IndexError if it is out of range."""
-    try:
-        dim = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"a dimension must be an int, not {type(dim).__name__}") from None
+    if type(dim) is not int:
+        try:
+            dim = operator.index(dim)
+        except TypeError:
+            raise TypeError(f"a dimension must be an int, not {type(dim).__name__}") from None
     size = max(ndim, 1)
     if not -size <= dim < size:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
@@ -259,6 +265,8 @@ def axes(dim: Any, ndim: int) -> tuple[int, ...]:
     """Dimensions as sorted numbers from 0; all of them for None or ()."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
+    if type(dim) is int and -ndim <= dim < ndim:
+        return (dim % ndim,)
     chosen = [axis(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     for d in chosen:
         if chosen.count(d) > 1:

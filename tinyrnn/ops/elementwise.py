@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
+from ..kernels import lazy
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
 from ..tape import entitled
@@ -28,26 +30,24 @@ from .common import (
     unsupported,
 )
 
+map, ufuncs = lazy("cpu.map"), lazy("cpu.ufuncs")
+
 
 @cache
 def derived(formula: Formula) -> type[Op]:
     """The op of a formula: its forward kernel, and the backward kernel derived from the same text."""
 
-    def loops() -> Any:
-        from ..kernels.cpu import map, ufuncs
-
-        return ufuncs if formula.ufuncs else map
+    loops = ufuncs if formula.ufuncs else map
 
     class Derived(Op):
         @staticmethod
         def forward(*arrays, numbers=()):
-            (out,) = loops().forward(formula, arrays, numbers)
-            return out, (*(a for a, keep in zip((*arrays, out), formula.saves, strict=True) if keep), numbers)
+            (out,) = loops.forward(formula, arrays, numbers)
+            return out, (*compress((*arrays, out), formula.saves), numbers)
 
         @staticmethod
         def backward(saved, needs, g):
-            *arrays, numbers = saved
-            return loops().backward(formula, tuple(arrays), numbers, np.asarray(g), tuple(needs))
+            return loops.backward(formula, saved[:-1], saved[-1], g, needs)
 
     Derived.__name__ = Derived.__qualname__ = "".join(part.capitalize() for part in formula.name.split("_"))
     return Derived

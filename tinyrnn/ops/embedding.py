@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import lazy
 from ..tape import check_writable, entitled, no_grad
 from .common import Op, apply, expect_tensor, wrap
 from .rows import kind
+
+kernels = lazy("cpu.index")
 
 
 class Embedding(Op):
@@ -17,14 +20,10 @@ class Embedding(Op):
 
     @staticmethod
     def forward(table, *, ids, padding, scaled):
-        from ..kernels.cpu import index as kernels
-
         return kernels.gather_rows(table, ids), (table.shape, ids, padding, scaled)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import index as kernels
-
         shape, ids, padding, scaled = saved
         flat = np.ascontiguousarray(ids).reshape(-1)
         out = np.zeros(shape, g.dtype)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
-from ..tape import entitled, is_grad_enabled
+from ..kernels import lazy
+from ..tape import Part, entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,
@@ -25,6 +26,8 @@ from .common import (
 )
 from .shape import expand, reshape
 
+kernels = lazy("cpu.index")
+
 
 class Slice(Op):
     """Integers, slices, None and Ellipsis: a view."""
@@ -40,10 +43,7 @@ class Slice(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        shape, index = saved
-        out = np.zeros(shape, g.dtype)
-        out[index] = g
-        return out
+        return Part(saved[1], g)
 
 
 class Gather(Op):
@@ -60,8 +60,6 @@ class Gather(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import index as kernels
-
         shape, index = saved
         out = np.zeros(shape, g.dtype)
         if isinstance(index[0], np.ndarray) and all(isinstance(i, slice) for i in index[1:]):
@@ -256,11 +254,29 @@ def convert_item(x: Any) -> Any:
     return x.array if isinstance(x, TensorBase) else x
 
 
+def is_plain(index: tuple, shape: tuple[int, ...]) -> bool:
+    """Whether an index is but ints in range and slices of ints without a step, which NumPy reads as torch does."""
+    if len(index) > len(shape):
+        return False
+    for i, n in zip(index, shape, strict=False):
+        if type(i) is slice:
+            if i.step is not None or not (type(i.start) in BOUNDS and type(i.stop) in BOUNDS):
+                return False
+        elif type(i) is not int or not -n <= i < n:
+            return False
+    return True
+
+
+BOUNDS = (int, type(None))
+
+
 def getitem(input: Any, index: Any) -> Any:
     """input[index], with all of torch's forms of an index."""
     a = input.array
     if type(index) is int and a.ndim and -a.shape[0] <= index < a.shape[0]:
         return run(Slice, (input,), (a,), index=(index,))
+    if type(index) is tuple and is_plain(index, a.shape):
+        return run(Slice, (input,), (a,), index=index)
     basic, advanced = split_index(a, index)
     view = run(Slice, (input,), (a,), index=basic)
     return view if advanced is None else run(Gather, (view,), (view.array,), index=advanced)

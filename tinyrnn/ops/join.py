@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,21 @@ from .shape import atleast_1d, atleast_2d, atleast_3d, reshape
 class Cat(Op):
     @staticmethod
     def forward(*arrays, axis):
-        kept = [a for a in arrays if a.shape != (0,)] or arrays[:1]  # torch skips empty vectors
-        return np.asarray(np.concatenate(kept, axis), order="C"), (axis, [a.shape for a in arrays])
+        shapes = [a.shape for a in arrays]
+        if (0,) in shapes:  # torch skips empty vectors
+            arrays = [a for a in arrays if a.shape != (0,)] or arrays[:1]
+        return np.asarray(np.concatenate(arrays, axis), order="C"), (axis, shapes)
 
     @staticmethod
     def backward(saved, needs, g):
         axis, shapes = saved
-        widths = [0 if shape == (0,) else shape[axis] for shape in shapes]
-        parts = np.split(g, np.cumsum(widths)[:-1], axis)
-        return tuple(p.reshape(0) if shape == (0,) else p for p, shape in zip(parts, shapes, strict=True))
+        at, parts, first = (slice(None),) * axis, [], 0
+        for shape in shapes:
+            width = 0 if shape == (0,) else shape[axis]
+            part = g[(*at, slice(first, first + width))]
+            parts.append(part if width or shape != (0,) else part.reshape(0))
+            first += width
+        return tuple(parts)
 
 
 def tensors_of(tensors: Any, call: str) -> list[Any]:
@@ -39,6 +46,15 @@ def tensors_of(tensors: Any, call: str) -> list[Any]:
         if not hasattr(x, "array"):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
     return list(tensors)
+
+
+def alike(tensors: list[Any]) -> list[np.ndarray]:
+    """The arrays of tensors, in the type that they have together."""
+    arrays = [x.array for x in tensors]
+    if len({a.dtype for a in arrays}) == 1:
+        return arrays
+    dtype = dtypes.promote(*arrays)
+    return [a.astype(dtype, copy=False) for a in arrays]
 
 
 def joined(out: Any, result: Any, call: str, tensors: Sequence[Any]) -> Any:
@@ -62,27 +78,34 @@ def cat(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     kept = [x for x in chosen if x.array.shape != (0,)] or chosen[:1]
     ndim = kept[0].array.ndim
     along = axis(dim, ndim)
+    first = kept[0].array.shape
     for i, x in enumerate(kept):
-        if x.array.ndim != ndim:
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and {x.array.ndim}")
-        for d, (m, n) in enumerate(zip(kept[0].array.shape, x.array.shape, strict=True)):
-            if d != along and m != n:
-                raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {along}. Expected size {m} but got size {n} for "
-                    f"tensor number {i} in the list."
-                )
-    dtype = dtypes.promote(*(x.array for x in chosen))
-    return joined(out, run(Cat, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "cat", chosen)
+        shape = x.array.shape
+        if len(shape) != ndim:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and {len(shape)}")
+        if shape[:along] != first[:along] or shape[along + 1 :] != first[along + 1 :]:
+            m, n = next((m, n) for d, (m, n) in enumerate(zip(first, shape, strict=True)) if d != along and m != n)
+            raise RuntimeError(
+                f"Sizes of tensors must match except in dimension {along}. Expected size {m} but got size {n} for "
+                f"tensor number {i} in the list."
+            )
+    return joined(out, run(Cat, chosen, alike(chosen), axis=along), "cat", chosen)
 
 
 class Stack(Op):
     @staticmethod
     def forward(*arrays, axis):
-        return np.asarray(np.stack(arrays, axis), order="C"), (axis,)
+        before = (slice(None),) * axis
+        shape = arrays[0].shape
+        out = np.empty((*shape[:axis], len(arrays), *shape[axis:]), arrays[0].dtype)
+        for k, a in enumerate(arrays):
+            out[(*before, k)] = a
+        return out, (before,)
 
     @staticmethod
     def backward(saved, needs, g):
-        return tuple(np.moveaxis(g, saved[0], 0))
+        (before,) = saved
+        return tuple([g[(*before, k)] for k in range(len(needs))])
 
 
 @numpy_names
@@ -100,10 +123,7 @@ def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
                 f"{list(x.array.shape)} at "
                 f"entry {i}"
             )
-    dtype = dtypes.promote(*(x.array for x in chosen))
-    return joined(
-        out, run(Stack, chosen, [x.array.astype(dtype, copy=False) for x in chosen], axis=along), "stack", chosen
-    )
+    return joined(out, run(Stack, chosen, alike(chosen), axis=along), "stack", chosen)
 
 
 class Split(Op):
@@ -113,19 +133,18 @@ class Split(Op):
 
     @staticmethod
     def forward(a, *, widths, axis):
-        ends = np.cumsum(widths).tolist()
         at = (slice(None),) * axis
-        return tuple(a[(*at, slice(e - w, e))] for w, e in zip(widths, ends, strict=True)), (a.shape, widths, axis)
+        parts = [a[(*at, slice(e - w, e))] for w, e in zip(widths, accumulate(widths), strict=True)]
+        return tuple(parts), (a.shape, widths, axis)
 
     @staticmethod
     def backward(saved, needs, *gradients):
         shape, widths, axis = saved
-        dtype = next(g.dtype for g in gradients if g is not None)
-        zeros = [
-            np.zeros((*shape[:axis], w, *shape[axis + 1 :]), dtype) if g is None else g
-            for g, w in zip(gradients, widths, strict=True)
-        ]
-        return np.concatenate(zeros, axis)
+        if any(g is None for g in gradients):
+            dtype = next(g.dtype for g in gradients if g is not None)
+            sizes = [(*shape[:axis], w, *shape[axis + 1 :]) for w in widths]
+            gradients = [np.zeros(s, dtype) if g is None else g for g, s in zip(gradients, sizes, strict=True)]
+        return np.concatenate(gradients, axis)
 
 
 SplitWithSizes = Split.called("SplitWithSizesBackward0")

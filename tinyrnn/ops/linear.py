@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..kernels import lazy
 from ..tape import entitled
 from .arithmetic import add, mul, sub
 from .common import (
@@ -25,6 +26,8 @@ from .common import (
 from .elementwise import where
 from .reduce import norm, sum
 
+gemm, reduce = lazy("cpu.gemm"), lazy("cpu.reduce")
+
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a @ b: our kernel for floating-point numbers, NumPy for integers."""
@@ -32,8 +35,6 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         raise unsupported("matmul", a.dtype)
     if a.dtype.kind != "f":
         return np.asarray(np.matmul(a, b), order="C")
-    from ..kernels.cpu import gemm
-
     return gemm.matmul(a, b)
 
 
@@ -92,12 +93,13 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
             f"Expected size for first two dimensions of batch2 tensor to be: [.., {x[-1]}] but got: [.., {inner}]; the "
             f"shapes are {list(x)} and {list(y)}"
         )
-    try:
-        np.broadcast_shapes(x[:-2], y[:-2])
-    except ValueError:
-        raise RuntimeError(
-            f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast"
-        ) from None
+    if x[:-2] != y[:-2]:
+        try:
+            np.broadcast_shapes(x[:-2], y[:-2])
+        except ValueError:
+            raise RuntimeError(
+                f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast"
+            ) from None
     return into(out, checked(MatMul, "matmul", input, other), "matmul")
 
 
@@ -345,19 +347,18 @@ class Linear(Op):
 
     @staticmethod
     def forward(x, w, bias):
-        from ..kernels.cpu import gemm
-
         return gemm.linear(x, w, bias), (x, w)
 
     @staticmethod
     def backward(saved, needs, g):
-        from ..kernels.cpu import gemm, reduce
-
         x, w = saved
-        count = math.prod(g.shape[:-1])
-        rows = g.reshape(count, g.shape[-1])
-        dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1]) if needs[0] else None
-        dw = gemm.matmul(rows.T, x.reshape(count, x.shape[-1])) if needs[1] else None
+        rows = g if g.ndim == 2 else g.reshape(math.prod(g.shape[:-1]), g.shape[-1])
+        dx = dw = None
+        if needs[0]:
+            dx = gemm.matmul(rows, w)
+            dx = dx if g.ndim == 2 else dx.reshape(*g.shape[:-1], w.shape[1])
+        if needs[1]:
+            dw = gemm.matmul(rows.T, x if x.ndim == 2 else x.reshape(rows.shape[0], x.shape[-1]))
         return dx, dw, reduce.sum(rows, (0,)) if needs[2] else None
 
 
@@ -395,8 +396,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             raise RuntimeError(f"linear(): weight has dtype {weight.dtype}, but bias has {bias.dtype}")
         shape = (*x.shape[:-1], w.shape[0])
         theirs = bias.array.shape
-        fits = len(theirs) <= len(shape) and all(n in (1, m) for n, m in zip(theirs[::-1], shape[::-1], strict=False))
-        if not fits:
+        if theirs != (w.shape[0],) and not broadcasts(theirs, shape):
             raise RuntimeError(
                 f"linear(): bias has shape {list(bias.array.shape)}, which does not broadcast to the result's "
                 f"{list(shape)}; it should be [{w.shape[0]}]"

@@ -22,7 +22,7 @@ kernels = lazy("cpu.rows")
 
 def as_rows(a: np.ndarray, over: int) -> np.ndarray:
     """`a` with axis `over` last, as a contiguous matrix."""
-    moved = np.moveaxis(a, over, -1) if a.ndim else a
+    moved = a if over >= a.ndim - 1 else np.moveaxis(a, over, -1)
     return np.ascontiguousarray(moved).reshape(-1, a.shape[over] if a.ndim else 1)
 
 
@@ -30,8 +30,10 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray
     """The inverse of as_rows."""
     if not shape:
         return rows.reshape(())
+    if over == len(shape) - 1:
+        return rows.reshape(shape)
     moved = rows.reshape(*shape[:over], *shape[over + 1 :], shape[over])
-    return moved if over == len(shape) - 1 else np.ascontiguousarray(np.moveaxis(moved, -1, over))
+    return np.ascontiguousarray(np.moveaxis(moved, -1, over))
 
 
 class Softmax(Op):

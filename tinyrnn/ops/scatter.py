@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..kernels import lazy
 from ..tape import entitled
 from .common import (
     Op,
@@ -29,6 +30,8 @@ from .index import Gather, Put, Slice, integers, select, setitem
 from .rearrange import Copy
 from .shape import expand, reshape
 
+kernels = lazy("cpu.index")
+
 
 class TakeAlong(Op):
     @staticmethod
@@ -45,8 +48,6 @@ class TakeAlong(Op):
 
 def add_along(out: np.ndarray, index: np.ndarray, g: np.ndarray, axis: int) -> None:
     """out[..., index[i, j, k], ...] += g[i, j, k] in a fixed order; `out` is contiguous."""
-    from ..kernels.cpu import index as kernels
-
     places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     positions = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), out.shape)

@@ -41,6 +41,8 @@ class View(Op):
 
 def resolve(shape: Sequence[int], a: np.ndarray) -> tuple[int, ...]:
     """`shape` with its -1 filled in; torch's RuntimeError if it does not fit."""
+    if -1 not in shape and math.prod(shape) == a.size and (not shape or min(shape) >= 0):
+        return tuple(shape)
     known = math.prod(n for n in shape if n != -1)
     unknown = sum(n == -1 for n in shape)
     if unknown > 1:
@@ -66,13 +68,14 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
     if isinstance(dtype, dtypes.dtype):
         return as_bytes(input, dtype.numpy)
     size = resolve(sizes(size, "view", named), a)
-    try:
-        np.reshape(a, size, copy=False)
-    except ValueError:
-        raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-            "contiguous subspaces). Use .reshape(...) instead."
-        ) from None
+    if not a.flags.c_contiguous:
+        try:
+            np.reshape(a, size, copy=False)
+        except ValueError:
+            raise RuntimeError(
+                "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
+                "two contiguous subspaces). Use .reshape(...) instead."
+            ) from None
     return run(View, (input,), (a,), shape=size)
 
 
@@ -140,7 +143,8 @@ class Permute(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        return g.transpose(np.argsort(saved[0]))
+        (order,) = saved
+        return g.transpose([order.index(k) for k in range(len(order))])
 
 
 Transpose, MatrixTranspose = Permute.called("TransposeBackward0"), Permute.called("TBackward0")
