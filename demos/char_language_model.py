@@ -239,8 +239,8 @@ class Run:
         for name, value in self.settings.items():
             if saved["settings"][name] != value:
                 raise SystemExit(
-                    f"{self.checkpoint} was made with {name} {saved['settings'][name]}, this run has {value}: resume it "
-                    "with the options that it was made with, or leave out --resume to begin anew"
+                    f"{self.checkpoint} was made with {name} {saved['settings'][name]}, this run has {value}: "
+                    "resume it with the options that it was made with, or leave out --resume to begin anew"
                 )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -276,9 +276,9 @@ class Run:
                 if position.step % every == 0 or position.step == steps:
                     bits = model_surprise(model, held_out, window).mean()
                     position.checks.append((position.step, float(bits)))
+                    self.save()
                     recent = np.mean(position.losses[-every:])
                     tqdm.write(f"step {position.step:5}/{steps}  training {recent:.4f}  held-out {bits:.4f}")
-                    self.save()
 
 
 def model_surprise(model: nn.Module, text: torch.Tensor, window: int) -> np.ndarray:
@@ -387,13 +387,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0, help="default: 0")
     parser.add_argument("--window", type=int, help="characters through which the gradient goes back (64; GPT: 128)")
     parser.add_argument("--batch", type=int, help="windows in a step (default: 32; quick: 16)")
-    parser.add_argument("--steps", type=int, help="training steps (default: 5000; GPT: 1500; quick: 800)")
+    parser.add_argument("--steps", type=int, help="training steps (default: 5000; GPT: 1500; quick: 800, 400)")
     parser.add_argument("--lr", type=float, help="learning rate at its height")
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--checkpoint", type=Path, help="its file (default: in the folder of --out, by model)")
-    parser.add_argument("--prompt", default="\n    def ", help=r"what the generated text follows (default: '\n    def ')")
+    parser.add_argument(
+        "--prompt", default="\n    def ", help=r"what the generated text follows (default: '\n    def ')"
+    )
     parser.add_argument("--length", type=int, default=600, help="characters to generate (default: 600)")
     parser.add_argument("--temperature", type=float, default=0.7, help="below 1 safer, above 1 wilder (default: 0.7)")
     parser.add_argument("--top-k", type=int, default=20, help="choose among so many characters, 0: all (default: 20)")
@@ -406,8 +408,8 @@ def options() -> argparse.Namespace:
         "layers": (2 if quick else 4) if gpt else 1,
         "window": 64 if quick or not gpt else 128,
         "batch": 16 if quick else 32,
-        "steps": 800 if quick else 1500 if gpt else 5000,
-        "lr": 0.002 if gpt or args.model == "RNN" else 0.01 if quick else 0.005,
+        "steps": (400 if quick else 1500) if gpt else (800 if quick else 5000),
+        "lr": 0.002 if args.model == "RNN" else 0.003 if gpt else 0.01 if quick else 0.005,
         "checkpoint": args.out / f"char_language_model-{args.model}{'-quick' if quick else ''}.pt",
     }
     for name, value in usual.items():
@@ -418,6 +420,8 @@ def options() -> argparse.Namespace:
         parser.error(f"{', '.join('--' + name for name in numbers)} must be above 0")
     if args.window < 2 or args.top_k < 0 or args.length < 0 or not args.prompt or not 0 <= args.dropout < 1:
         parser.error("--window must be at least 2, --top-k and --length 0, --prompt not empty, --dropout in [0, 1)")
+    if args.text and not args.text.is_file():
+        parser.error(f"--text {args.text}: no such file")
     if gpt and args.hidden % 32:
         parser.error(f"--hidden {args.hidden}: a GPT's width must be a multiple of 32, the width of a head")
     return args
@@ -427,7 +431,9 @@ def main() -> None:
     args = options()
     texts = read_file(args.text, args.size) if args.text else read_library(args.size)
     if len(texts[0]) <= args.batch * (2 * args.window + 1) or len(texts[1]) < 10 * ROWS:
-        raise SystemExit(f"{len(texts[0]):,} characters to train on: too few for --batch {args.batch}, --window {args.window}")
+        raise SystemExit(
+            f"{len(texts[0]):,} characters to train on: too few for --batch {args.batch}, --window {args.window}"
+        )
     alphabet = Alphabet(texts[0])
     training, held_out = (alphabet.encode(text) for text in texts)
     names = ("model", "hidden", "layers", "dropout", "window", "batch", "steps", "lr", "clip", "seed")
@@ -454,18 +460,24 @@ def main() -> None:
     parameters = sum(p.numel() for p in run.model.parameters())
     print(f"\n{args.model}, {parameters:,} parameters, {args.steps} steps of {args.batch} x {args.window} characters.")
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n", flush=True)
+    checks = run.position.checks
     try:
         run.train(training, held_out)
     except KeyboardInterrupt:
-        print(f"\nInterrupted.  What was learned up to the last line above is in {args.checkpoint}; --resume goes on.")
+        where = (
+            f"up to step {checks[-1][0]} is in {args.checkpoint}; --resume goes on" if checks else "is not saved yet"
+        )
+        print(f"\nInterrupted.  What was learned {where}.")
         raise SystemExit(130) from None
 
     own = model_surprise(run.model, held_out, args.window)
     bits = own.mean()
-    print(f"\nHeld-out text: {args.model} {bits:.3f} bits per character   (best n-gram {ngrams[best]:.3f}, "
-          f"unigram {ngrams[0]:.3f})")  # fmt: skip
-    print(f"It is as unsure as between {2**bits:.1f} equally likely characters (its perplexity); counting is as unsure as")
-    print(f"between {2 ** ngrams[best]:.1f}, and who knows only how frequent each character is, between {2 ** ngrams[0]:.1f}.")
+    counted = f"best n-gram {ngrams[best]:.3f}, unigram {ngrams[0]:.3f}"
+    print(f"\nHeld-out text: {args.model} {bits:.3f} bits per character   ({counted})")
+    print(f"It is as unsure as between {2**bits:.1f} equally likely characters (its perplexity), counting as between")
+    print(
+        f"{2 ** ngrams[best]:.1f}, and who knows only how frequent each character is, as between {2 ** ngrams[0]:.1f}."
+    )
 
     torch.manual_seed(args.seed)
     written = generate(run.model, alphabet, args.prompt, args.length, args.temperature, args.top_k)

@@ -179,7 +179,7 @@ def median_error(runs: list[Run]) -> float:
 
 def print_table(runs: dict, names: list[str], lengths: list[int], seeds: int) -> None:
     print(f"\nHeld-out squared error by length of the sequence{f', median of {seeds} seeds' if seeds > 1 else ''};")
-    print(f"remembering nothing gives {NOTHING:.3f}, * is below a tenth of that, - is not below it:\n")
+    print(f"remembering nothing gives {NOTHING:.3f}, * is less than a tenth of that, - no less:\n")
     print(" " * 18 + "".join(f"{length:>10}" for length in lengths))
     for name in names:
         cells = []
@@ -229,7 +229,9 @@ def plot_gradients(runs: dict, names: list[str], length: int, path: Path) -> Non
     panels[0].set_ylabel("norm of the loss's gradient\nwith respect to the memory")
     panels[0].text(length / 4, 0.03, "first marked number", transform=panels[0].get_xaxis_transform(), ha="center")
     panels[1].legend(fontsize="small")
-    figure.suptitle(f"How far back does the error reach? Sequences of {length} steps, the error travels from right to left")
+    figure.suptitle(
+        f"How far back does the error reach? Sequences of {length} steps, the error travels from right to left"
+    )
     save(figure, path)
 
 
@@ -273,6 +275,7 @@ def main() -> None:
         parser.error("--lengths must be at least 3; --steps, --seeds and --hidden at least 1")
     names = [name for name in KINDS if name in args.models]
 
+    torch.manual_seed(0)
     inputs, sums = sequences(1, 10)
     print("The adding problem.  A sequence of ten, its marks, and what is to be said after the last step:")
     print("   numbers " + " ".join(f"{number:.2f}" for number in inputs[0, :, 0].tolist()))
@@ -299,9 +302,9 @@ def main() -> None:
     print(
         """Look at:
  errors     where each curve climbs to the dotted line: from there on the model has forgotten the first number.
- gradients  straight lines down to the left: every step back in time takes away the same factor.  The plain RNN's stays
-            like that, so that it never hears of the early steps.  GRU begins so too, and learns gates that let the error
-            through; LSTM begins with open forget gates; the ReLU RNN begins with the identity.
+ gradients  straight lines down to the left: every step back in time takes away the same factor.  The plain RNN's stay
+            like that, so that it never hears of the early steps.  GRU begins so too, and learns gates that let the
+            error through; LSTM begins with open forget gates; the ReLU RNN begins with the identity.
  clipping   the plain RNN's gradient is small already: clipping changes nothing.  The ReLU RNN's grows by many orders of
             magnitude at times, and one such step throws away what was learned, unless it is clipped."""
     )

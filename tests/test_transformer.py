@@ -34,14 +34,14 @@ def one_thread():
 def story(t, make, call, dtype, training=True):
     """A layer from one seed, what `call(t, layer, tensor)` makes of it, and the gradients of what `tensor` gave.
 
-    Returns texts, and lists of arrays: the weights as they begin, results, gradients.
+    Returns texts, and lists of arrays: of the weights as they begin the sum and the first, results, gradients.
     """
     rng, kind = np.random.default_rng(3), getattr(t, dtype)
     t.manual_seed(5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         layer = make(t).to(kind).train(training)
-    begins = [p.detach().clone() for p in layer.parameters()]
+    begins = [t.stack([p.detach().sum(), p.detach().flatten()[0]]) for p in layer.parameters()]
     with t.no_grad():
         for p in layer.parameters():  # no bias may stay zero
             p.add_(t.tensor(0.2 * rng.standard_normal(tuple(p.shape))).to(kind))
@@ -65,23 +65,18 @@ def story(t, make, call, dtype, training=True):
 
 
 def flat(told):
-    """A story as the oracle keeps it: each list of arrays as one, and their shapes."""
+    """A story as the oracle keeps it: the texts and the shapes as one, and each list of arrays as one."""
     texts, arrays = told
-    shapes = {f"{name} shapes": str([tuple(a.shape) for a in found]) for name, found in arrays.items()}
-    return {**texts, **shapes, **{name: np.concatenate([a.ravel() for a in found]) for name, found in arrays.items()}}
+    shapes = [[a.shape for a in found] for found in arrays.values()]
+    return {"texts": f"{texts} {shapes}"} | {n: np.concatenate([a.ravel() for a in v]) for n, v in arrays.items()}
 
 
 def check(told, expected, dtype):
     """That our story is the expected one, each array within the tolerance of its scale."""
-    texts, arrays = told
-    ours = flat(told)
-    assert set(ours) == set(expected)
-    for name, value in ours.items():
-        if name not in arrays:
-            assert value == str(expected[name]), name
-            continue
-        theirs = np.split(expected[name], np.cumsum([a.size for a in arrays[name]])[:-1])
-        for number, (a, b) in enumerate(zip(arrays[name], theirs, strict=True)):
+    assert flat(told)["texts"] == str(expected["texts"])
+    for name, found in told[1].items():
+        theirs = np.split(expected[name], np.cumsum([a.size for a in found])[:-1])
+        for number, (a, b) in enumerate(zip(found, theirs, strict=True)):
             assert a.dtype == b.dtype == dtype, name
             bound = TOLERANCE[dtype][name == "gradients"] * max(np.abs(np.nan_to_num(b)).max(initial=0), 1e-2)
             np.testing.assert_allclose(a.ravel(), b, rtol=0, atol=bound, err_msg=f"{name} {number}")
@@ -176,18 +171,18 @@ def test_attention_with_every_mask(options):
 
 
 SOME = [
-    ("plain", "padding", "average", "memory"),
-    ("batch first", "both float", "no weights", "three"),
-    ("both more", "mixed", "each head", "memory"),
-    ("widths", "3d", "no weights", "three"),
-    ("dropout, batch first", "2d", "average", "memory"),
-    ("dropout", "hint and padding", "no weights", "memory"),
+    ("plain", "padding", "average", "memory", "float64"),
+    ("batch first", "both float", "no weights", "three", "float32"),
+    ("both more", "mixed", "each head", "memory", "float64"),
+    ("widths", "3d", "no weights", "three", "float64"),
+    ("dropout, batch first", "2d", "average", "memory", "float32"),
+    ("dropout", "hint and padding", "no weights", "memory", "float32"),
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", SOME, ids=", ".join)
-def test_attention(oracle, case, dtype):
+def test_attention(oracle, case):
+    *case, dtype = case
     make, call = attention(*case)
     check(story(tinyrnn, make, call, dtype), oracle(lambda t: flat(story(t, make, call, dtype))), dtype)
 
@@ -358,18 +353,18 @@ def test_layers_with_every_mask(name, form):
 
 
 LAYERS = [
-    ("encoder layer", "batch first", "all"),
-    ("decoder layer", "gelu", "all"),
-    ("encoder", "norm first", "causal"),
-    ("decoder", "plain", "hints"),
-    ("transformer", "batch first", "padding"),
-    ("transformer", "no bias", "float"),
+    ("encoder layer", "batch first", "all", "float64"),
+    ("decoder layer", "gelu", "all", "float32"),
+    ("encoder", "norm first", "causal", "float32"),
+    ("decoder", "plain", "hints", "float64"),
+    ("transformer", "batch first", "padding", "float32"),
+    ("transformer", "no bias", "float", "float64"),
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", LAYERS, ids=", ".join)
-def test_layers(oracle, case, dtype):
+def test_layers(oracle, case):
+    *case, dtype = case
     make, call = layer_story(*case)
     check(story(tinyrnn, make, call, dtype), oracle(lambda t: flat(story(t, make, call, dtype))), dtype)
 
@@ -451,16 +446,20 @@ WAYS = {
     "unchecked": {"mask_check": False},
     "not nested": {"enable_nested_tensor": False},
 }
+BLIND = [("a whole sequence", "causal"), ("a whole sequence", "not nested"), ("at the beginning", "causal")]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("where", PADDED)
 def test_padding_comes_out_of_an_encoder_as_torchs_does(oracle, where, way):
-    if where == "a whole sequence" and way in ("causal", "not nested"):
-        pytest.skip("torch's fused form gives NaN here, ours what training gives")
     expected = oracle(lambda t: evaluated(t, PADDED[where], **WAYS[way]))["y"]
-    np.testing.assert_allclose(evaluated(tinyrnn, PADDED[where], **WAYS[way])["y"], expected, atol=2e-5)
+    got = evaluated(tinyrnn, PADDED[where], **WAYS[way])["y"]
+    # Of a position that sees nothing torch's fused form of evaluation makes NaN; ours makes there what training makes.
+    blind = np.isnan(expected)
+    assert not np.isnan(got).any()
+    assert blind.any() == ((where, way) in BLIND)
+    np.testing.assert_allclose(got[~blind], expected[~blind], atol=2e-5)
 
 
 def test_the_switch_for_padding():

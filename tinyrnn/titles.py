@@ -64,7 +64,7 @@ def recurrence(saved: tuple, shapes: list) -> str:
 
 
 TITLES: dict[str, str | Callable[[tuple, list], str]] = {
-    "Absolute": "Abs", "Cast": "ToCopy", "Clamp": "Clamp1", "Copy": "Clone", "Dropout": "Mul", "Gather": "Index",
+    "Absolute": "Abs", "Cast": "ToCopy", "Clamp": "Clamp1", "Copy": "Clone", "Deg2rad": "Deg2Rad", "Dropout": "Mul", "Gather": "Index",
     "LayerNorm": "NativeLayerNorm", "Linear": linear, "Log1p": "Log1P", "LogSumExp": "Logsumexp",
     "Logsigmoid": "LogSigmoid", "MatMul": matmul, "Norm": "LinalgVectorNorm", "Pow": power, "NanMedian": "Nanmedian", "Prelu": "PreluKernel",
     "Prod": lambda saved, shapes: "Prod" if len(shapes[0]) == 1 else "Prod1",

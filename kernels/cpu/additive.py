@@ -78,11 +78,11 @@ def kernels(real) -> SimpleNamespace:
         for r in range(first, last):
             b = r // steps
             q, p, w = query + S * r * hidden, projected + S * b * places * hidden, weights + S * r * places
-            most, any_shown = nothing, False
+            most = nothing
             for s in range(places):
                 found = nothing
                 if shown(mask, r * places + s):
-                    found, any_shown = score(hidden, q, p + S * s * hidden, v), True
+                    found = score(hidden, q, p + S * s * hidden, v)
                     most = found if found > most else most
                 put(real, w + S * s, found)
             s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
@@ -93,7 +93,7 @@ def kernels(real) -> SimpleNamespace:
                 s0, s1 = s0 + lower(e), s1 + upper(e)
             scale = real(1.0 / total(s0 + s1))
             for s in range(places):
-                here = any_shown and shown(mask, r * places + s)
+                here = shown(mask, r * places + s)  # of a row that is hidden altogether, scale is NaN
                 put(real, w + S * s, get(real, w + S * s) * scale if here else real(0.0))
             x, to = keys + S * b * places * width, means + S * r * width
             for k in range(0, width, L):

@@ -37,6 +37,7 @@ def _room_address(b, room):
 
 table = intrinsic(lambda context: (types.intp(), lambda context, b, signature, args: _table(b)))
 malloc = instruction(types.intp(types.intp), lambda b, n: llvm(b, "malloc", I64, n))
+free = instruction(types.void(types.intp), lambda b, at: llvm(b, "free", ir.VoidType(), at))
 address_of = instruction(types.intp(types.intp), _room_address)
 
 

@@ -158,6 +158,18 @@ def where(context, condition, a, b):
 
 
 @intrinsic
+def somewhere(context, condition):
+    """Whether the condition holds in some lane."""
+    if isinstance(condition, Mask):
+
+        def emit(context, b, signature, args):
+            bits = ir.IntType(args[0].type.count)
+            return b.icmp_unsigned("!=", b.bitcast(args[0], bits), bits(0))
+
+        return types.boolean(condition), emit
+
+
+@intrinsic
 def fma(context, x, y, z):
     """x * y + z, rounded once."""
     vector = common(x, y, z)
@@ -426,6 +438,37 @@ def load_next(context, real, at, step, n):
         return either(b, b.icmp_signed("!=", step, I64(0)), several, one)
 
     return vector(real, *(types.intp,) * 3), emit
+
+
+@intrinsic
+def next_truths(context, real, at, step, n):
+    """The mask of the next truth values, a byte each, of a row of which n are left, for a vector of type `real`; it
+    does not hold beyond the row's end.  For a step of 0, one truth value for all lanes."""
+    mask, byte = MASKS[real.dtype], ir.IntType(8)
+    kind = ir.VectorType(byte, mask.kind.count)
+
+    def emit(context, b, signature, args):
+        _, at, step, n = args
+
+        def whole():
+            value = b.load(pointer(b, at, kind))
+            value.align = 1
+            return value
+
+        def rest():
+            first, zero = first_lanes(b, n, kind.count), ir.Constant(kind, [0] * kind.count)
+            return llvm(b, f"llvm.masked.load.v{kind.count}i8.p0", kind, pointer(b, at, kind), I32(1), first, zero)
+
+        def several():
+            return either(b, b.icmp_signed(">=", n, I64(kind.count)), whole, rest)
+
+        def one():
+            return splatted(b, b.load(pointer(b, at, byte)), kind.count)
+
+        bytes = either(b, b.icmp_signed("!=", step, I64(0)), several, one)
+        return b.icmp_signed("!=", bytes, ir.Constant(kind, [0] * kind.count))
+
+    return mask(real, *(types.intp,) * 3), emit
 
 
 @intrinsic

@@ -32,12 +32,14 @@ ROWS = 6 if "x86" in cpu_target.target_context.codegen().magic_tuple()[0] and BY
 VECTORS_WIDE = 2
 
 
-def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False, strips: bool = False):
+def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False, strips: bool = False,
+         late: bool = False):  # fmt: skip
     """A function for Numba: tile(m, n, initial, initial_step, c, c_step, (k, a, a_row, a_step, b, b_step) a product).
 
     m, n           rows (1 to `rows`) and columns (at least 1) of the tile that are wanted
     initial, c     the tile of I, and of C where it goes; *_step is the distance of their rows.  They may be the same; a
-                   step of 0 gives each row of C the same start, a bias say
+                   step of 0 gives each row of C the same start, a bias say; it is added last if `late`, so that the
+                   errors of a long sum, made of many, do not grow with each of its terms
     k, a, b        the length of the sum, the first row of A and of B
     a_row, a_step  from one row of A to the next, and from one k to the next
     b_step         from one row of B to the next; a row is `vectors` vectors, of which no more than n numbers are
@@ -59,7 +61,11 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
             return b.add(b.add(base, b.mul(row[r], step)), I64(j * BYTES))
 
         cells = [(r, j) for r in range(rows) for j in range(vectors)]
-        sums = [load_masked(b, at(initial, initial_step, r, j), masks[j], kind) for r, j in cells]
+
+        def start():
+            return [load_masked(b, at(initial, initial_step, r, j), masks[j], kind) for r, j in cells]
+
+        sums = [ir.Constant(kind, [0.0] * count)] * len(cells) if late else start()
         for k in range(products):
             offsets = [I64(j * BYTES) for j in range(vectors)]
             if strips:
@@ -71,6 +77,8 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
                     start = b.select(there, b.mul(I64(strip), size), I64(0))
                     offsets.append(b.add(start, I64(vector_of_strip * BYTES)))
             sums = accumulate(b, sums, masks, row, offsets, operands[6 * k : 6 * k + 6])
+        if late:
+            sums = [b.fadd(x, y) for x, y in zip(start(), sums, strict=True)]
         for (r, j), value in zip(cells, sums, strict=True):
             store_masked(b, at(c, c_step, r, j), value, masks[j])
         return context.get_dummy_value()
@@ -111,7 +119,7 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
 
     names = ", ".join(f"a{k}" for k in range(6 + 6 * products))
     signature = types.void(*(types.intp,) * (6 + 6 * products))
-    name = f"tile_{rows}x{vectors}x{products}{'_masked' * masked}{'_strips' * strips}_{vector.name}"
+    name = f"tile_{rows}x{vectors}x{products}{'_masked' * masked}{'_strips' * strips}{'_late' * late}_{vector.name}"
     scope: dict = {"typed": (signature, emit)}
     exec(f"def {name}(context, {names}): return typed", scope)
     return intrinsic(scope[name])

@@ -6,7 +6,6 @@ from typing import Any
 
 from ..ops.create import empty
 from ..ops.multihead import alike
-from ..tape import is_grad_enabled
 from . import functional as F
 from . import init
 from .layers import Linear
@@ -133,8 +132,4 @@ class MultiheadAttention(Module):
             average_attn_weights=average_attn_weights,
             is_causal=is_causal,
         )
-        if swapped:
-            found = found.transpose(1, 0)
-            if not self.training and not is_grad_enabled():  # else in torch's order, in which dropout draws
-                found = found.contiguous()
-        return found, weights
+        return found.transpose(1, 0) if swapped else found, weights

@@ -52,7 +52,7 @@ from ..ops.padding import pad
 from ..ops.rows import cross_entropy, layer_norm, nll_loss
 from ..ops.rows import log_softmax as _log_softmax
 from ..ops.rows import softmax as _softmax
-from ..tape import check_writable, write
+from ..tape import check_writable, entitled, write
 
 __all__ = [
     "alpha_dropout",
@@ -293,7 +293,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     if input.shape[dim] % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
     first, second = input.chunk(2, dim)
-    return first * activate("sigmoid", second, False)
+    return entitled(first * activate("sigmoid", second, False), "GluBackward0")
 
 
 class RReLU(Op):

@@ -269,6 +269,8 @@ class Recurrent(_Weighted):
         self._name_as_torch(x, final, batch_first and directions == 1)
         output: Any = x
         if packed:
+            if x._node is not None and len(self._shapes) == 1:
+                x._node.label = {**dict.fromkeys(range(1, 1 + len(final)), "StackBackward0"), 0: "CatBackward0"}
             output = PackedSequence(x, batch_sizes, sorted_indices, unsorted_indices)
             final = tuple(self.permute_hidden(s, unsorted_indices) for s in final)
             return output, final if len(final) > 1 else final[0]
@@ -530,6 +532,8 @@ class RNNCellBase(_Weighted):
     The classes derived from it, and those of a user, say what is done with them.
     """
 
+    _ends: tuple[str, ...] = ()  # what torch's step ends with, for each state: the names of grad_fn
+
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None
     ):
@@ -581,6 +585,8 @@ class RNNCellBase(_Weighted):
         if not batched:
             first = tuple(h if h is None else h.unsqueeze(0) for h in first)
         _, last = run_cell(self.cell, x, first, *self._weights(self._shapes, dtype), layered=False)
+        if last[0]._node is not None:
+            last[0]._node.label = dict(enumerate(self._ends, 1))
         if not batched:
             last = tuple(h.squeeze(0) for h in last)
         return last if states > 1 else last[0]
@@ -609,6 +615,10 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = nonlinearity
 
     @property
+    def _ends(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (f"{self.nonlinearity.title()}Backward0",)
+
+    @property
     def cell(self) -> Cell:  # type: ignore[override]
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; RNNCell has tanh and relu")
@@ -626,6 +636,7 @@ class GRUCell(RNNCellBase):
     """
 
     cell = cells.GRU
+    _ends = ("AddBackward0",)
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
@@ -642,6 +653,7 @@ class LSTMCell(RNNCellBase):
     """
 
     cell = cells.LSTM
+    _ends = ("MulBackward0", "AddBackward0")
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)

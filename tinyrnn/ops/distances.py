@@ -74,6 +74,9 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_eucl
 
     The dimensions in front broadcast.  `compute_mode` is checked and changes nothing.
     """
+    modes = ("use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+    if compute_mode not in (f"{modes[0]}_if_necessary", *modes):
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     a, b = expect_tensor(x1, "cdist", "x1").array, expect_tensor(x2, "cdist", "x2").array
     for name, x in (("X1", a), ("X2", b)):
         if x.dtype.kind != "f":
@@ -82,9 +85,6 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_eucl
             raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
     if a.shape[-1] != b.shape[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}")
-    modes = ("use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
-    if compute_mode not in (f"{modes[0]}_if_necessary", *modes):
-        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     if a.dtype != b.dtype:
         raise RuntimeError(f"expected scalar type {dtypes.word(a.dtype)} but found {dtypes.word(b.dtype)} (cdist())")
     if p < 0:

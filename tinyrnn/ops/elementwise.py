@@ -277,12 +277,14 @@ clip = clamp
 
 def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
     """Each element, but not below `min`."""
-    return clamp(input, min=min, out=out)
+    found = clamp(input, min=min, out=out)
+    return found if isinstance(input, Var) else entitled(found, "ClampMinBackward0")
 
 
 def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:
     """Each element, but not above `max`."""
-    return clamp(input, max=max, out=out)
+    found = clamp(input, max=max, out=out)
+    return found if isinstance(input, Var) else entitled(found, "ClampMaxBackward0")
 
 
 class Where(Op):

@@ -172,12 +172,13 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: flo
 
 def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (mat @ vec)."""
-    return into(out, plus_product("addmv", input, mv(mat, vec), beta, alpha), "addmv")
+    return into(out, entitled(plus_product("addmv", input, mv(mat, vec), beta, alpha), "AddmvBackward0"), "addmv")
 
 
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * the sum of the products of two batches of matrices."""
-    return into(out, plus_product("addbmm", input, sum(bmm(batch1, batch2), 0), beta, alpha), "addbmm")
+    found = plus_product("addbmm", input, sum(bmm(batch1, batch2), 0), beta, alpha)
+    return into(out, entitled(found, "AddbmmBackward0"), "addbmm")
 
 
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
@@ -268,7 +269,8 @@ def kron(input: Any, other: Any, *, out: Any = None) -> Any:
     x, y = ((1,) * (ndim - len(s)) + s for s in (x, y))
     a = input.reshape([n for size in x for n in (size, 1)])
     b = other.reshape([n for size in y for n in (1, size)])
-    return into(out, mul(a, b).reshape([m * n for m, n in zip(x, y, strict=True)]), "kron")
+    found = mul(a, b).reshape([m * n for m, n in zip(x, y, strict=True)])
+    return into(out, entitled(found, "UnsafeViewBackward0"), "kron")
 
 
 def cheapest(shapes: list[tuple[int, ...]]) -> Any:
@@ -337,7 +339,7 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Any:
 def dist(input: Any, other: Any, p: float = 2) -> Any:
     """The p-norm of input - other."""
     expect_tensor(input, "dist"), expect_tensor(other, "dist", "other")
-    return norm(sub(input, other), p)
+    return entitled(norm(sub(input, other), p), "DistBackward0")
 
 
 class Linear(Op):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tape import is_grad_enabled
 from .attention import scaled_dot_product_attention
 from .common import Op, run
 from .create import zeros
@@ -52,6 +53,11 @@ def alike(function: Callable, *tensors: Any) -> list:
     return [found[id(x)] for x in tensors]
 
 
+def swapped(x: Any) -> bool:
+    """Whether (L, N, E) was transposed: it lies in memory as (N, L, E), and is best used in that order."""
+    return x.array.strides[1] > x.array.strides[0]
+
+
 def project(query: Any, key: Any, value: Any, weights: tuple, bias: Any, heads: int) -> list:
     """Heads (N, H, ., D) of query, key and value (., N, .), by as few products as there are different tensors.
 
@@ -74,7 +80,7 @@ def project(query: Any, key: Any, value: Any, weights: tuple, bias: Any, heads: 
     biases = [None] * len(parts) if bias is None else bias.split(sizes) if len(parts) > 1 else [bias]
     found: list = []
     for x, w, b, n in zip(inputs, weights, biases, parts, strict=True):
-        batch_first = x.array.strides[1] > x.array.strides[0]  # in memory: no copy is made of what was transposed
+        batch_first = swapped(x)
         rows = linear(x.transpose(0, 1) if batch_first else x, w, b)
         found += run(Heads, (rows,), (rows.array,), parts=n, heads=heads, batch_first=batch_first)
     return found
@@ -259,7 +265,11 @@ def multi_head_attention_forward(
         attention = attention.mean(dim=1) if average_attn_weights else attention
     else:
         found, attention = scaled_dot_product_attention(q, k, v, attn_mask, p, is_causal), None
-    found = linear(found.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
+    # Where dropout may follow, the result lies as torch's, in whose order it draws.
+    batch_first = swapped(query) and not training and not is_grad_enabled()
+    found = found.permute((0, 2, 1, 3) if batch_first else (2, 0, 1, 3)).flatten(2).contiguous()
+    found = linear(found, out_proj_weight, out_proj_bias)
+    found = found.transpose(0, 1) if batch_first else found
     if single:
         return found.squeeze(1), attention if attention is None else attention.squeeze(0)
     return found, attention

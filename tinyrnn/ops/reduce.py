@@ -186,7 +186,9 @@ def nansum(
         raise unsupported("nansum", out.array.dtype)
     if input.array.dtype.kind == "f":
         known = run(WithoutNan, (input,), (input.array,))
-    return sum(known, dim, keepdim, dtype=dtype, out=out)
+    if out is not None:
+        return sum(known, dim, keepdim, dtype=dtype, out=out)
+    return entitled(sum(known, dim, keepdim, dtype=dtype), "NansumBackward0")
 
 
 @numpy_names

@@ -13,7 +13,7 @@ from ...ops.common import expect_tensor
 from ...ops.create import arange, as_tensor, full, zeros_like
 from ...ops.index import getitem
 from ...ops.join import cat, stack
-from ...tape import wrap
+from ...tape import entitled, wrap
 from ...tensor import Tensor
 
 
@@ -160,7 +160,8 @@ def pack_padded_sequence(
             f"pack_padded_sequence: a length is {sizes[0]}, but the padded sequences have {x.array.shape[0]} steps"
         )
     batch_sizes = (sizes > np.arange(sizes[0])[:, None]).sum(1)
-    return PackedSequence(pack_steps(x[: int(sizes[0])], batch_sizes), wrap(batch_sizes), order)
+    data = entitled(pack_steps(x[: int(sizes[0])], batch_sizes), "PackPaddedSequenceBackward0")
+    return PackedSequence(data, wrap(batch_sizes), order)
 
 
 def pad_packed_sequence(
@@ -237,7 +238,7 @@ def pad_sequence(
             filler = full((longest - length, *rest), padding_value, dtype=dtype)
             s = cat([s, filler] if padding_side == "right" else [filler, s])
         rows.append(s)
-    return stack(rows, 0 if batch_first else 1)
+    return entitled(stack(rows, 0 if batch_first else 1), "torch::autograd::CopySlices")
 
 
 def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False) -> list[Tensor]:
