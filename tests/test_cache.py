@@ -14,6 +14,7 @@ import pytest
 
 import tinyrnn
 from tinyrnn.kernels import cache
+from tinyrnn.kernels.cpu import jit
 
 ROOT = Path(tinyrnn.__file__).parent.parent
 SMALL = """
@@ -280,6 +281,43 @@ import tinyrnn
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, [name for name in sys.modules if "." not in name]]))
 """
+
+
+def test_a_long_compilation_is_told_once(capsys, monkeypatch):
+    waiting = jit.Waiting()
+    monkeypatch.setattr(waiting, "PATIENCE", 0.05)
+    quick = waiting.during(lambda: None, run)
+    quick()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    slow = waiting.during(lambda: time.sleep(0.2) or 7, run)
+    assert [slow(), slow()] == [7, 7]
+    assert capsys.readouterr().err == (
+        "tinyrnn: compiling kernels (test_cache now) and keeping them on disk; `python -m tinyrnn warmup` does it "
+        "ahead\n"
+    )
+
+
+def test_short_compilations_add_up(capsys, monkeypatch):
+    waiting = jit.Waiting()
+    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
+    step = waiting.during(lambda: time.sleep(0.04), run)
+    for _ in range(5):
+        step()
+    assert capsys.readouterr().err.count("compiling kernels") == 1
+
+
+def test_warmup():
+    """It runs to its end; what it compiled is found by the next process, which says nothing about compiling."""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "tinyrnn", "warmup"], cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "Ready after" in done.stdout.splitlines()[-1]
+    script = "from tinyrnn import nn; import tinyrnn; nn.LSTM(4, 20)(tinyrnn.rand(5, 3, 4))[0].sum().backward()"
+    script += "; from tinyrnn.kernels.cpu import jit; print(int(jit.waiting.spent * 1000))"
+    assert answer(start(script)) == 0
 
 
 def test_importing_takes_less_than_half_a_second_and_no_heavy_library():

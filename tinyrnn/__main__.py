@@ -1,4 +1,4 @@
-"""The command line: `python -m tinyrnn run [--seed N] program.py [args]`."""
+"""The command line: `python -m tinyrnn run [--seed N] program.py [args]`, `python -m tinyrnn warmup`."""
 
 import argparse
 import sys
@@ -24,7 +24,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m tinyrnn", description="A small engine for sequence models that speaks torch's vocabulary."
     )
-    command = top.add_subparsers(title="commands", metavar="command", required=True).add_parser(
+    commands = top.add_subparsers(title="commands", metavar="command", dest="command", required=True)
+    warm = commands.add_parser(
+        "warmup",
+        help="compile the usual kernels ahead",
+        description="Compile the kernels that programs are likely to use, so that their first run does not wait.",
+    )
+    warm.add_argument("--float64", action="store_true", help="the same for double precision too")
+    command = commands.add_parser(
         "run",
         help="run a torch program, unchanged",
         description=DESCRIPTION,
@@ -52,6 +59,11 @@ def main() -> int:
         top.print_help()
         return 0
     options = top.parse_args()
+    if options.command == "warmup":
+        from tinyrnn.warmup import warmup
+
+        warmup(options.float64)
+        return 0
     path = Path(options.program)
     if not path.is_file():
         what = "is a directory, not a program file" if path.is_dir() else "no such file"

@@ -4,9 +4,14 @@ Numba's own disk cache dies of a damaged file, and two processes that compile th
 mix up its index.  This one has no index: the name of a file says what is in it.
 """
 
+import contextlib
+import functools
 import inspect
 import pickle
 import re
+import sys
+import threading
+import time
 from pathlib import Path
 
 import llvmlite.binding
@@ -38,7 +43,58 @@ def _compile(function, options):
     dispatcher = numba.njit(**options)(function)
     if not numba.config.DISABLE_JIT:
         dispatcher._cache = DiskCache(function)
+        compiler = dispatcher._compiler
+        compiler.compile = waiting.during(compiler.compile, function)
     return dispatcher
+
+
+class Waiting:
+    """Says on stderr, once in a process, what is being compiled when that has taken longer than a second in all."""
+
+    PATIENCE = 1.0  # seconds
+
+    def __init__(self):
+        self.spent, self.depth, self.told = 0.0, 0, False
+
+    def during(self, compile, function):
+        """`compile`, with the time that it takes counted for the module of `function`."""
+        what = function.__module__.rpartition(".")[2]
+
+        @functools.wraps(compile)
+        def watched(*args, **kwargs):
+            with self.watch(what):
+                return compile(*args, **kwargs)
+
+        return watched
+
+    @contextlib.contextmanager
+    def watch(self, what):
+        if self.told or self.depth:  # what compiles one function compiles those that it calls
+            yield
+            return
+        timer = threading.Timer(max(0.0, self.PATIENCE - self.spent), self.tell, (what,))
+        timer.daemon = True
+        start = time.monotonic()
+        self.depth = 1
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.depth, self.spent = 0, self.spent + time.monotonic() - start
+
+    def tell(self, what):
+        self.told = True
+        what = re.sub(r"_[0-9a-f]{16}$", "", what)
+        print(
+            f"tinyrnn: compiling kernels ({what} now) and keeping them on disk; "
+            "`python -m tinyrnn warmup` does it ahead",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+waiting = Waiting()
 
 
 def _content(filename: str) -> str:
@@ -131,6 +187,7 @@ class Kernel:
                 signature = types.void(*self.types)
                 function = ccallback.CFunc(self.function, (signature.args, signature.return_type), {}, dict(OPTIONS))
                 function._cache = DiskCache(self.function)
+                function._compile_uncached = waiting.during(function._compile_uncached, self.function)
                 function.compile()
                 llvmlite.binding.add_symbol(self.symbol, function.address)
                 self.code, self.address = function, function.address

@@ -79,6 +79,9 @@ class Adam(Optimizer):
             check_capturable(group)
             lr, (beta1, beta2) = as_number(group["lr"]), map(as_number, group["betas"])
             decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
+            eps, amsgrad, maximize = group["eps"], group["amsgrad"], group["maximize"]
+            formula = "adam_amsgrad" if amsgrad else "adam"
+            before = None  # the step of the parameter before: as a rule they have all done as many
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -86,23 +89,26 @@ class Adam(Optimizer):
                 if not state:
                     state["step"] = counter()
                     state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
-                    if group["amsgrad"]:
+                    if amsgrad:
                         state["max_exp_avg_sq"] = zeros_like(p)
-                step = state["step"].item() + 1
-                numbers = (
-                    lr / (1 - beta1**step),
-                    1 - beta1,
-                    beta2,
-                    1 - beta2,
-                    group["eps"],
-                    0.0 if decoupled else decay,
-                    1 - lr * decay if decoupled else 1.0,
-                    math.sqrt(1 - beta2**step),
-                )
+                count = state["step"].array
+                step = count.item() + 1
+                if step != before:
+                    before = step
+                    numbers = (
+                        lr / (1 - beta1**step),
+                        1 - beta1,
+                        beta2,
+                        1 - beta2,
+                        eps,
+                        0.0 if decoupled else decay,
+                        1 - lr * decay if decoupled else 1.0,
+                        math.sqrt(1 - beta2**step),
+                    )
                 moments = [state["exp_avg"], state["exp_avg_sq"]]
-                if group["amsgrad"]:
+                if amsgrad:
                     moments.append(state["max_exp_avg_sq"])
-                updates.add("adam_amsgrad" if group["amsgrad"] else "adam", p, moments, numbers, group["maximize"])
-                state["step"].array += 1
+                updates.add(formula, p, moments, numbers, maximize)
+                count += 1
         updates.run()
         return loss

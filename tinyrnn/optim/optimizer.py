@@ -14,9 +14,12 @@ import numpy as np
 from .. import tape
 from ..dtypes import get_default_dtype
 from ..hooks import RemovableHandle
+from ..kernels import lazy
 from ..kernels.formulas import UPDATES
 from ..tape import wrap
 from ..tensor import Tensor
+
+map = lazy("cpu.map")
 
 
 class _Required:
@@ -306,25 +309,23 @@ class Updates:
             self.run()
         self._seen.add(id(p))
         own, arrays = p.array, [p.array, p.grad.array, *[s.array for s in state]]
+        shape, dtype = own.shape, own.dtype
         for k, a in enumerate(arrays):
-            if a.shape != own.shape:
+            if a.shape != shape:
                 raise RuntimeError(
-                    f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape "
-                    f"{list(a.shape)}"
+                    f"{formula}: a parameter of shape {list(shape)} has a gradient or a state of shape {list(a.shape)}"
                 )
-            if a.dtype != own.dtype or not a.flags.c_contiguous:
-                arrays[k] = a.astype(own.dtype, order="C")
+            if a.dtype != dtype or not a.flags.c_contiguous:
+                arrays[k] = a.astype(dtype, order="C")
                 if k != 1:
                     self._places.append((a, arrays[k]))
         if maximize:
             arrays[1] = np.asarray(-arrays[1])  # of no axes, it would be a number
-        self._groups.setdefault((formula, numbers, own.dtype), []).append(arrays)
+        self._groups.setdefault((formula, numbers, dtype), []).append(arrays)
         p.version[0] += 1
 
     def run(self) -> None:
         """Do all updates that were added."""
-        from ..kernels.cpu import map
-
         for (formula, numbers, _), arrays in self._groups.items():
             map.update(UPDATES[formula], arrays, numbers)
         for place, new in self._places:

@@ -38,7 +38,6 @@ def _alike(tensors: list[Tensor]) -> bool:
     return dtype.kind == "f"
 
 
-@tape.no_grad()
 def get_total_norm(
     tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
@@ -47,14 +46,20 @@ def get_total_norm(
     norm_type: 2, inf, or any other order.  error_if_nonfinite: raise RuntimeError if the norm is NaN or infinite.
     foreach: accepted; there is one way of doing it.
     """
-    norm_type, tensors = float(norm_type), _listed(tensors)
+    tensors = _listed(tensors)
+    return _norm(tensors, float(norm_type), error_if_nonfinite, bool(tensors) and _alike(tensors))
+
+
+def _norm(tensors: list[Tensor], norm_type: float, error_if_nonfinite: bool, alike: bool) -> Tensor:
+    """get_total_norm of tensors of which it is known whether the kernels can do all at once."""
     if not tensors:
         return tape.wrap(np.zeros((), get_default_dtype().numpy))
-    if norm_type == 2.0 and _alike(tensors):
+    if norm_type == 2.0 and alike:
         arrays = [t.array for t in tensors]
         total = tape.wrap(np.asarray(kernels.norm(arrays), arrays[0].dtype))
     else:
-        total = stack([t.norm(norm_type) for t in tensors]).norm(norm_type)
+        with tape.no_grad():
+            total = stack([t.norm(norm_type) for t in tensors]).norm(norm_type)
     if error_if_nonfinite and not total.isfinite():
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
@@ -64,13 +69,17 @@ def get_total_norm(
     return total
 
 
-@tape.no_grad()
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients, whose norm is `total_norm`, down to the norm `max_norm`, in place; never up."""
     gradients = _gradients(parameters)
-    if gradients and type(max_norm) in (int, float) and _alike([total_norm, *gradients]):
+    _clip(gradients, max_norm, total_norm, bool(gradients) and _alike([total_norm, *gradients]))
+
+
+def _clip(gradients: list[Tensor], max_norm: float, total_norm: Tensor, alike: bool) -> None:
+    """clip_grads_with_norm_ for gradients of which it is known whether the kernels can do all at once."""
+    if alike and type(max_norm) in (int, float):
         real = total_norm.array.dtype.type
         factor = real(max_norm) / (total_norm.array[()] + real(1e-6))
         if factor >= 1:
@@ -79,13 +88,13 @@ def clip_grads_with_norm_(
         for grad in gradients:
             grad.version[0] += 1
         return
-    scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    if scale != 1:
-        for grad in gradients:
-            grad.mul_(scale)
+    with tape.no_grad():
+        scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        if scale != 1:
+            for grad in gradients:
+                grad.mul_(scale)
 
 
-@tape.no_grad()
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -101,9 +110,10 @@ def clip_grad_norm_(
         parameters = list(parameters)
         if not parameters:
             warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
-    parameters = _listed(parameters)
-    total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite, foreach)
-    clip_grads_with_norm_(parameters, max_norm, total, foreach)
+    gradients = _gradients(parameters)
+    alike = bool(gradients) and _alike(gradients)
+    total = _norm(gradients, float(norm_type), error_if_nonfinite, alike)
+    _clip(gradients, max_norm, total, alike)
     return total
 
 
