@@ -336,7 +336,7 @@ def plot_curve(run: Run, ngrams: np.ndarray, path: Path) -> None:
     label = f"held-out text, {bits[-1]:.2f} at last"
     axes.plot(np.array(steps) * characters, bits, color="tab:blue", marker="o", markersize=4, label=label)
     axes.set(title=f"{settings['model']}: what is the next character?", ylabel="bits per character")
-    axes.set(xlabel="characters read (millions)", ylim=(min(*bits, *ngrams) - 0.4, max(ngrams) + 0.5))
+    axes.set(xlabel="characters read (millions)", ylim=(min(*bits, *ngrams, *smooth) - 0.2, max(ngrams) + 0.5))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
@@ -486,7 +486,7 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     piece = alphabet.decode(held_out[1 : own.shape[1] + 1].tolist())  # the first of the ROWS
-    start = max(piece.rfind("\n    def ", 0, -1500), 0) + 1  # room for a passage after it
+    start = piece.find("\n", max(0, len(piece) - 1400)) + 1  # a line near the end, with room for a passage
     curve, passage = (args.out / f"char_language_model-{name}.png" for name in ("curve", "surprise"))
     plot_curve(run, ngrams, curve)
     panels = {f"{best + 1}-gram": surprise[best, 0, start:], args.model: own[0, start:]}

@@ -88,7 +88,7 @@ EXAMPLES = [
     "it runs for two hours. nobody could call the ending clever.",
     "the dialogue is witty, even if the camera-work is anything but elegant.",
     "i expected the humour to be stale, and it was not. the cast is slightly clumsy.",
-    "the lighting is truly charming. the humour is rather stale. i do not think that the script is fresh.",
+    "the lighting is truly charming. the humour is rather stale. the script is slightly dull.",
 ]
 
 

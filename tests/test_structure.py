@@ -270,3 +270,35 @@ def test_torchs_reference_samples(name):
                 for parts, _ in operators.samples(key, dtype, "reference_inputs", grad=False):
                     with operators.Where(key, parts):
                         operators.check(info.op, operators.counterpart(info.op, info.name), parts, info.name)
+
+
+# ------------------------------------------------------------------------------------------ what grad_fn is called
+CALLS = """
+    x.masked_fill(x > 0, 1.0); x.masked_fill(x > 0, x[0, 0]); x.masked_select(x > 0); x.t().reshape(-1); x.reshape(-1)
+    x.repeat_interleave(2); x.repeat_interleave(t.tensor([1, 2]), dim=0); x.split([1, 1])[1]; x.split(1)[0]
+    x.take(t.tensor([0])); x.index_add(0, i, x[:1]); x.index_copy(0, i, x[:1]); x.index_fill(0, i, 1.0)
+    x.masked_scatter(x > 0, x); x.put(t.tensor([0]), x[0, :1]); x.index_put((i,), x[0]); x.sum(); x.sum((0, 1)); v.sum(0)
+    x.nansum(); x[:, :2].trace(); x.dist(x * 2); x.renorm(2, 0, 1.0); x.quantile(0.5); x.nanmedian(0)[0]; x.squeeze((0,))
+    t.einsum("ij,kj->ik", x, x); t.einsum("i,j->ij", v, v); t.lerp(x, x, x); t.lerp(x, x, 0.5); t.addcdiv(x, x, x)
+    t.kron(x, x); t.addmv(v[:2], x, v); t.clamp_min(x, 0); x.clamp_max(1); x.clamp(x, x); x.clamp(0, 1)
+    t.div(x, 2, rounding_mode="floor"); t.block_diag(x, x); t.cdist(x, x); nn.functional.glu(x[:, :2])
+    nn.functional.pairwise_distance(x, x * 2); nn.functional.cross_entropy(x, x.detach().softmax(1))
+    nn.BatchNorm1d(3)(x); nn.GroupNorm(1, 3)(x); nn.EmbeddingBag(3, 2)(t.tensor([[1, 2]])); nn.GRUCell(3, 2)(x)
+    nn.LSTMCell(3, 2)(x)[0]; nn.LSTMCell(3, 2)(x)[1]; nn.RNNCell(3, 2, nonlinearity="relu")(x)
+    nn.LSTM(3, 2)(x)[1][0]; nn.GRU(3, 2)(nn.utils.rnn.pack_sequence([x]))[0].data; nn.utils.rnn.pad_sequence([x, x[:1]])
+    nn.utils.rnn.pack_sequence([x]).data; put(x * 1, i, 1.0); put(x * 1, 0, 1.0)
+"""
+
+
+def test_calls_are_printed_by_torchs_names(oracle):
+    def put(t, index, value):
+        t[index] = value
+        return t
+
+    def ask(library):
+        x = library.linspace(-1, 1, 6).reshape(2, 3).requires_grad_()
+        scope = {"t": library, "nn": library.nn, "x": x, "v": x[0], "i": library.tensor([0]), "put": put}
+        calls = [call.strip() for line in CALLS.strip().splitlines() for call in line.split(";")]
+        return {"": np.array([f"{call}: {repr(eval(call, scope)).rpartition('grad_fn=')[2]}" for call in calls])}
+
+    assert ask(tinyrnn)[""].tolist() == oracle(ask)[""].tolist()
