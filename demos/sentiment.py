@@ -109,7 +109,7 @@ def clause(sign: int, kinds: dict[str, int], recombined: bool) -> tuple[str, int
     """A clause that speaks for (1) or against (-1) the film, and by how much; three in four mean what they say."""
     while True:
         turn = random.choice((1, 1, 1, -1))
-        construction = random.choice([text for text, sign in kinds.items() if sign == turn])
+        construction = random.choice([text for text, counts in kinds.items() if counts == turn])
         adjective = random.choice(GOOD if sign * turn > 0 else BAD)
         if held_out(construction, adjective) == recombined:
             break

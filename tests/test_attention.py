@@ -278,6 +278,15 @@ def test_large_scores_and_masks_overflow_nothing():
     assert F.scaled_dot_product_attention(q, tinyrnn.full((1, 1, 3, 4), float("nan")), v).isnan().all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_query_that_sees_one_key_has_no_gradient(dtype):
+    q, k, v = (tinyrnn.randn(2, 3, 4, 8, dtype=getattr(tinyrnn, dtype), requires_grad=True) for _ in range(3))
+    mask = tinyrnn.eye(4, dtype=bool)
+    out = tinyrnn.nn.functional.scaled_dot_product_attention(q * 9, k, v, mask, dropout_p=0.3)
+    out.backward(tinyrnn.randn(2, 3, 4, 8, dtype=out.dtype))
+    assert not q.grad.any() and not k.grad.any() and v.grad.any()
+
+
 def test_what_is_written_to_before_the_backward_is_noticed():
     q = tinyrnn.randn(1, 2, 3, 4, requires_grad=True)
     k = tinyrnn.randn(1, 2, 3, 4)

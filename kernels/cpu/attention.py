@@ -95,7 +95,7 @@ def kernels(real) -> SimpleNamespace:
     STEP = S * (KEYS + L)  # between their rows; not a power of two, so that columns spread over the cache
     high, low = (tile(real, rows, VECTORS_WIDE, late=True) for rows in (ROWS, ROWS // 2))
     pack_b = gemm.kernels(real).pack_b
-    NOTHING, FAR = real(-np.inf), 1 << 40
+    NOTHING, FAR, ONE = real(-np.inf), 1 << 40, 1 - 2 * np.finfo(real).eps
 
     @njit
     def padded(n):
@@ -196,7 +196,7 @@ def kernels(real) -> SimpleNamespace:
         if mask:
             factor = real(1.0)
         for j in range(0, n, L):
-            e = exp(load(real, s + S * j) * factor - shift)
+            e = exp(fma(load(real, s + S * j), factor, -shift))  # as in the backward, to the bit
             if n - j < L:
                 e = choose_first(e, n - j, zero)
             sum = sum + e
@@ -293,15 +293,21 @@ def kernels(real) -> SimpleNamespace:
         zero, scaling, dropping, sum = splat(real, real(0.0)), real(scale), real(factor), real(delta)
         shift, share = get(real, top), get(real, inverse)
         for j in range(0, n, L):
-            x = scored(load(real, p + S * j), scaling, mask, truths, mask + step * j, step, n - j)
-            weight, slope = exp(x - shift) * share, load(real, d + S * j)
+            x = load(real, p + S * j)
+            if mask:
+                x = scored(x, scaling, mask, truths, mask + step * j, step, n - j) - shift
+            else:
+                x = fma(x, scaling, -shift)
+            weight, slope = exp(x) * share, load(real, d + S * j)
             if n - j < L:
                 weight = choose_first(weight, n - j, zero)
             kept = weight
             if keep:
                 kept_here = next_truths(real, keep + j, 1, n - j)
                 kept, slope = where(kept_here, weight * dropping, zero), where(kept_here, slope * dropping, zero)
-            slope = weight * (slope - sum)
+            slope = where(
+                weight < ONE, weight * (slope - sum), zero
+            )  # of a weight of 1, what is left is rounding errors
             if d_mask:
                 store_next(real, d_mask + S * j, slope, n - j)
             store(real, p + S * j, kept)
