@@ -79,6 +79,25 @@ def test_maps_have_the_same_bits(threads, dtype):
 
 
 @few
+@pytest.mark.parametrize("ufunc", [np.add, np.subtract, np.multiply, np.divide])
+def test_plain_arithmetic_is_numpys(threads, dtype, ufunc):
+    """To the bit, also of numbers, rows and single numbers that are spread, and of what goes to NumPy itself."""
+    a, b = normal(301, 401, dtype=dtype), normal(401, dtype=dtype)
+    one = a.dtype.type(1.5)
+    a[0, :3] = np.inf, np.nan, 0.0
+    b[:3] = 0.0
+    pairs = [(a, a[::-1].copy()), (a, b), (b, a), (a, one), (one, a), (np.broadcast_to(one, a.shape), a)]
+    pairs += [(a.T, a.T), (a[:, :-1:2], a[:, 1::2]), (a[:, :1], b), (a[:0], b), (a, a.astype(np.float64))]
+    for n in (1, 2, 3):
+        threads(n)
+        for x, y in pairs:
+            with np.errstate(all="ignore"):
+                found, expected = map.arithmetic(ufunc, x, y), np.asarray(ufunc(x, y))
+            assert found.dtype == expected.dtype and found.strides == expected.strides
+            np.testing.assert_array_equal(found, expected)
+
+
+@few
 def test_a_formula_gives_the_same_bits_wherever_an_element_lies(threads, dtype):
     """In another layout, at another place in a vector, broadcast or not, in a row of any length."""
     threads(3)
