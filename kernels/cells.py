@@ -14,13 +14,35 @@ A step function computes one hidden unit at one time step.  Its parameters tell 
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import cached_property
+from typing import NamedTuple
 
-from .scalar import Recording, Var, differentiate, record, relu, sigmoid, tanh
+import numpy as np
+
+from .scalar import Recording, Tape, Var, differentiate, record, relu, replay, sigmoid, tanh
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+class Noise(NamedTuple):
+    """The masks of one call of a cell: which states have zoneout, and the arrays of cell_job.py, or None."""
+
+    zoned: tuple[bool, ...] = ()
+    zone_carried: np.ndarray | None = None
+    zone_states: np.ndarray | None = None
+    drop: np.ndarray | None = None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether the masks of zoneout have a row for each row of the input, instead of one for all."""
+        zones = self.zone_carried if self.zone_carried is not None else self.zone_states
+        return zones is not None and zones.shape[-2] > 1
+
+
+PLAIN = Noise()
 
 
 class Cell:
@@ -31,6 +53,8 @@ class Cell:
     states    the parameter of each state, or None for a hidden state that the step does not read
     vectors   the keyword-only parameters
     split     the numbers of the gates that come in two halves
+    order     the numbers of the gates as the kernels have them: whole ones first
+    zones     for a cell with zoneout (see `zoned`), the input that masks a state, by the state's number
 
     Raises TypeError for a step that cannot be derived, or whose parameters do not follow the rules above.
     """
@@ -68,8 +92,11 @@ class Cell:
                 self.gates.append(gate)
             self.inputs.append((name, self.gates.index(gate), part))
         if not self.gates:
-            raise self._error("it has no gate: a positional parameter that is neither h nor another state")
+            states = f"; it returns {count} states, so {', '.join(names[split:])} are states" if count > 1 else ""
+            raise self._error(f"it has no gate, a positional parameter that is neither h nor another state{states}")
         self.split = [g for g in range(len(self.gates)) if any(k == g and part == "h" for _, k, part in self.inputs)]
+        self.order = [g for g in range(len(self.gates)) if g not in self.split] + self.split
+        self.zones: dict[int, Var] = {}
 
     def _error(self, why: str) -> TypeError:
         code = inspect.unwrap(self.step).__code__
@@ -93,6 +120,28 @@ class Cell:
         """(seeds, gradients): of each state after the step; of every parameter, in the order of the signature."""
         r = self.recording
         return differentiate(r, (*r.inputs.values(), *r.keywords.values()))
+
+    def zoned(self, which: tuple[bool, ...]) -> Cell:
+        """The cell with zoneout of the states that `which` tells: Krueger et al. 2017, https://arxiv.org/abs/1606.01305.
+
+        Such a state s becomes zone * s + (1 - zone) * (what the step makes of s).  The zone is one more input of the
+        step: 1 where the state stays what it was, else 0; or the probability of a 1, for the expectation.
+        """
+        made = copy.copy(self)
+        made.__dict__.pop("derivative", None)
+        made.states = list(self.states)
+        tape = Tape()
+        r = self.recording
+        inputs, keywords = ({n: tape.input(n) for n in named} for named in (r.inputs, r.keywords))
+        if which[0] and self.states[0] is None:
+            made.states[0] = "h"
+            inputs["h"] = tape.input("h")
+        outputs = list(replay(r, tape, {**inputs, **keywords}))
+        made.zones = {k: tape.input(f"zone_of_{made.states[k]}") for k, zoned in enumerate(which) if zoned}
+        for k, zone in made.zones.items():
+            outputs[k] = zone * inputs[made.states[k]] + (1.0 - zone) * outputs[k]
+        made.recording = Recording(r.name, inputs, keywords, tuple(outputs))
+        return made
 
 
 # Elman 1990; torch.nn.RNN.

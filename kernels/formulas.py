@@ -431,6 +431,26 @@ BINARY |= {
 }
 
 
+# --------------------------------------------------------------------------------- plain arithmetic of large arrays
+def add(a, b):
+    return a + b
+
+
+def subtract(a, b):
+    return a - b
+
+
+def multiply(a, b):
+    return a * b
+
+
+def divide(a, b):
+    return a / b
+
+
+ARITHMETIC = {f.__name__: Formula(f) for f in (add, subtract, multiply, divide)}  # under the names of NumPy's ufuncs
+
+
 # --------------------------------------------------------------------------------- loss terms: prediction x, target y
 def mse_loss(x, y):
     return (x - y) * (x - y)

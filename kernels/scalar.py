@@ -69,6 +69,12 @@ class Var:
 
     __int__ = __index__ = __float__
 
+    def __str__(self):
+        raise NotRecordable("it prints a value or makes a text of it, but the value is not known yet")
+
+    def __format__(self, form):
+        return str(self)
+
     def _logic(self, *other):
         raise NotRecordable("it joins conditions by &, |, ^ or ~; put one where(condition, a, b) into another")
 
@@ -93,11 +99,11 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 
 # Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
-    r"v\d+|(d_)?(out|gate|hidden|state|vector|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
+    r"v\d+|(d_)?(out|gate|hidden|state|vector|zone|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
     r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|fused|pre|place|width|"
     r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|table|loop|whole|rest|flat|"
-    r"strided|size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|"
-    r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_states|d_full|d_projected|d_gates|d_vectors|d|"
+    r"strided|size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
+    r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
     r"product|kernel|njit|forward|backward|shared|data|flat_step|lanes|get|put|load|store|load_first|store_first|splat|where|"
     r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
 )
@@ -326,6 +332,8 @@ def record(function: Callable, **static: bool) -> Recording:
         result = function(*inputs.values(), **keywords, **static)
     except Exception as error:
         why = str(error) if isinstance(error, NotRecordable) else f"it fails with {type(error).__name__}: {error}"
+        if re.search(r"\bVar\b", why):
+            why += "; a Var stands for one number, that of one hidden unit at one step, and for no tensor"
         raise refusal(code, why, error) from error
     outputs = []
     for value in result if isinstance(result, tuple) else (result,):
@@ -338,6 +346,18 @@ def record(function: Callable, **static: bool) -> Recording:
         v = operand(tape, value)
         outputs.append(emit("where", v, ONE, 0.0) if v.op in CONDITIONS else v)
     return Recording(function.__name__, inputs, keywords, tuple(outputs))
+
+
+def replay(recording: Recording, tape: Tape, inputs: dict[str, Var]) -> tuple[Var, ...]:
+    """The outputs of a recording, recorded again on another tape, of inputs of the same names there."""
+    known = {v: inputs[name] for name, v in (*recording.inputs.items(), *recording.keywords.items())}
+
+    def at(v: Var) -> Var:
+        return tape.constant(v.value) if v.op == "constant" else known[v]
+
+    for v in needed(recording.outputs)[0]:
+        known[v] = emit(v.op, *map(at, v.args))
+    return tuple(map(at, recording.outputs))
 
 
 def refusal(code, why: str, error: Exception | None = None) -> TypeError:

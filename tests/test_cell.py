@@ -512,6 +512,41 @@ def an_error_of_its_own(a):
     return a / (1 - 1) + 1 / 0  # here
 
 
+def printing(a):
+    print(a)  # here
+    return a
+
+
+def a_text_of_a_value(a):
+    assert f"{a}"  # here
+    return a
+
+
+def a_bound(a, h):
+    for _ in range(a):  # here
+        h = 0.5 * h
+    return h
+
+
+def layer_normalised(i, f, g, o, c):
+    """A step sees one hidden unit: a mean over all of them is not to be had."""
+    i = F.layer_norm(i, (4,))  # here
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def a_matrix_product(a, h):
+    return a @ h  # here
+
+
+def into_a_tensor(a):
+    return torch.exp(a, out=W)  # here
+
+
+def unknown(a):
+    return no_such_function(a)  # here # noqa: F821
+
+
 def a_helper(a):
     return a if a > 0 else -a
 
@@ -609,6 +644,13 @@ REFUSED = {
     an_index: "it fails with TypeError: 'Var' object is not subscriptable",
     a_remainder: "it fails with TypeError: unsupported operand type(s) for %",
     an_error_of_its_own: "it fails with ZeroDivisionError: division by zero",
+    printing: "it prints a value or makes a text of it, but the value is not known yet",
+    a_text_of_a_value: "it prints a value or makes a text of it",
+    a_bound: "it turns a value into a Python number",
+    layer_normalised: "must be Tensor, not Var; a Var stands for one number, that of one hidden unit at one step",
+    a_matrix_product: "unsupported operand type(s) for @: 'Var' and 'Var'; a Var stands for one number",
+    into_a_tensor: "it fails with AttributeError: a value has no .requires_grad",
+    unknown: "it fails with NameError: name 'no_such_function' is not defined",
     calls_a_helper: "it branches or loops on a value",
     star: "it takes *gates; name each parameter",
     two_stars: "it takes **vectors; name each parameter",
@@ -623,7 +665,7 @@ REFUSED = {
     other_half: "parameter h_n stands for the half of a gate that comes from h, but the other half, x_n, is missing",
     whole_and_halves: "gate n appears twice: whole, and in the halves x_n and h_n",
     no_gate: "it has no gate",
-    only_states: "it has no gate",
+    only_states: "it has no gate, a positional parameter that is neither h nor another state; it returns 2 states, so c",
     too_many_states: "it returns 3 states; the first is h, and the other 2 as they were before the step must be its",
     states_in_the_wrong_order: "it returns 2 states; the first is h, and the other 1",
     vector_with_a_weights_name: "a learned vector (a keyword-only parameter) cannot be called weight_ih",

@@ -33,3 +33,20 @@ def test_majority_refuses_what_it_cannot_do():
     done = run("majority.py", "--epochs", "0")
     assert done.returncode == 2
     assert "--epochs and --hidden must be at least 1" in done.stderr
+
+
+def test_cells_learn_and_are_their_loops():
+    done = run("cells.py", "--steps", 300, "--length", 6, "--hidden", 32)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "test loss" in line]
+    assert [row.split()[0] for row in rows] == ["minimal_gated_unit", "peephole_lstm", "coupled_lstm"]
+    for row in rows:
+        words = row.replace(";", "").split()
+        assert float(words[3]) < 0.1, row  # 0.167 for a guess
+        assert float(words[-1]) < 1e-5, row
+
+
+def test_a_cells_kernels_are_printed():
+    done = run("cells.py", "--print", "peephole_lstm")
+    assert done.returncode == 0 and "def backward(" in done.stdout
+    assert run("cells.py", "--zoneout", 1).returncode == 2

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinyrnn
-from tinyrnn.kernels.cells import GRU, LSTM, RNN_RELU, RNN_TANH, Cell
+from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, Noise
 from tinyrnn.kernels.cpu import clip, index, map, pool, recurrence, reduce, rows
 from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
 
@@ -76,6 +76,25 @@ def activations(dtype):
 @few
 def test_maps_have_the_same_bits(threads, dtype):
     always_the_same(threads, activations(dtype))
+
+
+@few
+@pytest.mark.parametrize("ufunc", [np.add, np.subtract, np.multiply, np.divide])
+def test_plain_arithmetic_is_numpys(threads, dtype, ufunc):
+    """To the bit, also of numbers, rows and single numbers that are spread, and of what goes to NumPy itself."""
+    a, b = normal(301, 401, dtype=dtype), normal(401, dtype=dtype)
+    one = a.dtype.type(1.5)
+    a[0, :3] = np.inf, np.nan, 0.0
+    b[:3] = 0.0
+    pairs = [(a, a[::-1].copy()), (a, b), (b, a), (a, one), (one, a), (np.broadcast_to(one, a.shape), a)]
+    pairs += [(a.T, a.T), (a[:, :-1:2], a[:, 1::2]), (a[:, :1], b), (a[:0], b), (a, a.astype(np.float64))]
+    for n in (1, 2, 3):
+        threads(n)
+        for x, y in pairs:
+            with np.errstate(all="ignore"):
+                found, expected = map.arithmetic(ufunc, x, y), np.asarray(ufunc(x, y))
+            assert found.dtype == expected.dtype and found.strides == expected.strides
+            np.testing.assert_array_equal(found, expected)
 
 
 @few
@@ -308,8 +327,8 @@ def test_recurrent_layers_are_numpys(name, reverse):
     assert slope == pytest.approx((loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-6, abs=1e-6)
 
 
-def through(cell, reverse, x, steps, initial, weights, vectors):
-    out, last, saved = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse)
+def through(cell, reverse, x, steps, initial, weights, vectors, noise=PLAIN):
+    out, last, saved = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse, noise)
     some = (weights[0], weights[1], weights[4])
     return out, last, recurrence.backward(cell, saved, some, vectors, reverse, out, last, True)
 
@@ -327,6 +346,12 @@ def test_recurrent_layers_have_the_same_bits(threads, dtype):
         given = layer(cell, sizes, features, H, dtype, projection)
         both = {(name, reverse): functools.partial(through, cell, reverse, *given) for reverse in (False, True)}
         always_the_same(threads, both)
+    for name in ("gru", "projection", "few rows"):
+        cell, sizes, features, H, projection = calls[name]
+        given, P, S = layer(cell, sizes, features, H, dtype, projection), projection or H, len(cell.states)
+        masks = [normal(*shape).astype(dtype) for shape in ((sum(sizes), P), (S - 1, sum(sizes), H), (sizes[0], P))]
+        noisy = functools.partial(through, cell, False, *given, Noise((True,) * S, *masks))
+        always_the_same(threads, {(name, "noise"): noisy})
 
 
 def test_formula_results_are_numpys():
@@ -425,3 +450,43 @@ def test_kernels_that_call_each_other_are_kept_on_disk(processes, tmp_path):
 
     (tmp_path / "small.py").write_text(SMALL.replace("float64, p) + x", "float64, p) + x * 1.0"))
     assert processes() == [{"add", "add_some", "entry"}]  # code belongs to the text of its file
+
+
+FAMILY = """
+import sys
+import tinyrnn
+from tinyrnn.kernels.cpu.jit import njit
+
+def adding(k):
+    @njit
+    def add(n, m):  # called often enough to stay a function of its own
+        total = 0
+        for i in range(n):
+            for j in range(m):
+                total += (i ^ j) % 7 + k
+            if total % 1000 == 999:
+                total += n // m
+        return total
+
+    @njit
+    def entry(n):
+        return add(n, 1) + add(n, n) * add(n + 1, 2) - add(2, n) * add(3, n + 5) + add(7, n)
+    return entry
+
+def plain(k):
+    entry = adding(k).py_func
+    names = dict(zip(entry.__code__.co_freevars, entry.__closure__))
+    names["add"].cell_contents = names["add"].cell_contents.py_func
+    return entry
+
+for k in map(int, sys.argv[1:]):
+    assert adding(k)(9) == plain(k)(9), k
+"""
+
+
+def test_code_on_disk_of_functions_of_one_name_keeps_apart(tmp_path):
+    """Functions that one factory has made may have been compiled in processes of their own, and meet in a third."""
+    (tmp_path / "family.py").write_text(FAMILY)
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    for members in (range(10), range(10, 20), range(20)):
+        subprocess.run([sys.executable, tmp_path / "family.py", *[str(k) for k in members]], env=env, check=True)

@@ -818,6 +818,7 @@ def test_arguments_in_every_form(oracle):
 
 def test_signatures():
     names = "self, mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size"
-    assert ", ".join(inspect.signature(nn.RNNBase.__init__).parameters) == f"{names}, device, dtype"
+    ours = "zoneout, recurrent_dropout"
+    assert ", ".join(inspect.signature(nn.RNNBase.__init__).parameters) == f"{names}, device, dtype, {ours}"
     assert [*inspect.signature(nn.LSTM.forward).parameters] == ["self", "input", "hx"]
     assert nn.RNN(2, 3, 1, "relu", False, True, 0.0, True).mode == "RNN_RELU"

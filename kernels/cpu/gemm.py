@@ -3,13 +3,13 @@
     matmul(a, b)                 (..., M, K) @ (..., K, N) -> (..., M, N), batch axes broadcast
     linear(x, w, bias=None)      x (..., K) @ w.T + bias for w (N, K), bias (N,) -> (..., N)
 
-A result is cut into strips of WIDE columns (two vectors) and these into tiles of ROWS rows, which stay in registers
-(tile.py).  B is copied ("packed") strip by strip, DEPTH rows at a time, so that a strip is contiguous and stays in the
-first cache while all rows of A pass by: 256 x 32 float32 are 32 KB.  Rows of A are packed where a tile would
-otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies.  Sums run over k in order
-whatever the shape, but for one or two rows times a transposed matrix, which are dot products.
+A result is cut into strips of WIDE columns (two vectors) and these into tiles of HIGH rows or less, which stay in
+registers (tile.py).  B is copied ("packed") strip by strip, DEPTH rows and COLUMNS columns at a time, so that a strip
+is contiguous, and passes by from the second cache for HIGH rows of A, which stay in the first.  Rows of A are packed
+where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies.  Sums run
+over k in order whatever the shape, but for one or two rows times a transposed matrix, which are dot products.
 
-    scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / ROWS strips of (DEPTH, ROWS)
+    scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / HIGH strips of (DEPTH, HIGH)
 
 Threads divide the columns of the result, or its rows if there are more of them, or the matrices of a batch.
 """
@@ -27,9 +27,10 @@ from .jit import kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
 from .simd import BYTES, fma, get, lanes, load, load_first, put, splat, store, store_first, total
-from .tile import ROWS, VECTORS_WIDE, tile, transposed
+from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
-DEPTH, BLOCK = 256, 128
+HIGH, MIDDLE, LOW = HEIGHTS
+DEPTH, BLOCK = 256, 224 // HIGH * HIGH
 SMALL = 20_000  # multiplications that are not worth a second thread
 
 
@@ -44,21 +45,21 @@ def kernels(real) -> SimpleNamespace:
     """The kernels for numpy.float32 or numpy.float64.  Addresses and strides are in bytes."""
     L, S = lanes(real), real().itemsize
     WIDE = VECTORS_WIDE * L
-    COLUMNS = 512 * 4 // S
-    high, low = tile(real, ROWS, VECTORS_WIDE), tile(real, ROWS // 2, VECTORS_WIDE)
-    high_masked, low_masked = (
-        tile(real, ROWS, VECTORS_WIDE, masked=True),
-        tile(real, ROWS // 2, VECTORS_WIDE, masked=True),
-    )
+    COLUMNS = 1024 * 4 // S
+    high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
+    high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
     row_masked = tile(real, 1, 8, masked=True)
-    columns_of, rows_of = transposed(real, L), transposed(real, 8)
+    transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
 
     @kernel
     def pack_columns(n, k, b, b_row, to):
-        """to[i, j] = b[i, j] for j < n <= WIDE, the numbers of a row being neighbours."""
+        """to[strip, i, j] = b[i, strip, j], the numbers of a row being neighbours: rows as long as can be."""
         for i in range(k):
-            for v in range(0, WIDE, L):
-                store(real, to + S * (i * WIDE + v), load_first(real, b + i * b_row + S * v, n - v))
+            for j in range(0, n, WIDE):
+                for v in range(0, WIDE, L):
+                    store(
+                        real, to + S * (j * k + i * WIDE + v), load_first(real, b + i * b_row + S * (j + v), n - j - v)
+                    )
 
     # What fills up a strip is never used, but it is multiplied: zeros, since leftovers may be denormal, which is slow.
 
@@ -76,7 +77,7 @@ def kernels(real) -> SimpleNamespace:
         for j in range(0, WIDE, L):
             for i in range(0, whole, L):
                 if j < n:
-                    columns_of(n - j, b + j * b_column + S * i, b_column, to + S * (i * WIDE + j), S * WIDE)
+                    transpose(n - j, b + j * b_column + S * i, b_column, to + S * (i * WIDE + j), S * WIDE)
                 else:
                     for row in range(i, i + L):
                         store(real, to + S * (row * WIDE + j), splat(real, 0.0))
@@ -85,11 +86,12 @@ def kernels(real) -> SimpleNamespace:
     @kernel
     def pack_b(n, k, b, b_row, b_column, to):
         """Strips of b (k, n): to[strip, i, j]."""
+        if b_column == S:
+            pack_columns(n, k, b, b_row, to)
+            return
         for j in range(0, n, WIDE):
             strip, width = to + S * j * k, min(n - j, WIDE)
-            if b_column == S:
-                pack_columns(width, k, b + S * j, b_row, strip)
-            elif b_row == S:
+            if b_row == S:
                 pack_rows(width, k, b + j * b_column, b_column, strip)
             else:
                 pack_any(width, 0, k, b + j * b_column, b_row, b_column, strip)
@@ -99,19 +101,24 @@ def kernels(real) -> SimpleNamespace:
         """Strips of a (m, k): to[strip, i, r]."""
         if a_row == S:
             for i in range(k):
-                for r in range(0, m, ROWS):
-                    for q in range(0, ROWS, L):  # a vector may be shorter than a strip is high
+                for r in range(0, m, HIGH):
+                    for q in range(0, HIGH, L):  # a vector may be shorter than a strip is high
                         part = load_first(real, a + i * a_column + S * (r + q), m - r - q)
-                        store_first(real, to + S * (r * k + i * ROWS + q), part, ROWS - q)
+                        store_first(real, to + S * (r * k + i * HIGH + q), part, HIGH - q)
             return
-        for r in range(0, m, ROWS):
-            strip, height, first = to + S * r * k, min(m - r, ROWS), a + r * a_row
-            whole = k - k % L if a_column == S and ROWS == 8 else 0
+        whole = k - k % L if a_column == S else 0
+        for r in range(0, m, HIGH):
+            strip, height, first = to + S * r * k, min(m - r, HIGH), a + r * a_row
             for i in range(0, whole, L):
-                rows_of(height, first + S * i, a_row, strip + S * i * ROWS, S * ROWS)
+                for q in range(0, height, L):
+                    rows, at = first + q * a_row + S * i, strip + S * (i * HIGH + q)
+                    if q + L <= HIGH:
+                        transpose(height - q, rows, a_row, at, S * HIGH)
+                    else:
+                        transpose_rest(height - q, rows, a_row, at, S * HIGH)
             for i in range(whole, k):
                 for q in range(height):
-                    put(real, strip + S * (i * ROWS + q), get(real, first + q * a_row + i * a_column))
+                    put(real, strip + S * (i * HIGH + q), get(real, first + q * a_row + i * a_column))
 
     @kernel
     def dots(n, k, a, b, b_column, initial, c):
@@ -144,7 +151,7 @@ def kernels(real) -> SimpleNamespace:
         room = borrow()
         packed_b = address_of(room)
         packed_a = packed_b + S * DEPTH * COLUMNS
-        packs_a = (m > ROWS and n > (4 * WIDE if a_column == S else WIDE)) or (a_row != S and a_column != S)
+        packs_a = (m > HIGH and n > 4 * WIDE and (a_column != S or a_row % 4096 == 0)) or (a_row != S and a_column != S)
         for j0 in range(0, n, COLUMNS):
             width = min(n - j0, COLUMNS)
             for k0 in range(0, k, DEPTH):
@@ -155,24 +162,25 @@ def kernels(real) -> SimpleNamespace:
                     rows = a + i0 * a_row + k0 * a_column
                     if packs_a:
                         pack_a(height, depth, rows, a_row, a_column, packed_a)
-                    for i in range(0, height, ROWS):
-                        tall = min(height - i, ROWS)
+                    for i in range(0, height, HIGH):
+                        tall = min(height - i, HIGH)
+                        first, row, step_a = rows + i * a_row, a_row, a_column
+                        if packs_a:
+                            first, row, step_a = packed_a + S * i * depth, S, S * HIGH
                         for j in range(0, width, WIDE):
                             to = c + (i0 + i) * c_step + S * (j0 + j)
                             start, step = to, c_step
                             if k0 == 0:
                                 start, step = initial + (i0 + i) * initial_step + S * (j0 + j), initial_step
-                            strip, first, row, step_a = packed_b + S * j * depth, rows + i * a_row, a_row, a_column
-                            if packs_a:
-                                first, row, step_a = packed_a + S * i * depth, S, S * ROWS
-                            if tall > ROWS // 2:
-                                high(
-                                    tall, width - j, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE
-                                )
+                            strip, right = packed_b + S * j * depth, width - j
+                            # fmt: off
+                            if tall > MIDDLE:
+                                high(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
+                            elif tall > LOW:
+                                middle(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
                             else:
-                                low(
-                                    tall, width - j, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE
-                                )
+                                low(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
+                            # fmt: on
         give_back(room)
 
     @kernel
@@ -255,10 +263,8 @@ def kernels(real) -> SimpleNamespace:
                 n, least, WIDE, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
             )
         else:
-            least = max(ROWS, SMALL // max(n * k, 1))
-            all_rows(
-                m, least, ROWS, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
-            )
+            least = max(LOW, SMALL // max(n * k, 1))
+            all_rows(m, least, LOW, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
 
     @kernel
     def some_matrices(first, last, m, n, k, inner, a, a_outer, a_inner, a_row, a_column,

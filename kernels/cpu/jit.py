@@ -40,6 +40,7 @@ def njit_exact(function):
 
 
 def _compile(function, options):
+    _tell_apart(function)
     dispatcher = numba.njit(**options)(function)
     if not numba.config.DISABLE_JIT:
         dispatcher._cache = DiskCache(function)
@@ -95,6 +96,16 @@ class Waiting:
 
 
 waiting = Waiting()
+
+
+def _tell_apart(function) -> None:
+    """Give a function that another one made, once for each type say, a name of its own.
+
+    Numba puts the name into that of the machine code, with a number that it counts up in each process.  Code from two
+    processes, on disk, could have the same name otherwise, and the second to be loaded would be linked with the first.
+    """
+    if function.__closure__:
+        function.__qualname__ += f".{digest(repr(_closure(function)))}"
 
 
 def _content(filename: str) -> str:
@@ -173,6 +184,7 @@ class Kernel:
 
     def __init__(self, function):
         self.function = function
+        _tell_apart(function)
         identity = function.__module__, function.__qualname__, _closure(function)
         self.symbol = f"kernel:{function.__name__}:{digest(repr(identity))}"
         parameters = inspect.signature(function).parameters.values()

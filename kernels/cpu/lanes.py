@@ -139,6 +139,16 @@ def power_of_two(n: Lanes) -> Lanes:
     return n.from_bits(n.b.shl(biased, integers(n.integer, MANTISSA[n.single])))
 
 
+def scaled(x: Lanes, n: Lanes) -> Lanes:
+    """x * 2**n, rounded once, for x near 1 and whole n; 2**n alone may be out of range where the result is not."""
+    if x.kind.count * (32 if x.single else 64) == 512:  # AVX-512 has an instruction for it
+        lanes, name = ir.IntType(x.kind.count), f"llvm.x86.avx512.mask.scalef.p{'s' if x.single else 'd'}.512"
+        as_set = I32(4)  # the direction of rounding
+        return Lanes(x.b, llvm(x.b, name, x.kind, x.value, n.value, x.value, ir.Constant(lanes, -1), as_set))
+    half = (n * 0.5).call("floor")
+    return x * power_of_two(half) * power_of_two(n - half)
+
+
 def reduced(x: Lanes) -> tuple[Lanes, Lanes]:
     """x = n ln 2 + r with whole n and |r| <= ln(2) / 2.  Returns n and e**r - 1, by its Taylor series."""
     n = (x * LOG2_E).call("rint")
@@ -151,8 +161,7 @@ def reduced(x: Lanes) -> tuple[Lanes, Lanes]:
 def exp(x: Lanes) -> Lanes:
     least, most = (-104.0, 89.0) if x.single else (-746.0, 710.0)
     n, rest = reduced(x.at_least(least).at_most(most))
-    half = (n * 0.5).call("floor")  # in two steps: 2**n alone may be out of range where the result is not
-    return (rest + 1.0) * power_of_two(half) * power_of_two(n - half)
+    return scaled(rest + 1.0, n)
 
 
 def expm1(x: Lanes) -> Lanes:
@@ -166,13 +175,16 @@ def expm1(x: Lanes) -> Lanes:
 def tanh(x: Lanes) -> Lanes:
     """(e**2x - 1) / (e**2x + 1), with no cancellation near zero."""
     y = x.call("fabs").at_most(10.0 if x.single else 20.0)
-    e = expm1(y + y)
+    n, rest = reduced(y + y)
+    power = power_of_two(n)
+    e = power.fma(rest, power - 1.0)
     return (e / (e + 2.0)).call("copysign", x)
 
 
 def sigmoid(x: Lanes) -> Lanes:
     """1 / (1 + e**-x), or e**x / (1 + e**x) for negative x, where e**-x may be infinite."""
-    e = exp(-x.call("fabs"))
+    n, rest = reduced((-x.call("fabs")).at_least(-104.0 if x.single else -746.0))
+    e = scaled(rest + 1.0, n)
     positive = 1.0 / (e + 1.0)
     return (e * positive).where(x < 0.0, positive)
 

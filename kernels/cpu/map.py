@@ -2,6 +2,7 @@
 
     forward(formula, inputs, numbers)            -> the results, arrays of the broadcast shape
     backward(formula, saved, numbers, g, wanted) -> the gradient of each wanted input, of the broadcast shape
+    arithmetic(ufunc, a, b)                      what NumPy's add, subtract, multiply or divide gives
     update(formula, groups, numbers)             overwrites the first arrays of each group with the results
 
 All arrays of a call have one floating-point type.  A kernel sees the results as (rows, columns), contiguous, and each
@@ -25,7 +26,7 @@ from types import ModuleType
 import numpy as np
 
 from .. import cache
-from ..formulas import Formula
+from ..formulas import ARITHMETIC, Formula
 from ..scalar import Var, lines, needed, spell
 
 HEADER = '''"""{title}, derived from
@@ -319,6 +320,15 @@ def backward(
     outs = tuple([np.empty(g.shape, g.dtype) if want else None for want in wanted])
     launch(module, (*saved, g), numbers, [out for out in outs if out is not None])
     return outs
+
+
+def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """ufunc(a, b) for np.add, subtract, multiply or divide, on all threads if no array has to be copied for it."""
+    a, b = np.asarray(a), np.asarray(b)
+    dense = all(x.flags.c_contiguous or not any(x.strides) for x in (a, b))
+    if not dense or a.dtype != b.dtype or a.dtype.kind != "f":
+        return np.asarray(ufunc(a, b))
+    return forward(ARITHMETIC[ufunc.__name__], (a, b))[0]
 
 
 def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> None:

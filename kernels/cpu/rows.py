@@ -49,7 +49,7 @@ from .simd import (
     where,
 )
 
-GROUP, BLOCKS = 16, 32
+GROUP, BLOCKS, SHORT = 16, 32, 32
 EXPENSIVE, CHEAP = 6_000, 20_000  # elements that are some 10 microseconds of work, with a function to compute or not
 
 
@@ -194,31 +194,37 @@ def kernels(real) -> SimpleNamespace:
 
     @kernel
     def normal_rows(first, last, n, x, weight, bias, eps: float, out, mean, rstd):
-        """`weight` and `bias` are addresses or 0."""
-        zero, nothing = splat(float64, 0.0), splat(real, real(0.0))
+        """`weight` and `bias` are addresses or 0.
+
+        Mean and variance come from the sums of d and of d^2, d = x - the row's first number: of numbers that lie far
+        from zero the differences are exact, and the first one is no farther from the mean than sqrt(n) deviations.
+        """
+        zero = splat(float64, 0.0)
         for r in range(first, last):
             p, q = x + r * n * S, out + r * n * S
-            s0 = s1 = s2 = s3 = zero
+            origin = get(real, p) if n else real(0.0)
+            nothing = splat(real, origin)
+            s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = zero
             for k in range(0, n, 2 * L):
                 v, u = load_next(real, p + S * k, S, n - k), load_next(real, p + S * (k + L), S, n - k - L)
-                s0, s1 = s0 + lower(v), s1 + upper(v)
-                s2, s3 = s2 + lower(u), s3 + upper(u)
-            m = total((s0 + s1) + (s2 + s3)) / n
-            high, low = parts(m)
-            s0 = s1 = s2 = s3 = zero
-            for k in range(0, n, 2 * L):
-                v, u = load_next(real, p + S * k, S, n - k), load_next(real, p + S * (k + L), S, n - k - L)
-                v, u = (v - high) - low, (u - high) - low
                 if n - k < 2 * L:
                     v, u = choose_first(v, n - k, nothing), choose_first(u, n - k - L, nothing)
-                s0, s1 = s0 + lower(v) * lower(v), s1 + upper(v) * upper(v)
-                s2, s3 = s2 + lower(u) * lower(u), s3 + upper(u) * upper(u)
-            scale = 1.0 / math.sqrt(total((s0 + s1) + (s2 + s3)) / n + eps)
+                v, u = v - origin, u - origin
+                v0, v1, u0, u1 = lower(v), upper(v), lower(u), upper(u)
+                s0, s1, s2, s3 = s0 + v0, s1 + v1, s2 + u0, s3 + u1
+                t0, t1, t2, t3 = t0 + v0 * v0, t1 + v1 * v1, t2 + u0 * u0, t3 + u1 * u1
+            distance = total((s0 + s1) + (s2 + s3)) / n
+            variance = total((t0 + t1) + (t2 + t3)) / n - distance * distance
+            if variance < 0.0:
+                variance = 0.0
+            m, scale = origin + distance, 1.0 / math.sqrt(variance + eps)
             put(float64, mean + 8 * r, m)
             put(float64, rstd + 8 * r, scale)
+            high, low = parts(m)
             factor = real(scale)
+            rest = -low * factor
             for k in range(0, n, L):
-                v = ((load_next(real, p + S * k, S, n - k) - high) - low) * factor
+                v = (load_next(real, p + S * k, S, n - k) - high) * factor + rest
                 if weight:
                     v = v * load_next(real, weight + S * k, S, n - k)
                 if bias:
@@ -242,31 +248,34 @@ def kernels(real) -> SimpleNamespace:
     @kernel
     def normal_blocks_back(first, last, height, rows, n, x, weight, mean, rstd, g, dx, groups, sums):
         """Blocks of `height` rows."""
-        zero, one = splat(float64, 0.0), splat(real, real(1.0))
+        nothing, one = splat(real, real(0.0)), splat(real, real(1.0))
         for block in range(first, last):
             group, end = groups + 2 * S * n * block, min(rows, (block + 1) * height)
             for r in range(block * height, end):
                 p, d, q = x + r * n * S, g + r * n * S, dx + r * n * S
                 high, low = parts(get(float64, mean + 8 * r))
                 factor = real(get(float64, rstd + 8 * r))
-                a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
-                for k in range(0, n, 2 * L):
-                    here, next = n - k, n - k - L
-                    v = ((load_next(real, p + S * k, S, here) - high) - low) * factor
-                    u = ((load_next(real, p + S * (k + L), S, next) - high) - low) * factor
-                    y, z = load_next(real, d + S * k, S, here), load_next(real, d + S * (k + L), S, next)
-                    if weight:
-                        y = y * load_next(real, weight + S * k, S, here)
-                        z = z * load_next(real, weight + S * (k + L), S, next)
-                    if next < L:  # beyond the end, y and z are zero; the mean may be infinite
-                        v, u = choose_first(v, here, one), choose_first(u, next, one)
-                    a0, a1, a2, a3 = a0 + lower(y), a1 + upper(y), a2 + lower(z), a3 + upper(z)
-                    b0, b1 = b0 + lower(y) * lower(v), b1 + upper(y) * upper(v)
-                    b2, b3 = b2 + lower(z) * lower(u), b3 + upper(z) * upper(u)
-                a, b = total((a0 + a1) + (a2 + a3)) / n, total((b0 + b1) + (b2 + b3)) / n
-                shift, slope = real(a), real(b)
+                rest = -low * factor
+                a = b = 0.0
+                for start in range(0, n, SHORT * L):
+                    stop = min(n, start + SHORT * L)
+                    a0 = a1 = b0 = b1 = nothing
+                    for k in range(start, stop, 2 * L):
+                        here, next = stop - k, stop - k - L
+                        v = (load_next(real, p + S * k, S, here) - high) * factor + rest
+                        u = (load_next(real, p + S * (k + L), S, next) - high) * factor + rest
+                        y, z = load_next(real, d + S * k, S, here), load_next(real, d + S * (k + L), S, next)
+                        if weight:
+                            y = y * load_next(real, weight + S * k, S, here)
+                            z = z * load_next(real, weight + S * (k + L), S, next)
+                        if next < L:  # beyond the end, y and z are zero; the mean may be infinite
+                            v, u = choose_first(v, here, one), choose_first(u, next, one)
+                        a0, a1, b0, b1 = a0 + y, a1 + z, b0 + y * v, b1 + z * u
+                    a0, b0 = a0 + a1, b0 + b1
+                    a, b = a + total(lower(a0) + upper(a0)), b + total(lower(b0) + upper(b0))
+                shift, slope = real(a / n), real(b / n)
                 for k in range(0, n, L):
-                    v = ((load_next(real, p + S * k, S, n - k) - high) - low) * factor
+                    v = (load_next(real, p + S * k, S, n - k) - high) * factor + rest
                     y = load_next(real, d + S * k, S, n - k)
                     dweight, dbias = y * v, y
                     if r % GROUP:

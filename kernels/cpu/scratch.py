@@ -19,7 +19,7 @@ from .lanes import llvm
 from .pool import compare_and_swap, instruction
 from .simd import I64, get, pointer, put
 
-ROOMS, SIZE = 256, 1 << 20
+ROOMS, SIZE = 256, 1 << 21
 SYMBOL = "kernel-scratch"
 _rooms = np.zeros((ROOMS, 8), np.int64)  # a cache line each: whether it is lent, and its address once it has one
 llvmlite.binding.add_symbol(SYMBOL, _rooms.ctypes.data)

@@ -30,6 +30,8 @@ from .simd import (
 # A tile is as large as the registers allow: 32 of them, or 16 on x86 without AVX-512.
 ROWS = 6 if "x86" in cpu_target.target_context.codegen().magic_tuple()[0] and BYTES < 64 else 8
 VECTORS_WIDE = 2
+# The heights of tiles of packed matrices: the more rows share a vector of B, the less is loaded.
+HEIGHTS = (14, 8, 4) if ROWS == 8 else (6, 4, 2)
 
 
 def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False, strips: bool = False,
@@ -125,11 +127,10 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
     return intrinsic(scope[name])
 
 
-def transposed(real, rows: int):
-    """A function for Numba: transpose(m, source, source_step, to, to_step) writes `rows` rows of a vector as columns.
+def transposed(real, keep: int):
+    """A function for Numba: transpose(m, source, source_step, to, to_step) writes vectors of m rows as columns.
 
-    to[k, r] = source[r, k] for as many k as a vector has lanes; rows from m on repeat the last.  `to_step`, between the
-    k, must be `rows` numbers if that is less than a vector.  Lanes must divide rows, or rows lanes.
+    to[k, r] = source[r, k] for as many k and r as a vector has lanes, but for r < keep; rows from m on repeat the last.
     """
     vector = VECTORS[types.float32 if real().itemsize == 4 else types.float64]
     count, size = vector.count, vector.real.bitwidth // 8
@@ -138,7 +139,7 @@ def transposed(real, rows: int):
         m, source, source_step, to, to_step = args
         last = b.sub(m, I64(1))
         parts = []
-        for r in range(rows):
+        for r in range(count):
             row = b.select(b.icmp_signed("<", I64(r), last), I64(r), last) if r else I64(0)
             parts.append([load_aligned_as_numbers(b, b.add(source, b.mul(row, source_step)), vector.kind)])
         # Interleaving row r with row r + half, again and again, ends with all rows interleaved.
@@ -152,14 +153,16 @@ def transposed(real, rows: int):
                 [b.shuffle_vector(x, y, order) for x, y in zip(p, q, strict=True) for order in orders]
                 for p, q in zip(parts[:half], parts[half:], strict=True)
             ]
-        for j, value in enumerate(parts[0]):
-            k, place = divmod(j * count, rows)
-            b.store(
-                value, pointer(b, b.add(b.add(to, b.mul(to_step, I64(k))), I64(size * place)), vector.kind)
-            ).align = size
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), count), [r < keep for r in range(count)])
+        for k, value in enumerate(parts[0]):
+            at = b.add(to, b.mul(to_step, I64(k)))
+            if keep < count:
+                store_masked(b, at, value, mask)
+            else:
+                b.store(value, pointer(b, at, vector.kind)).align = size
         return context.get_dummy_value()
 
-    name = f"transpose_{rows}_{vector.name}"
+    name = f"transpose_{keep}_{vector.name}"
     scope: dict = {"typed": (types.void(*(types.intp,) * 5), emit)}
     exec(f"def {name}(context, m, source, source_step, to, to_step): return typed", scope)
     return intrinsic(scope[name])

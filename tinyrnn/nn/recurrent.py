@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..kernels import cells
-from ..kernels.cells import Cell
+from ..kernels.cells import PLAIN, Cell, Noise
 from ..ops import create
 from ..ops.join import cat
 from ..ops.recurrent import run_cell
@@ -129,8 +130,24 @@ class Recurrent(_Weighted):
     With `proj_size` P > 0, what a step hands to the next one and to the layer above is not its hidden state, but
     weight_hr times that, P numbers (https://arxiv.org/abs/1402.1128): ValueError for a step that reads h.
     `dropout` is applied to the output of every layer but the last, in training.
+
+    Two options besides torch's, by keyword; both are 0 unless given, less than 1, and part of the fused kernels:
+
+    zoneout             the probability that a unit's state stays what it was before the step, drawn for each step, in
+                        training; in evaluation, zoneout * (the state before) + (1 - zoneout) * (what the step made).
+                        One number for all states, or a tuple with one for each: the hidden state's is the last, so
+                        (cell, hidden) for an LSTM.  (Krueger et al. 2017, https://arxiv.org/abs/1606.01305.)
+    recurrent_dropout   the probability that a unit of the hidden state is zero where it enters the product with
+                        weight_hh, at all steps of a sequence alike; the others are divided by 1 - recurrent_dropout.
+                        In training only.  (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287.)
+
+    The masks of each layer and direction are drawn after the dropout before it: F.dropout(ones(B, P),
+    recurrent_dropout), a row for each sequence, the longest first if packed; then rand(T, B, P) < zoneout of the hidden
+    state, rand(T, B, H) < zoneout of each further one, of float32; (rows, P) and (rows, H) if packed.  None for a 0.
     """
 
+    zoneout: float | tuple[float, ...] = 0.0
+    recurrent_dropout: float = 0.0
     _shapes: list[dict[str, tuple[int, ...]]]  # of the parameters, by name, for each layer and direction
 
     def __init__(
@@ -145,6 +162,9 @@ class Recurrent(_Weighted):
         proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
+        *,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
     ):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -178,6 +198,8 @@ class Recurrent(_Weighted):
                 f"{type(self).__name__}: proj_size must be 0 for a cell whose step reads h, of which a projection "
                 f"leaves no number for each hidden unit, got {proj_size}"
             )
+        self.zoneout = self._chances("zoneout", zoneout, len(self.cell.states))
+        self.recurrent_dropout = self._chances("recurrent_dropout", recurrent_dropout)
         directions = ("", "_reverse") if bidirectional else ("",)
         self._shapes = [
             self._make(
@@ -192,6 +214,18 @@ class Recurrent(_Weighted):
             for direction in directions
         ]
         self.reset_parameters()
+
+    def _chances(self, option: str, given: Any, count: int = 1) -> Any:
+        """A probability less than 1, as a float; or, if `count` is more than 1, also a tuple of as many."""
+        several = count > 1 and isinstance(given, (tuple, list)) and len(given) == count
+        for p in given if several else (given,):
+            if not isinstance(p, numbers.Real) or isinstance(p, bool) or not 0 <= float(p) < 1:
+                names = ", ".join(str(s or "h") for s in (*self.cell.states[1:], "h"))
+                tuples = f", or a tuple of {count} such numbers, of the states {names}" if count > 1 else ""
+                raise ValueError(
+                    f"{type(self).__name__}: {option} should be a number in range [0, 1){tuples}, got {given!r}"
+                )
+        return tuple(map(float, given)) if several else float(given)
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
@@ -220,7 +254,31 @@ class Recurrent(_Weighted):
         text += f", bias={self.bias}" if not self.bias else ""
         text += f", batch_first={self.batch_first}" if self.batch_first else ""
         text += f", dropout={self.dropout}" if self.dropout else ""
-        return text + (f", bidirectional={self.bidirectional}" if self.bidirectional else "")
+        text += f", bidirectional={self.bidirectional}" if self.bidirectional else ""
+        text += f", zoneout={self.zoneout}" if self.zoneout not in (0.0, (0.0,) * len(self.cell.states)) else ""
+        return text + (f", recurrent_dropout={self.recurrent_dropout}" if self.recurrent_dropout else "")
+
+    def _noise(self, rows: int, batch: int, dtype: np.dtype) -> Noise:
+        """The masks for one layer and direction, for an input of so many rows in so many sequences."""
+        count, hidden = len(self.cell.states), self.hidden_size
+        several = isinstance(self.zoneout, tuple)
+        zoneout: Any = (self.zoneout[-1], *self.zoneout[:-1]) if several else (self.zoneout,) * count  # type: ignore
+        carried = states = drop = None
+        width, generator = self.proj_size or hidden, random.default_generator
+        if self.training and self.recurrent_dropout:
+            share = 1.0 - self.recurrent_dropout
+            drop = generator.bernoulli((batch, width), share).astype(dtype) / dtype.type(share)
+
+        def zone(p: float, width: int) -> np.ndarray:
+            if self.training and p:
+                return (generator.uniform((rows, width)) < np.float32(p)).astype(dtype)
+            return np.full((rows if self.training else 1, width), p, dtype)
+
+        if zoneout[0]:
+            carried = zone(zoneout[0], width)
+        if any(zoneout[1:]):
+            states = np.stack([zone(p, hidden) for p in zoneout[1:]])
+        return Noise(tuple(p > 0 for p in zoneout) if any(zoneout) else (), carried, states, drop)
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
         packed, batched, x = isinstance(input, PackedSequence), True, input
@@ -247,6 +305,8 @@ class Recurrent(_Weighted):
                 f"Expected sequence length to be larger than 0 in RNN ({type(self).__name__} got an input of shape "
                 f"{list(input.array.shape)})"
             )
+        noisy = self.recurrent_dropout or self.zoneout != 0.0
+        noise = PLAIN
         directions = 2 if self.bidirectional else 1
         last: list[tuple] = []
         for layer in range(self.num_layers):
@@ -257,7 +317,13 @@ class Recurrent(_Weighted):
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
                 weights, vectors = self._weights(self._shapes[k], dtype, self.proj_size)
-                out, states = run_cell(self.cell, x, initial[k], weights, vectors, sizes, k % directions == 1, orders)
+                if noisy:
+                    rows = x.array.shape[:-1]
+                    batch = rows[0 if orders[0] else 1] if sizes is None else sizes[0]
+                    noise = self._noise(math.prod(rows), batch, dtype)
+                out, states = run_cell(
+                    self.cell, x, initial[k], weights, vectors, sizes, k % directions == 1, orders, noise=noise
+                )
                 outputs.append(out)
                 last.append(states)
             x = outputs[0] if directions == 1 else cat(outputs, -1)
@@ -405,6 +471,9 @@ class RNNBase(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
+        *,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
     ):
         if mode not in MODES:
             raise ValueError(f"Unrecognized RNN mode: {mode}")
@@ -420,6 +489,8 @@ class RNNBase(Recurrent):
             proj_size,
             device,
             dtype,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
         )
         if proj_size and mode != "LSTM":
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
@@ -433,7 +504,7 @@ class RNNBase(Recurrent):
 
 class RNN(RNNBase):
     """RNN(input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True, batch_first=False, dropout=0.0,
-    bidirectional=False, device=None, dtype=None)
+    bidirectional=False, device=None, dtype=None, *, zoneout=0.0, recurrent_dropout=0.0)
 
     h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu (Elman 1990): see Recurrent.
     """
@@ -455,7 +526,7 @@ class RNN(RNNBase):
 
 class GRU(RNNBase):
     """GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-    device=None, dtype=None)
+    device=None, dtype=None, *, zoneout=0.0, recurrent_dropout=0.0)
 
     Gated recurrent unit, gates in the order r, z, n (Cho et al. 2014, reset after the product): see Recurrent.
     """
@@ -470,7 +541,7 @@ class GRU(RNNBase):
 
 class LSTM(RNNBase):
     """LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-    proj_size=0, device=None, dtype=None)
+    proj_size=0, device=None, dtype=None, *, zoneout=0.0, recurrent_dropout=0.0)
 
     Long short-term memory, gates in the order i, f, g, o (Hochreiter and Schmidhuber 1997): see Recurrent.
     With `proj_size` the hidden state is projected to as many numbers (Sak et al. 2014).
@@ -511,8 +582,11 @@ def cell(step: Callable) -> type[Recurrent]:
     to them the fused kernels for forward and backward are derived.  So it must not branch on a value (use
     torch.where), and numbers that it reads from outside are those of that moment.  `layer.cell` shows what was found.
 
-    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional and, if the step does
-    not read h, proj_size: see Recurrent.
+    A step sees one hidden unit.  What needs all of them at once cannot be derived: a layer-normalised LSTM, say, takes
+    a mean over units within the step.
+
+    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, zoneout,
+    recurrent_dropout and, if the step does not read h, proj_size: see Recurrent.
 
     Raises TypeError, naming the line, for a step that cannot be derived.
     """

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..kernels import lazy
 from ..tape import entitled
 from .common import (
     Op,
@@ -24,11 +25,19 @@ from .common import (
     wrap,
 )
 
+maps = lazy("cpu.map")
+LARGE = 1 << 17  # elements that are worth a kernel
+
+
+def plain(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NumPy's add, subtract, multiply or divide; of large arrays on all threads."""
+    return ufunc(a, b) if a.size < LARGE and b.size < LARGE else maps.arithmetic(ufunc, a, b)
+
 
 class Add(Op):
     @staticmethod
     def forward(a, b):
-        return a + b if a.dtype.kind != "b" else a | b, ()
+        return plain(np.add, a, b) if a.dtype.kind != "b" else a | b, ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -38,7 +47,7 @@ class Add(Op):
 class Sub(Op):
     @staticmethod
     def forward(a, b):
-        return a - b, ()
+        return plain(np.subtract, a, b), ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -53,12 +62,12 @@ class Mul(Op):
 
     @staticmethod
     def forward(a, b):
-        return a * b, (a, b)
+        return plain(np.multiply, a, b), (a, b)
 
     @staticmethod
     def backward(saved, needs, g):
         a, b = saved
-        return g * b if needs[0] else None, g * a if needs[1] else None
+        return plain(np.multiply, g, b) if needs[0] else None, plain(np.multiply, g, a) if needs[1] else None
 
 
 class Div(Op):
@@ -67,12 +76,12 @@ class Div(Op):
     @staticmethod
     def forward(a, b):
         with np.errstate(all="ignore"):
-            return a / b, (a, b)
+            return plain(np.divide, a, b), (a, b)
 
     @staticmethod
     def backward(saved, needs, g):
         a, b = saved
-        return g / b if needs[0] else None, -g * ((a / b) / b) if needs[1] else None
+        return plain(np.divide, g, b) if needs[0] else None, -g * ((a / b) / b) if needs[1] else None
 
 
 class Neg(Op):

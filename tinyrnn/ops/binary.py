@@ -23,7 +23,7 @@ def function_of_two(call: str, compute: Callable, doc: str, tensors: bool = True
         if isinstance(input, Var) or isinstance(other, Var):
             if call not in BINARY:
                 raise TypeError(f"{call}() is no function that the step of a recurrent cell can be made of")
-            return BINARY[call].function(input, other)
+            return into(out, BINARY[call].function(input, other), call)
         if tensors or not isinstance(other, TensorBase):
             expect_tensor(input, call)
         if tensors:

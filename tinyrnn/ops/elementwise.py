@@ -60,7 +60,7 @@ def unary(name: str, doc: str) -> Callable:
 
     def function(input: Any, *, out: Any = None) -> Any:
         if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
-            return formula.function(input)
+            return into(out, formula.function(input), name)
         t = floating(expect_tensor(input, name))
         result = run(op, (t,), (t.array,))
         return result if out is None else into(out, result, name)
@@ -111,7 +111,7 @@ def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
 def square(input: Any, *, out: Any = None) -> Any:
     """input * input."""
     if isinstance(input, Var):
-        return input * input
+        return into(out, input * input, "square")
     kind = expect_tensor(input, "square").array.dtype.kind
     if kind == "f":
         return into(out, run(derived(UNARY["square"]), (input,), (input.array,)), "square")
@@ -121,7 +121,7 @@ def square(input: Any, *, out: Any = None) -> Any:
 def abs(input: Any, *, out: Any = None) -> Any:
     """The absolute value."""
     if isinstance(input, Var):
-        return UNARY["abs"].function(input)
+        return into(out, UNARY["abs"].function(input), "abs")
     a = expect_tensor(input, "abs").array
     if a.dtype.kind == "b":
         raise unsupported("abs", a.dtype)
@@ -211,7 +211,7 @@ def extremum(name: str, ufunc: np.ufunc, doc: str) -> Callable:
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
         if isinstance(input, Var) or isinstance(other, Var):
-            return BINARY[name].function(input, other)
+            return into(out, BINARY[name].function(input, other), name)
         expect_tensor(input, name)
         return into(out, binary(Extremum, input, expect_tensor(other, name, "other"), name), name)
 
@@ -249,7 +249,7 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     """Each element, but not below `min` and not above `max`: two numbers or two tensors."""
     if isinstance(input, Var):
         low, high = -np.inf if min is None else min, np.inf if max is None else max
-        return UNARY["clamp"].function(input, min=low, max=high)
+        return into(out, UNARY["clamp"].function(input, min=low, max=high), "clamp")
     expect_tensor(input, "clamp")
     bounds = [b for b in (min, max) if b is not None]
     if not bounds:
@@ -320,7 +320,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     if isinstance(condition, Var) or isinstance(input, Var) or isinstance(other, Var):
         from ..kernels.scalar import where as scalar_where
 
-        return scalar_where(condition, input, other)
+        return into(out, scalar_where(condition, input, other), "where")
     expect_tensor(condition, "where", "condition")
     if input is None and other is None:
         from .index import nonzero

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import lazy
-from ..kernels.cells import Cell
+from ..kernels.cells import PLAIN, Cell, Noise
 from .common import Op, apply
 
 recurrence = lazy("cpu.recurrence")
@@ -22,14 +22,16 @@ class Recurrence(Op):
     """
 
     @staticmethod
-    def forward(x, *arrays, cell: Cell, sizes, reverse: bool, batch_first: tuple[bool, bool], layered: bool):
+    def forward(
+        x, *arrays, cell: Cell, sizes, reverse: bool, batch_first: tuple[bool, bool], layered: bool, noise: Noise
+    ):
         given, x = x, x.swapaxes(0, 1) if batch_first[0] else x
         steps = recurrence.steps_of(*x.shape[:2]) if sizes is None else recurrence.Steps(sizes)
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
         stacked = np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype)
         rows = np.ascontiguousarray(x).reshape(steps.N, x.shape[-1])
-        out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse)
+        out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise)
         out = out.reshape(*x.shape[:-1], out.shape[1])
         if batch_first[1]:
             out = out.swapaxes(0, 1)
@@ -63,6 +65,7 @@ def run_cell(
     reverse: bool = False,
     batch_first: tuple[bool, bool] = (False, False),
     layered: bool = True,
+    noise: Noise = PLAIN,
 ) -> tuple[Any, tuple]:
     """Run `cell` over x (T, B, I), or over the packed rows (N, I) of sequences sorted by length, longest first.
 
@@ -70,7 +73,8 @@ def run_cell(
     `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hr (P, H), which projects the
     hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) int64 tells how many rows
     each step has of packed ones; `batch_first`, whether x and the hidden states are (B, T, .) instead; without
-    `layered` the last states are (B, P) and (B, H).  Shapes and types are for the caller to check: the kernels do not.
+    `layered` the last states are (B, P) and (B, H).  `noise` has the masks of zoneout and recurrent dropout, their rows
+    in the order of packed ones.  Shapes and types are for the caller to check: the kernels do not.
     """
     out, *last = apply(
         Recurrence,
@@ -83,5 +87,6 @@ def run_cell(
         reverse=reverse,
         batch_first=batch_first,
         layered=layered,
+        noise=noise,
     )
     return out, tuple(last)

@@ -357,7 +357,8 @@ class LayerNorm(Op):
         flat, dout = (matrix(a, math.prod(shape)) for a in (x, g))
         w = np.empty(0, x.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
         dx, dw, db = kernels.layer_norm_backward(flat, w, mean, rstd, dout)
-        return dx.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
+        dx = dx if dx.shape == x.shape else dx.reshape(x.shape)  # not a view, of which a leaf would have to take a copy
+        return dx, dw.reshape(shape), db.reshape(shape)
 
 
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:

@@ -1,0 +1,246 @@
+"""What the kernels of all cells have in common: packing, the products within the loop over time, and the walk itself.
+
+    forward(function, job, parts)      pack the weights, set the initial states, run a cell's forward in `parts` threads
+    backward(function, job, parts)     run a cell's backward on chunks of steps, and after each add up what it adds to
+                                       the weights' gradients
+
+A job is the array of words that cell_job.py describes, and `function` the address of a kernel that cell_source.py
+printed.  Blocking: a step's product goes in tiles of ROWS rows and WIDE columns, strip by strip of the packed weights,
+so that a strip is read once for all rows; one or two rows go in tiles of four strips.  The backward takes as many steps
+at a time as have about `chunk` rows: the gradients of their gates are still in the cache when the weights' gradients
+are made of them, as products over all rows of the chunk.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+
+from numba import int64
+
+from . import gemm
+from .arrays import data, stride
+from .cell_job import AT
+from .jit import kernel, njit
+from .pool import run, split
+from .simd import get, lanes, load_first, put, store_first, word
+from .tile import ROWS, VECTORS_WIDE, tile
+
+
+@functools.cache
+def shared(real) -> SimpleNamespace:
+    """The driver for numpy.float32 or numpy.float64: forward, backward, product, and the width of a strip.
+
+    Addresses and steps are in bytes.
+    """
+    L, S = lanes(real), real().itemsize
+    WIDE = VECTORS_WIDE * L
+    high, low = tile(real, ROWS, VECTORS_WIDE, 2), tile(real, ROWS // 2, VECTORS_WIDE, 2)
+    row = tile(real, 1, 8, 2, strips=True)
+    pack, multiply = gemm.kernels(real).pack_b, gemm.kernels(real).product
+    FIRST_ARRAY, FIRST_KEPT, FIRST_SPARE, FIRST_NUMBER = AT.kept, AT.gates, AT.w_x, AT.T
+
+    # ------------------------------------------------------------------------------ products and sums
+    @kernel
+    def columns(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        if m <= 2:
+            for i in range(m):
+                for j in range(first, last, 4 * WIDE):
+                    row(
+                        1, last - j, initial + i * initial_step + S * j, 0, c + i * c_step + S * j, 0,
+                        k, a + i * a_row, 0, S, b + S * j * k, S * WIDE,
+                        k2, a2 + i * a2_row, 0, S, b2 + S * j * k2, S * WIDE,
+                    )  # fmt: skip
+            return
+        for j in range(first, last, WIDE):
+            for i in range(0, m, ROWS):
+                start, to = initial + i * initial_step + S * j, c + i * c_step + S * j
+                if m - i > ROWS // 2:
+                    high(
+                        min(m - i, ROWS), last - j, start, initial_step, to, c_step, k, a + i * a_row, a_row, S,
+                        b + S * j * k, S * WIDE, k2, a2 + i * a2_row, a2_row, S, b2 + S * j * k2, S * WIDE,
+                    )  # fmt: skip
+                else:
+                    low(
+                        m - i, last - j, start, initial_step, to, c_step, k, a + i * a_row, a_row, S,
+                        b + S * j * k, S * WIDE, k2, a2 + i * a2_row, a2_row, S, b2 + S * j * k2, S * WIDE,
+                    )  # fmt: skip
+
+    all_columns = split(columns)
+
+    @kernel
+    def product(spread, m, n, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        """c (m, n) = initial + a (m, k) @ b + a2 (m, k2) @ b2 for packed b and b2; `spread` over threads or not."""
+        least = 4 * WIDE if spread else n
+        all_columns(n, least, 4 * WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+
+    @kernel
+    def sum_columns(first, last, rows, a, a_row, initial, out):
+        """out[j] = initial[j] + the sum over rows of a[:, j], in their order."""
+        for j in range(first, last, L):
+            n = last - j
+            sums = load_first(real, initial + S * j, n)
+            for i in range(rows):
+                sums = sums + load_first(real, a + i * a_row + S * j, n)
+            store_first(real, out + S * j, sums, n)
+
+    all_sums = split(sum_columns)
+
+    # ------------------------------------------------------------------------------ setting up
+    @kernel
+    def copy_row(n, source, step, to):
+        """n numbers, `step` bytes apart, to neighbours; zeros for a source of 0."""
+        for j in range(n):
+            put(real, to + S * j, get(real, source + j * step) if source else real(0))
+
+    @kernel
+    def resolve(job):
+        """Addresses in place of the identities of arrays, and of the places within two of them."""
+        for at in range(FIRST_ARRAY, FIRST_KEPT, 8):
+            array = word(job, at)
+            put(int64, job + at, data(array) if array else 0)
+        for at in range(FIRST_KEPT, FIRST_SPARE, 8):
+            put(int64, job + at, word(job, at) + word(job, AT.kept))
+        for at in range(FIRST_SPARE, FIRST_NUMBER, 8):
+            put(int64, job + at, word(job, at) + word(job, AT.spare))
+
+    @kernel
+    def set_states(job, rows, first, others):
+        """The initial states into the rows of the first steps; or, with no `rows`, one after the other."""
+        B, P, H, N = word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.N)
+        for k in range(word(job, AT.states_count)):
+            given, width = word(job, AT.initial + 8 * k), H if k else P
+            to = others + S * H * (k - 1) * (N if rows else B) if k else first
+            for b in range(B):
+                source, step = 0, 0
+                if given:
+                    source, step = data(given) + b * stride(given, 0), stride(given, 1)
+                place = get(int64, rows + 8 * b) if rows else b
+                copy_row(width, source, step, to + S * width * place)
+
+    @kernel
+    def pack_rows(w, width, whole, halves, to, to_split):
+        """The weights (whole + halves, width), transposed: those of whole gates, and those of split ones."""
+        pack(whole, width, data(w), stride(w, 1), stride(w, 0), to)
+        pack(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), to_split)
+
+    @kernel
+    def set_biases(job):
+        """The sums of both biases; of a split gate, b_hh goes with the other half."""
+        whole, bias, bias_split = word(job, AT.whole), word(job, AT.bias), word(job, AT.bias_split)
+        b_ih, b_hh = word(job, AT.b_ih), word(job, AT.b_hh)
+        halves = word(job, AT.columns) - whole
+        copy_row(whole + halves, data(b_ih) if b_ih else 0, stride(b_ih, 0) if b_ih else 0, bias)
+        if b_hh:
+            for j in range(whole):
+                put(real, bias + S * j, get(real, bias + S * j) + get(real, data(b_hh) + j * stride(b_hh, 0)))
+            copy_row(halves, data(b_hh) + whole * stride(b_hh, 0), stride(b_hh, 0), bias_split)
+        else:
+            copy_row(halves, 0, 0, bias_split)
+
+    # ------------------------------------------------------------------------------ forward
+    @kernel
+    def forward(function, job, parts):
+        resolve(job)
+        I, P, H = word(job, AT.I), word(job, AT.P), word(job, AT.H)
+        columns, whole = word(job, AT.columns), word(job, AT.whole)
+        w_ih, w_hr = word(job, AT.w_ih), word(job, AT.w_hr)
+        set_biases(job)
+        pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
+        if w_hr:
+            pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), word(job, AT.w_r))
+        if word(job, AT.fused):
+            pack_rows(w_ih, I, whole, columns - whole, word(job, AT.w_x), word(job, AT.w_x_split))
+        else:
+            multiply(
+                word(job, AT.N), columns, I, word(job, AT.inputs), S * I, S, data(w_ih), stride(w_ih, 1),
+                stride(w_ih, 0), word(job, AT.bias), 0, word(job, AT.gates), S * columns,
+            )  # fmt: skip
+        set_states(job, word(job, AT.firsts), word(job, AT.carried), word(job, AT.states))
+        run(function, job, parts)
+
+    # ------------------------------------------------------------------------------ backward
+    @kernel
+    def weights_gradients(job, top, rows, again):
+        """The gradients of x, weights and biases from `rows` rows of gates, from row `top` on.
+
+        Each sum goes on from what the chunks before gave, if `again`: c = c + ..., or zeros + ... at first.
+        """
+        I, P, H = word(job, AT.I), word(job, AT.P), word(job, AT.H)
+        columns, whole, zeros = word(job, AT.columns), word(job, AT.whole), word(job, AT.zeros)
+        d_gates, d_hidden, d_projected = word(job, AT.d_gates), word(job, AT.d_hidden), word(job, AT.d_projected)
+        w_ih, x, d_x = word(job, AT.w_ih), word(job, AT.inputs), word(job, AT.d_x)
+        d_w_ih, d_w_hh, d_w_hr = word(job, AT.d_w_ih), word(job, AT.d_w_hh), word(job, AT.d_w_hr)
+        d_b_ih, d_b_hh = word(job, AT.d_b_ih), word(job, AT.d_b_hh)
+        halves = columns - whole
+        if d_x:
+            multiply(
+                rows, I, columns, d_gates, S * columns, S, data(w_ih), stride(w_ih, 0), stride(w_ih, 1),
+                zeros, 0, d_x + S * top * I, S * I,
+            )  # fmt: skip
+        multiply(
+            columns, I, rows, d_gates, S, S * columns, x + S * top * I, S * I, S,
+            d_w_ih if again else zeros, S * I * again, d_w_ih, S * I,
+        )  # fmt: skip
+        h = word(job, AT.entering) + S * top * P
+        multiply(
+            whole, P, rows, d_gates, S, S * columns, h, S * P, S,
+            d_w_hh if again else zeros, S * P * again, d_w_hh, S * P,
+        )  # fmt: skip
+        least = 1 + 100_000 // max(rows, 1)
+        all_sums(columns, least, 4 * L, rows, d_gates, S * columns, d_b_ih if again else zeros, d_b_ih)
+        if halves:
+            lower = d_w_hh + S * P * whole
+            multiply(
+                halves, P, rows, d_hidden, S, S * halves, h, S * P, S,
+                lower if again else zeros, S * P * again, lower, S * P,
+            )  # fmt: skip
+            lower = d_b_hh + S * whole
+            all_sums(halves, least, 4 * L, rows, d_hidden, S * halves, lower if again else zeros, lower)
+        if d_w_hr:
+            multiply(
+                P, H, rows, d_projected, S, S * P, word(job, AT.full) + S * top * H, S * H, S,
+                d_w_hr if again else zeros, S * H * again, d_w_hr, S * H,
+            )  # fmt: skip
+
+    @kernel
+    def backward(function, job, parts):
+        resolve(job)
+        T, B, P, H, V = word(job, AT.T), word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.vectors_count)
+        whole, zeros = word(job, AT.whole), word(job, AT.zeros)
+        w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
+        pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h))
+        lower = data(w_hh) + whole * stride(w_hh, 0)
+        pack(P, word(job, AT.columns) - whole, lower, stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h_split))
+        if w_hr:
+            pack(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), word(job, AT.w_r))
+        set_states(job, 0, word(job, AT.d_carried), word(job, AT.d_states))
+        copy_row(B * V * H, 0, 0, d_vectors)
+        sizes, offsets, reverse = word(job, AT.sizes), word(job, AT.offsets), word(job, AT.reverse)
+        done = 0
+        while done < T:
+            rows, count = 0, 0
+            first = done if reverse else T - 1 - done
+            while done + count < T and (count == 0 or rows < word(job, AT.chunk)):
+                rows += get(int64, sizes + 8 * (first + count if reverse else first - count))
+                count += 1
+            top = get(int64, offsets + 8 * (first if reverse else first - count + 1))
+            put(int64, job + AT.T, count)
+            put(int64, job + AT.first_step, first)
+            put(int64, job + AT.first_row, top)
+            run(function, job, parts)
+            weights_gradients(job, top, rows, done > 0)
+            done += count
+        copy_row(whole, word(job, AT.d_b_ih), S, word(job, AT.d_b_hh))
+        if V:
+            sum_columns(0, V * H, B, d_vectors, S * V * H, zeros, word(job, AT.d_vectors_sum))
+
+    @njit
+    def launch_forward(function, job, parts):
+        forward(function, data(job), parts)
+
+    @njit
+    def launch_backward(function, job, parts):
+        backward(function, data(job), parts)
+
+    return SimpleNamespace(product=product, forward=launch_forward, backward=launch_backward, wide=WIDE)
