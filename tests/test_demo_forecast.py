@@ -32,7 +32,7 @@ def test_quick_beats_persistence_by_far_and_every_autoregression_over_several_ye
     assert done.returncode == 0, done.stderr
     rows = {}
     for line in done.stdout.splitlines():
-        found = re.match(r"(persistence|last cycle|AR\(9\)|AR, tuned|LSTM)\b.*?((?: +[\d.]+){9})$", line)
+        found = re.match(r"(persistence|last cycle|AR\(9\)|AR, tuned|LSTM).*?((?: +[\d.]+){9})$", line)
         if found:
             rows[found[1]] = [float(number) for number in found[2].split()]
     one_year, several = ({name: row[i] for name, row in rows.items()} for i in (0, 2))

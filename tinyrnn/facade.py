@@ -25,12 +25,11 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
     autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mha backends.mkl backends.mkldnn
-    backends.mps backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter nn.utils
-    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad optim.adam
-    optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
-    return_types
-    serialization special testing types utils utils.data utils.data.dataloader utils.data.dataset utils.data.sampler
-    version xpu
+    backends.mps backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter
+    nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad
+    optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
+    return_types serialization special testing types utils utils.data utils.data.dataloader utils.data.dataset
+    utils.data.sampler version xpu
 """
 # Modules of torch whose names stand elsewhere in tinyrnn.
 _ELSEWHERE = {

@@ -64,12 +64,12 @@ def recurrence(saved: tuple, shapes: list) -> str:
 
 
 TITLES: dict[str, str | Callable[[tuple, list], str]] = {
-    "Absolute": "Abs", "Cast": "ToCopy", "Clamp": "Clamp1", "Copy": "Clone", "Deg2rad": "Deg2Rad", "Dropout": "Mul", "Gather": "Index",
-    "LayerNorm": "NativeLayerNorm", "Linear": linear, "Log1p": "Log1P", "LogSumExp": "Logsumexp",
-    "Logsigmoid": "LogSigmoid", "MatMul": matmul, "Norm": "LinalgVectorNorm", "Pow": power, "NanMedian": "Nanmedian", "Prelu": "PreluKernel",
-    "Prod": lambda saved, shapes: "Prod" if len(shapes[0]) == 1 else "Prod1",
-    "Recurrence": recurrence, "Scatter": scattered, "Selu": "Elu", "Slice": indexed, "Softsign": "Div", "RoundedDiv": "Div2", "Square": "Pow",
-    "Sum": total, "TakeAlong": "Gather", "Tanhshrink": "Sub",
+    "Absolute": "Abs", "Cast": "ToCopy", "Clamp": "Clamp1", "Copy": "Clone", "Deg2rad": "Deg2Rad", "Dropout": "Mul",
+    "Gather": "Index", "LayerNorm": "NativeLayerNorm", "Linear": linear, "Log1p": "Log1P", "LogSumExp": "Logsumexp",
+    "Logsigmoid": "LogSigmoid", "MatMul": matmul, "NanMedian": "Nanmedian", "Norm": "LinalgVectorNorm", "Pow": power,
+    "Prelu": "PreluKernel", "Prod": lambda saved, shapes: "Prod" if len(shapes[0]) == 1 else "Prod1",
+    "Recurrence": recurrence, "RoundedDiv": "Div2", "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
+    "Softsign": "Div", "Square": "Pow", "Sum": total, "TakeAlong": "Gather", "Tanhshrink": "Sub",
     "Triangle": lambda saved, shapes: saved[0].__name__.title(),
     "Variance": lambda saved, shapes: "Std" if len(saved) > 1 and saved[1] is not None else "Var",
 }  # fmt: skip
