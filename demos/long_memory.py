@@ -14,7 +14,8 @@ beyond some twenty steps, clipped or not: the gradient that should tell the earl
 back through time (Bengio, Simard & Frasconi 1994, https://doi.org/10.1109/72.279181).  A recurrent weight that begins
 as the identity, with rectified units (Le, Jaitly & Hinton 2015, https://arxiv.org/abs/1504.00941), keeps the gradient
 alive, and lets it explode: there, clipping its norm (Pascanu, Mikolov & Bengio 2013, https://arxiv.org/abs/1211.5063)
-decides between learning and not.  LSTM and GRU have gates, and hold.
+decides between learning and not.  LSTM and GRU have gates, and hold: at 160 steps their error is 0.0003 and 0.0001 in
+the full run (some minutes), that of the plain RNN 0.165, as if it had not read the sequence.
 """
 
 import argparse
@@ -186,7 +187,7 @@ def print_table(runs: dict, names: list[str], lengths: list[int], seeds: int) ->
         for length in lengths:
             value = median_error(runs[name, length])
             mark = "*" if value < SOLVED else "-" if value > 0.95 * NOTHING else " "
-            cells.append(f"{value:9.4f}{mark}" if value < 100 else f"{'diverged':>9}-")
+            cells.append(f"{value:9.5f}{mark}" if value < 100 else f"{'diverged':>9}-")
         print(f"{name:18}" + "".join(cells))
     print()
 
@@ -201,7 +202,7 @@ def save(figure, path: Path) -> None:
 
 
 def plot_errors(runs: dict, names: list[str], lengths: list[int], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, 4.5), layout="constrained")
     axes.axhline(NOTHING, color="0.5", linestyle=":")
     axes.annotate("remembering nothing", (lengths[0], NOTHING), (0, 4), textcoords="offset points", color="0.4")
     for name in names:
@@ -209,11 +210,11 @@ def plot_errors(runs: dict, names: list[str], lengths: list[int], path: Path) ->
         axes.plot(lengths, np.median(errors, 1), marker="o", markersize=4, label=name, **KINDS[name].line)
         axes.fill_between(lengths, errors.min(1), errors.max(1), color=KINDS[name].color, alpha=0.08)
     axes.set(title="The adding problem: who still remembers?", xscale="log", yscale="log")
-    axes.set(xlabel="length of the sequence (time steps)", ylabel="held-out squared error")
+    axes.set(xlabel="length of the sequence (time steps)", ylabel="held-out squared error (at most 1 is shown)")
     axes.set_xticks(lengths, lengths)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     save(figure, path)
 
 
@@ -222,12 +223,15 @@ def plot_gradients(runs: dict, names: list[str], length: int, path: Path) -> Non
     for axes, when in zip(panels, ("before", "after"), strict=True):
         for name in names:
             norms = getattr(runs[name, length][0], when)
-            axes.plot(range(1, length), norms.clip(1e-20), label=name, **KINDS[name].line)
+            axes.plot(range(1, length), norms.clip(1e-30), label=name, **KINDS[name].line)
         axes.axvspan(1, length // 2, color="0.5", alpha=0.08, linewidth=0)
         axes.set(title=f"{when} training", xlabel="time step", yscale="log", xlim=(1, length))
         axes.grid(alpha=0.3)
+    panels[0].set_ylim(bottom=max(1e-20, panels[0].get_ylim()[0]))  # below is next to nothing, and then nothing
     panels[0].set_ylabel("norm of the loss's gradient\nwith respect to the memory")
-    panels[0].text(length / 4, 0.03, "first marked number", transform=panels[0].get_xaxis_transform(), ha="center")
+    panels[0].text(
+        length / 4, 0.5, "the first marked\nnumber is here", transform=panels[0].get_xaxis_transform(), ha="center"
+    )
     panels[1].legend(fontsize="small")
     figure.suptitle(
         f"How far back does the error reach? Sequences of {length} steps, the error travels from right to left"
@@ -305,7 +309,7 @@ def main() -> None:
  gradients  straight lines down to the left: every step back in time takes away the same factor.  The plain RNN's stay
             like that, so that it never hears of the early steps.  GRU begins so too, and learns gates that let the
             error through; LSTM begins with open forget gates; the ReLU RNN begins with the identity.
- clipping   the plain RNN's gradient is small already: clipping changes nothing.  The ReLU RNN's grows by many orders of
+ clipping   the plain RNN's gradient is small anyway: clipping changes little.  The ReLU RNN's grows by many orders of
             magnitude at times, and one such step throws away what was learned, unless it is clipped."""
     )
 

@@ -34,7 +34,6 @@ from .activation import (
     Threshold,
 )
 from .alignment import BahdanauAttention, LuongAttention
-from .attention import MultiheadAttention
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
     AlphaDropout,
@@ -84,6 +83,7 @@ from .module import (
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
+from .multihead import MultiheadAttention
 from .normalization import BatchNorm1d, GroupNorm, RMSNorm
 from .parameter import Buffer, Parameter, UninitializedParameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase, cell

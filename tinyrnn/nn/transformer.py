@@ -15,10 +15,10 @@ from ..tape import is_grad_enabled
 from . import functional as F
 from . import init
 from .activation import GELU, ReLU
-from .attention import MultiheadAttention
 from .containers import ModuleList
 from .layers import Dropout, LayerNorm, Linear
 from .module import Module
+from .multihead import MultiheadAttention
 
 
 # ------------------------------------------------------------------------------------------ masks
