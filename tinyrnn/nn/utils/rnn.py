@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import dtypes
-from ...ops.common import expect_tensor
+from ...ops.common import Op, apply, expect_tensor
 from ...ops.create import arange, as_tensor, full, zeros_like
 from ...ops.index import getitem
-from ...ops.join import cat, stack
 from ...tape import entitled, wrap
 from ...tensor import Tensor
 
@@ -196,6 +195,27 @@ def pad_packed_sequence(
     return padded.index_select(0 if batch_first else 1, sequence.unsorted_indices), lengths[sequence.unsorted_indices]
 
 
+class Padded(Op):
+    """Sequences (L, *) of one type in an array (B, T, *) or (T, B, *), the rest of which is `filler`."""
+
+    label = "torch::autograd::CopySlices"
+
+    @staticmethod
+    def forward(*arrays, longest, filler, left, batch_first):
+        size = (len(arrays), longest) if batch_first else (longest, len(arrays))
+        out = np.full((*size, *arrays[0].shape[1:]), filler)
+        places = []
+        for k, a in enumerate(arrays):
+            steps = slice(longest - len(a), longest) if left else slice(0, len(a))
+            places.append((k, steps) if batch_first else (steps, k))
+            out[places[-1]] = a
+        return out, (places,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return tuple([g[place] for place in saved[0]])
+
+
 def pad_sequence(
     sequences: Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
@@ -233,12 +253,9 @@ def pad_sequence(
                     f"pad_sequence: expected sequences (L, {', '.join(map(str, rest))}) like the first, got shape "
                     f"{list(s.array.shape)} at entry {k}: {error}"
                 ) from None
-        s = s.to(dtype)
-        if length < longest:
-            filler = full((longest - length, *rest), padding_value, dtype=dtype)
-            s = cat([s, filler] if padding_side == "right" else [filler, s])
-        rows.append(s)
-    return entitled(stack(rows, 0 if batch_first else 1), "torch::autograd::CopySlices")
+        rows.append(s.to(dtype))
+    filler = full((), padding_value, dtype=dtype).array
+    return apply(Padded, *rows, longest=longest, filler=filler, left=padding_side == "left", batch_first=batch_first)
 
 
 def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False) -> list[Tensor]:
