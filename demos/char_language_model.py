@@ -388,7 +388,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0, help="default: 0")
     parser.add_argument("--window", type=int, help="characters through which the gradient goes back (64; GPT: 128)")
     parser.add_argument("--batch", type=int, help="windows in a step (default: 32; quick: 16)")
-    parser.add_argument("--steps", type=int, help="training steps (default: 5000; GPT: 1500; quick: 800, 400)")
+    parser.add_argument("--steps", type=int, help="training steps (default: 5000; GPT: 2000; quick: 800)")
     parser.add_argument("--lr", type=float, help="learning rate at its height")
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -409,7 +409,7 @@ def options() -> argparse.Namespace:
         "layers": (2 if quick else 4) if gpt else 1,
         "window": 64 if quick or not gpt else 128,
         "batch": 16 if quick else 32,
-        "steps": (400 if quick else 1500) if gpt else (800 if quick else 5000),
+        "steps": 800 if quick else 2000 if gpt else 5000,
         "lr": 0.002 if args.model == "RNN" else 0.003 if gpt else 0.01 if quick else 0.005,
         "checkpoint": args.out / f"char_language_model-{args.model}{'-quick' if quick else ''}.pt",
     }

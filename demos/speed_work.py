@@ -34,13 +34,13 @@ class Case(NamedTuple):
         if self.group == "attention":
             B, N, T, D = self.size
             return passes * 4 * B * N * D * T * ((T + 1) / 2 if self.name.startswith("causal") else T)
-        I, H, B, T = self.size
+        X, H, B, T = self.size
         products = {  # for one step of one sequence
-            "classifier": H * (I + H) + H * CLASSES / T - H * I / 3,  # nobody asks for the gradient of its input
-            "language model": 2 * 4 * H * (H + H) + H * I,
-            "transformer": 12 * H * H + H * (T + 1) + H * I,  # attention looks at half of all pairs of steps
+            "classifier": H * (X + H) + H * CLASSES / T - H * X / 3,  # nobody asks for the gradient of its input
+            "language model": 2 * 4 * H * (H + H) + H * X,
+            "transformer": 12 * H * H + H * (T + 1) + H * X,  # attention looks at half of all pairs of steps
         }
-        return passes * 2 * B * T * (products.get(self.name) or GATES[self.name] * H * (I + H))
+        return passes * 2 * B * T * (products.get(self.name) or GATES[self.name] * H * (X + H))
 
 
 SIZES = [(1, 16, 8, 10), (32, 64, 32, 32), (128, 128, 64, 100), (512, 512, 64, 32), (256, 256, 1, 256)]
@@ -62,7 +62,7 @@ CASES = [
 def model_of(torch, case: Case):
     """A module with one output."""
     nn, F = torch.nn, torch.nn.functional
-    I, H, _, T = case.size
+    X, H, _, T = case.size
 
     def unit(f, x_n, h_n, h):
         """A minimal gated unit, https://arxiv.org/abs/1603.09420."""
@@ -83,6 +83,8 @@ def model_of(torch, case: Case):
             return torch.stack(outputs, 1), h
 
     class Model(nn.Module):
+        """Its parts, and what it does with them."""
+
         def __init__(self, forward, **parts):
             super().__init__()
             self.function = forward
@@ -97,16 +99,17 @@ def model_of(torch, case: Case):
         return Model(lambda m, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal))
     if case.group == "own cell":
         fused = case.name == "MGU" and hasattr(nn, "cell")
-        layer = nn.cell(unit)(I, H, batch_first=True) if fused else Loop(I, H, bias=True, num_chunks=2)
+        layer = nn.cell(unit)(X, H, batch_first=True) if fused else Loop(X, H, bias=True, num_chunks=2)
         return Model(lambda m, x: m.rnn(x)[0], rnn=layer)
     if case.group == "layers":
-        return Model(lambda m, x: m.rnn(x)[0], rnn=getattr(nn, case.name)(I, H, batch_first=True))
+        return Model(lambda m, x: m.rnn(x)[0], rnn=getattr(nn, case.name)(X, H, batch_first=True))
     if case.name == "classifier":
-        parts = {"rnn": nn.RNN(I, H, batch_first=True), "fc": nn.Linear(H, CLASSES)}
+        parts = {"rnn": nn.RNN(X, H, batch_first=True), "fc": nn.Linear(H, CLASSES)}
         return Model(lambda m, x: m.fc(m.rnn(x)[0][:, -1]), **parts)
-    ends = {"emb": nn.Embedding(I, H), "fc": nn.Linear(H, I)}
+    ends = {"emb": nn.Embedding(X, H), "fc": nn.Linear(H, X)}
     if case.name == "language model":
-        return Model(lambda m, x: m.fc(m.rnn(m.emb(x))[0]), rnn=nn.LSTM(H, H, num_layers=2, batch_first=True), **ends)
+        layers = nn.LSTM(H, H, num_layers=2, batch_first=True)
+        return Model(lambda m, x: m.fc(m.rnn(m.emb(x))[0]), rnn=layers, **ends)
     options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
     block = nn.TransformerEncoderLayer(H, HEADS, 4 * H, **options)
     mask = nn.Transformer.generate_square_subsequent_mask(T)
@@ -164,20 +167,17 @@ def build(torch, case: Case, given: dict[str, np.ndarray]):
         return out
 
     def step():
-        train()
+        out = train()
         torch.nn.utils.clip_grad_norm_(leaves.values(), 1.0)
         optimizer.step()
+        return out
 
     def results():
         arrays = {"output": (forward if case.mode == "forward" else train)().detach().numpy()}
         if case.mode != "forward":
             arrays |= {f"gradient of {name}": leaf.grad.numpy() for name, leaf in leaves.items()}
         if case.mode == "step":
-            losses = []
-            for _ in range(10):
-                step()
-                losses.append(loss_of(forward()).item())
-            arrays["losses"] = np.array(losses)
+            arrays["losses"] = np.array([loss_of(step()).item() for _ in range(10)])
         return arrays
 
     return {"forward": forward, "train": train, "step": step}[case.mode], results
@@ -227,9 +227,8 @@ def build_in_jax(jax, case: Case, given: dict[str, np.ndarray]):
     def block(p, x):
         q, k, v = jnp.split(linear(p, "block.self_attn.in_proj_", norm(p, "block.norm1", x)), 3, 2)
         heads = (z.reshape(*z.shape[:2], HEADS, -1) for z in (q, k, v))
-        x = x + linear(
-            p, "block.self_attn.out_proj.", jax.nn.dot_product_attention(*heads, is_causal=True).reshape(x.shape)
-        )
+        y = jax.nn.dot_product_attention(*heads, is_causal=True).reshape(x.shape)
+        x = x + linear(p, "block.self_attn.out_proj.", y)
         y = jax.nn.gelu(linear(p, "block.linear1.", norm(p, "block.norm2", x)), approximate=False)
         return x + linear(p, "block.linear2.", y)
 
@@ -256,17 +255,18 @@ def build_in_jax(jax, case: Case, given: dict[str, np.ndarray]):
 
     @jax.jit
     def adam(p, m, v, t):
-        _, grads = gradients(p)
+        (loss, _), grads = gradients(p)
         clip = jnp.minimum(1, 1 / (jnp.sqrt(sum((g * g).sum() for g in grads.values())) + 1e-6))
         m = {name: 0.9 * m[name] + 0.1 * (clip * g) for name, g in grads.items()}
         v = {name: 0.999 * v[name] + 0.001 * (clip * g) ** 2 for name, g in grads.items()}
         rate, scale = 1e-3 / (1 - 0.9**t), 1 / (1 - 0.999**t)
-        return {name: x - rate * m[name] / (jnp.sqrt(scale * v[name]) + 1e-8) for name, x in p.items()}, m, v, t + 1
+        p = {name: x - rate * m[name] / (jnp.sqrt(scale * v[name]) + 1e-8) for name, x in p.items()}
+        return loss, (p, m, v, t + 1)
 
     leaves = weights | inputs if case.mode == "train" else weights
     zeros = {name: jnp.zeros_like(x) for name, x in weights.items()}
-    state = [weights, zeros, zeros, jnp.ones(())]
-    compiled, evaluated, compiled_gradients = jax.jit(model), jax.jit(loss_of), jax.jit(gradients)
+    state = (weights, zeros, zeros, jnp.ones(()))
+    compiled, compiled_gradients = jax.jit(model), jax.jit(gradients)
 
     def forward():
         return jax.block_until_ready(compiled(weights, *inputs.values()))
@@ -275,7 +275,9 @@ def build_in_jax(jax, case: Case, given: dict[str, np.ndarray]):
         return jax.block_until_ready(compiled_gradients(leaves))
 
     def step():
-        state[:] = jax.block_until_ready(adam(*state))
+        nonlocal state
+        loss, state = jax.block_until_ready(adam(*state))
+        return loss
 
     def results():
         if case.mode == "forward":
@@ -283,7 +285,7 @@ def build_in_jax(jax, case: Case, given: dict[str, np.ndarray]):
         (_, out), grads = train()
         arrays = {"output": out} | {f"gradient of {name}": g for name, g in grads.items()}
         if case.mode == "step":
-            arrays["losses"] = np.array([(step(), evaluated(state[0])[0])[1] for _ in range(10)])
+            arrays["losses"] = np.array([step() for _ in range(10)])
         return arrays
 
     return {"forward": forward, "train": train, "step": step}[case.mode], results
