@@ -93,12 +93,21 @@ def test_an_interrupted_run_that_is_resumed_has_the_same_losses(options, demo, t
     assert again[again.index("Held-out") :] == parts[parts.index("Held-out") :]
 
 
+# What a shell starts in the background ignores Ctrl-C, and so would the demo that the tests start there.
+INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_ctrl_c_leaves_a_whole_checkpoint(demo, tmp_path):
     options = [str(option) for option in [*SMALL, "--steps", 10_000, "--out", tmp_path]]
     path = os.pathsep.join([str(DEMOS.parent), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-u", str(DEMOS / NAME), *options],
+        [sys.executable, "-u", "-c", INTERRUPTIBLE, str(DEMOS / NAME), *options],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     with process:
