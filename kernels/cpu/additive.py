@@ -37,7 +37,7 @@ from .simd import (
     upper,
 )
 
-EXPENSIVE = 6_000  # elements of tanh that are some 10 microseconds of work
+EXPENSIVE = 15_000  # elements of tanh that are some 10 microseconds of work
 
 
 @functools.cache

@@ -59,7 +59,7 @@ from .simd import (
 from .tile import ROWS, VECTORS_WIDE, tile
 
 JOBS = 8  # at least, if there are enough queries or keys
-SMALL = 20_000  # multiplications that are not worth a second thread
+SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
 def exp_down(x: Lanes) -> Lanes:

@@ -79,9 +79,17 @@ def kernels(real) -> SimpleNamespace:
         return blocks
 
     @njit
+    def least(table, count, blocks):
+        """How many blocks are some 10 microseconds of work: they may be small."""
+        total = 1
+        for k in range(count):
+            total += get(int64, data(table) + 24 * k + 16)
+        return 1 + blocks * 40_000 // total
+
+    @njit
     def norm(table, count, partial):
         blocks = resolve(table, count)
-        all_squares(blocks, 2, 1, data(table), count, data(partial))
+        all_squares(blocks, least(table, count, blocks), 1, data(table), count, data(partial))
         total = 0.0
         for k in range(blocks):
             total += get(float64, data(partial) + 8 * k)
@@ -89,7 +97,8 @@ def kernels(real) -> SimpleNamespace:
 
     @njit
     def scale(table, count, factor):
-        all_scales(resolve(table, count), 2, 1, data(table), count, factor)
+        blocks = resolve(table, count)
+        all_scales(blocks, least(table, count, blocks), 1, data(table), count, factor)
 
     return SimpleNamespace(norm=norm, scale=scale)
 

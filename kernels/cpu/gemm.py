@@ -31,7 +31,7 @@ from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
-SMALL = 20_000  # multiplications that are not worth a second thread
+SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
 @njit

@@ -147,7 +147,7 @@ def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[s
 
 def least(statements: Sequence[str]) -> int:
     """How many elements are some 10 microseconds of work."""
-    return 8_000 if any(re.search(r"\b(?!real|where)\w+\(", s) for s in statements) else 50_000
+    return 20_000 if any(re.search(r"\b(?!real|where)\w+\(", s) for s in statements) else 50_000
 
 
 def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], results: Sequence[Var]) -> str:

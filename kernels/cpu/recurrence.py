@@ -118,7 +118,7 @@ def division(steps: Steps, columns: int, width: int, size: int) -> tuple[int, in
     threads, weights = get_threads(), columns * width * size
     if threads > 1 and weights > CACHED // 4 and 4 * threads > steps.B:
         return 1, max(steps.B, 1), 1
-    parts = max(1, min(threads, steps.B, steps.N * columns * (width + 16) // 500_000))
+    parts = max(1, min(threads, steps.B, steps.N * columns * (width + 16) // 2_000_000))
     if weights > CACHED // 8:
         return parts, max(steps.B, 1), 0
     return parts, max(ROWS, (1 << 15) // max(1, columns * size) // ROWS * ROWS), 0

@@ -45,7 +45,7 @@ from .simd import (
 )
 
 BLOCK, HEIGHT, BLOCKS = 32_768, 64, 32
-EXPENSIVE, CHEAP = 6_000, 30_000  # elements that are some 10 microseconds of work, with a function to compute or not
+EXPENSIVE, CHEAP = 15_000, 80_000  # elements that are some 10 microseconds of work, with a function to compute or not
 
 
 def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:

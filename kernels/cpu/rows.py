@@ -50,7 +50,7 @@ from .simd import (
 )
 
 GROUP, BLOCKS, SHORT = 16, 32, 32
-EXPENSIVE, CHEAP = 6_000, 20_000  # elements that are some 10 microseconds of work, with a function to compute or not
+EXPENSIVE, CHEAP = 15_000, 60_000  # elements that are some 10 microseconds of work, with a function to compute or not
 
 
 @functools.cache
