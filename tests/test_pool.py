@@ -279,3 +279,12 @@ def test_threads_that_sleep_are_woken_for_parts_that_take_long(threads):
         work_and_wait()(found, 2_000_000)
         assert (found == expected).all()
     assert pool._state[pool.OWN] - before < 80  # of 80 parts, those that the caller did
+
+
+def test_a_process_ends_in_good_order_right_after_a_job():
+    """Its threads are still awake then; on a busy machine, which several processes at a time make, they stay so long."""
+    script = "import numpy; import tinyrnn; from tinyrnn.kernels.cpu import gemm, pool; pool.set_threads(3)\n"
+    script += "a = numpy.ones((512, 512), numpy.float32); gemm.matmul(a, a)"
+    for _ in range(2):
+        several = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(4)]
+        assert [process.wait(timeout=120) for process in several] == [0] * 4

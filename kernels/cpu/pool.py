@@ -25,6 +25,7 @@ the child has no threads of the pool, and works with one until `set_threads` is 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
@@ -41,7 +42,7 @@ from .lanes import llvm
 from .simd import I64, pointer
 
 # The state of the pool: words of 64 bits, each on a cache line of its own, at an address with a name.
-TICKET, FUNCTION, ARGUMENTS, DONE, OWN, BUSY, SLEEPING, PARTS, MUTEX, CONDITION = range(0, 80, 8)
+TICKET, FUNCTION, ARGUMENTS, DONE, OWN, BUSY, SLEEPING, PARTS, STOP, MUTEX, CONDITION = range(0, 88, 8)
 SYMBOL = "kernel-pool-state"
 _state = np.zeros(128, np.int64)
 llvmlite.binding.add_symbol(SYMBOL, _state.ctypes.data)
@@ -127,7 +128,7 @@ def take_part(s, done):
 
 @kernel
 def work(spins, yields, done):
-    """What a thread of the pool does, for ever."""
+    """What a thread of the pool does until STOP."""
     s = state()
     idle, before = 0, 0
     while True:
@@ -138,11 +139,15 @@ def work(spins, yields, done):
         pause()
         if idle > spins:
             give_way()
+            if atomic_get(s + 8 * STOP):
+                return
         if idle > spins + yields:
             lock(s + 8 * MUTEX)
             atomic_add(s + 8 * SLEEPING, 1)
             ticket = atomic_get(s + 8 * TICKET)
             while (ticket & 0xFFFF) >= ((ticket >> 16) & 0xFFFF):  # a job that came before SLEEPING rose wakes nobody
+                if atomic_get(s + 8 * STOP):
+                    break
                 wait(s + 8 * CONDITION, s + 8 * MUTEX)
                 ticket = atomic_get(s + 8 * TICKET)
             atomic_add(s + 8 * SLEEPING, -1)
@@ -237,6 +242,7 @@ SPINS = 4000  # times around the loop before a thread gives way to others, some 
 YIELDS = 5000  # times that it does before it sleeps, some 400 nanoseconds each
 _starting = threading.Lock()
 _started = 1  # with the calling thread
+_threads: list[threading.Thread] = []
 _C = None if sys.platform == "win32" else ctypes.CDLL(None)
 
 
@@ -251,21 +257,35 @@ def set_threads(n: int) -> None:
     with _starting:
         while _C is not None and _started < n:
             address = work.kernel.compile()  # not in the thread: a process forked meanwhile could never compile again
-            threading.Thread(target=_enter, args=(address,), daemon=True, name=f"tinyrnn-{_started}").start()
+            thread = threading.Thread(target=_enter, args=(address,), daemon=True, name=f"tinyrnn-{_started}")
+            thread.start()
+            _threads.append(thread)
             _started += 1
         _state[PARTS] = min(n, _started)
+
+
+def _stop() -> None:
+    """End the threads: their code must not be taken away under them when the process ends."""
+    if _threads:
+        _state[STOP] = 1
+        _C.pthread_mutex_lock(ctypes.c_void_p(_state[MUTEX:].ctypes.data))
+        _C.pthread_cond_broadcast(ctypes.c_void_p(_state[CONDITION:].ctypes.data))
+        _C.pthread_mutex_unlock(ctypes.c_void_p(_state[MUTEX:].ctypes.data))
+    while _threads:
+        _threads.pop().join(5)
 
 
 def _enter(address: int) -> None:
     done = np.zeros(1, np.int64)
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-    function(address)(SPINS, YIELDS, done.ctypes.data)  # without the GIL, and never comes back
+    function(address)(SPINS, YIELDS, done.ctypes.data)  # without the GIL
 
 
 def _reset() -> None:
     """The state of a pool with no thread but the calling one."""
     global _starting, _started
     _starting, _started = threading.Lock(), 1
+    _threads.clear()
     _state[:] = 0
     _state[PARTS] = 1
     if _C is not None:
@@ -283,5 +303,6 @@ def processors() -> int:
 
 _reset()
 set_threads(processors())
+atexit.register(_stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset)
