@@ -734,3 +734,9 @@ def test_errors_are_torchs_and_name_the_numbers(oracle):
         if ours != theirs or missing:
             wrong.append(f"{number} ({words}): {ours} instead of {theirs}, without {missing}: {message}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_sums_of_integers_lie_in_order():
+    x = tinyrnn.arange(8).view(2, 2, 2).transpose(1, 2)
+    assert x.sum(0).is_contiguous()
+    assert x.sum(0).tolist() == [[4, 8], [6, 10]]

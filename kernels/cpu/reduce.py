@@ -276,7 +276,7 @@ def kernels(real) -> SimpleNamespace:
 def sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The sum over `axes` (sorted, not negative); integers and booleans add up to int64."""
     if a.dtype.kind != "f":
-        return np.asarray(np.add.reduce(a, axes, dtype=np.int64))
+        return np.asarray(np.add.reduce(a, axes, dtype=np.int64), order="C")
     if not axes:
         return np.array(a)
     folded, shape = _fold(a, axes)
