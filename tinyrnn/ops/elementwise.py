@@ -327,6 +327,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
 
         return nonzero(condition, as_tuple=True)
     a, b, x, y = operands(input, other, "where")
+    for given in (input, other):
+        if not isinstance(given, TensorBase):
+            converted(given, x.dtype, "where")  # refuses what does not fit
     truth = condition.array
     if truth.dtype.kind != "b":
         if truth.dtype != np.uint8:
