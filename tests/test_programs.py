@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import said
 
 PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,7 @@ def our_log(program):
         timeout=100,
         env={**os.environ, "MPLBACKEND": "agg"},
     )
-    assert done.stderr == ""
+    assert said(done.stderr) == ""
     assert done.returncode == 0
     return done.stdout
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_torch
+from conftest import needs_torch, said
 
 import tinyrnn
 from tinyrnn import __main__ as command_line
@@ -37,7 +37,7 @@ def run(*args, cwd=ROOT):
     dropped = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
     settings = {name: value for name, value in os.environ.items() if name not in dropped}
     settings["PYTHONPATH"] = os.pathsep.join([str(PROGRAMS / "site-packages"), *([] if cwd == ROOT else [str(ROOT)])])
-    return subprocess.run(
+    done = subprocess.run(
         [*RUN, *map(str, args)],
         capture_output=True,
         text=True,
@@ -46,6 +46,8 @@ def run(*args, cwd=ROOT):
         timeout=100,
         env=settings,
     )
+    done.stderr = said(done.stderr)
+    return done
 
 
 @pytest.fixture
