@@ -20,7 +20,7 @@ block of keys and one of queries it computes the weights P again, and with delta
 
     dV += P^T g,    dS = P (g V^T - delta),    dK += scale dS^T Q,    dQ += scale dS K
 
-Each job adds to gradients of its own: the parts of a head's keys have a dQ each, which are added up at the end.  How
+Each job has gradients of its own: the parts of a head's keys have a dQ each, which are added up at the end.  How
 heads are cut into jobs depends on the shapes alone, so the bits are the same for any number of threads.
 """
 
@@ -323,6 +323,11 @@ def kernels(real) -> SimpleNamespace:
             sum = fma(load_next(real, a + S * j, S, n - j), load_next(real, b + S * j, S, n - j), sum)
         return total(sum)
 
+    @njit
+    def clear(n, at):
+        for j in range(0, n, L):
+            store_next(real, at + S * j, splat(real, real(0.0)), n - j)
+
     @kernel
     def some_deltas(first, last, out, g, deltas):
         """The deltas of rows, numbered through all heads."""
@@ -361,6 +366,13 @@ def kernels(real) -> SimpleNamespace:
         for job in range(first, last):
             i, c, part = job // parts // shared, job // parts % shared, zigzag(job % parts, parts)
             end = min(keys, (part + 1) * length)
+            for j in range(part * length, end):
+                clear(width, place(dk, i, c, j))
+                clear(values, place(dv, i, c, j))
+            if part == 0:
+                for h in range(c * group, (c + 1) * group):
+                    for r in range(rows):
+                        clear(width, place(dq, i, h, r))
             for k0 in range(part * length, end, block):
                 n = min(block, end - k0)
                 pack_b(n, width, place(k, i, c, k0), S, stride(k, 2), k_columns)
@@ -449,7 +461,7 @@ def forward(q, k, v, mask, keep, causal: bool, scale: float, factor: float, out)
 
 
 def backward(q, k, v, mask, keep, causal: bool, scale: float, factor: float, out, stats, g, dq, dk, dv, d_mask) -> None:
-    """Add the gradients to dq, dk and dv, which are of the shapes of q, k and v, and fill d_mask, if there is one."""
+    """Fill the gradients dq, dk and dv, which are of the shapes of q, k and v, and d_mask, if there is one."""
     family = kernels(q.dtype.type)
     jobs = k.shape[0] * k.shape[1]
     parts = max(1, min(-(-JOBS // max(jobs, 1)), -(-k.shape[2] // family.keys)))
