@@ -1,9 +1,13 @@
 """Loops: arrays in, arrays out.  No tensor, no tape.
 
 This folder is installed as `tinyrnn.kernels`; another project owns the name `kernels`.
+
+`twin("map")` is where it is decided which device computes: the functions of kernels.cpu.map until a program asks for
+CUDA (`wake`), and from then on those of kernels.cuda.map for arrays that lie on the GPU.
 """
 
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
 if __name__ != "tinyrnn.kernels":
@@ -11,6 +15,9 @@ if __name__ != "tinyrnn.kernels":
         f"this folder is the package 'tinyrnn.kernels', but it was imported as '{__name__}': "
         "write 'import tinyrnn.kernels' (from a checkout, run Python in its top folder)"
     )
+
+
+allowed = SimpleNamespace(tf32=False)  # what a program lets kernels do: products of float32 on tensor cores
 
 
 class Lazy:
@@ -28,3 +35,38 @@ class Lazy:
 def lazy(name: str) -> Any:
     """`name` is cpu.gemm, say."""
     return Lazy(f"{__name__}.{name}")
+
+
+class Twin(Lazy):
+    """A family of kernels, for each call on the device on which its arrays are."""
+
+    known: list["Twin"] = []
+    awake = False
+
+    def __init__(self, family: str):
+        super().__init__(f"{__name__}.cpu.{family}")
+        self._family = family
+        Twin.known.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if not Twin.awake:
+            return super().__getattr__(name)
+        from .cuda import choose
+
+        value = choose(self._family, name)
+        setattr(self, name, value)
+        return value
+
+
+def twin(family: str) -> Any:
+    """`family` is gemm, say."""
+    return Twin(family)
+
+
+def wake() -> None:
+    """From now on arrays may lie on a GPU: what was found before is looked up again."""
+    if not Twin.awake:
+        Twin.awake = True
+        for family in Twin.known:
+            for name in [name for name in vars(family) if not name.startswith("_")]:
+                delattr(family, name)

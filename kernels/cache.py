@@ -1,8 +1,8 @@
 """Where machine code and derived source live on disk.
 
 Machine code is kept per function, but what a function compiles to also depends on the functions it calls.  So
-everything is kept in one directory whose name is a hash of all kernel sources, the Python, Numba and llvmlite
-versions and the host CPU.  Whatever changes, a new directory is used, and old code cannot be found.
+everything is kept in one directory whose name is a hash of all sources of the CPU's kernels, the Python, Numba and
+llvmlite versions and the host CPU; code for a GPU has a hash of its own sources in its file's name.  Whatever changes, a new directory is used, and old code cannot be found.
 
 Derived source is written there as well, to be read and so that tracebacks have lines; the name of a derived module
 holds a hash of its text.
@@ -39,7 +39,7 @@ def base() -> Path:
 
 
 def fingerprint() -> str:
-    """A hash of all that decides what machine code a kernel becomes."""
+    """A hash of all that decides what machine code a kernel of the CPU becomes."""
     import llvmlite.binding
     import numba
     import numpy
@@ -49,7 +49,7 @@ def fingerprint() -> str:
         digest.update(f"{library.__name__} {library.__version__}\n".encode())
     digest.update(f"{sys.version} {platform.machine()} {llvmlite.binding.get_host_cpu_name()}\n".encode())
     root = Path(__file__).parent
-    for source in sorted(root.rglob("*.py")):
+    for source in sorted([*root.glob("*.py"), *root.glob("cpu/*.py")]):
         digest.update(f"{source.relative_to(root)}\n".encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

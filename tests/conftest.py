@@ -87,6 +87,17 @@ def oracle(request):
     return ask
 
 
+@pytest.fixture
+def gpu():
+    """The device is a simulator in this test (simulator.py); `gpu.seed = 1` is another order of the threads."""
+    pytest.importorskip("numba_cuda")
+    pytest.importorskip("greenlet")
+    from simulator import simulated
+
+    with simulated() as simulator:
+        yield simulator
+
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
