@@ -202,6 +202,13 @@ def test_switches_as_torch(oracle):
         torch.set_float32_matmul_precision("high"); r = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("nothing"); r = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest"); r = torch.get_float32_matmul_precision()
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cuda.matmul.fp32_precision
+        torch.backends.cuda.matmul.allow_tf32 = True; r = torch.get_float32_matmul_precision(), \
+            torch.backends.cuda.matmul.fp32_precision
+        torch.backends.cuda.matmul.fp32_precision = "nothing"
+        torch.backends.cuda.matmul.allow_tf32 = 1
+        torch.backends.cuda.matmul.allow_tf32 = False; r = torch.get_float32_matmul_precision(), \
+            torch.backends.cuda.matmul.fp32_precision
         torch.set_float32_matmul_precision(2)
         torch.set_warn_always(False); r = torch.is_warn_always_enabled()
         torch.is_autocast_enabled(), torch.newaxis, torch.inf, torch.nan, torch.pi, torch.e

@@ -1,4 +1,4 @@
-"""The command line: `python -m tinyrnn run [--seed N] program.py [args]`, `python -m tinyrnn warmup`."""
+"""The command line: `python -m tinyrnn run [--seed N] program.py [args]`, and its `warmup` and `doctor`."""
 
 import argparse
 import sys
@@ -31,6 +31,11 @@ def parser() -> argparse.ArgumentParser:
         description="Compile the kernels that programs are likely to use, so that their first run does not wait.",
     )
     warm.add_argument("--float64", action="store_true", help="the same for double precision too")
+    commands.add_parser(
+        "doctor",
+        help="what this machine has, and whether it computes right",
+        description="Tell what was found (CPU, GPU, versions, cache), what is missing, and check every kernel family.",
+    )
     command = commands.add_parser(
         "run",
         help="run a torch program, unchanged",
@@ -64,6 +69,10 @@ def main() -> int:
 
         warmup(options.float64)
         return 0
+    if options.command == "doctor":
+        from tinyrnn.doctor import doctor
+
+        return doctor()
     path = Path(options.program)
     if not path.is_file():
         what = "is a directory, not a program file" if path.is_dir() else "no such file"

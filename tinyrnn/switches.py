@@ -1,4 +1,4 @@
-"""torch's switches: the number of threads, and those that mean nothing here, accepted so that programs run."""
+"""torch's switches: the number of threads, TF32, and those that mean nothing here, accepted so that programs run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import warnings
 from types import SimpleNamespace
 from typing import Any
 
-from .kernels import lazy
+from .kernels import allowed, lazy
 
 pool = lazy("cpu.pool")
-_state: dict[str, Any] = {"interop": 1, "precision": "highest", "deterministic": 0, "warn": False}
+_state: dict[str, Any] = {"interop": 1, "precision": "highest", "fp32": "none", "deterministic": 0, "warn": False}
 PRECISIONS = ("highest", "high", "medium")
 MODES = ("default", "warn", "error")
 
@@ -76,11 +76,12 @@ def get_deterministic_debug_mode() -> int:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Accepted and without effect: float32 is computed in float32."""
+    """Whether matrix products of float32 on a GPU may be rounded to TF32: not with "highest", as at first."""
     if not isinstance(precision, str):
         raise RuntimeError(f"set_float32_matmul_precision expects a str, but got {type(precision).__name__}")
     if precision in PRECISIONS:
-        _state["precision"] = precision
+        _state["precision"], allowed.tf32 = precision, precision != "highest"
+        _state["fp32"] = "tf32" if allowed.tf32 else "ieee"
     else:
         warnings.warn(f"{precision} is not one of 'highest', 'high', or 'medium'; the call has no effect", stacklevel=2)
 

@@ -1,0 +1,68 @@
+"""`python -m tinyrnn doctor`: what it says of a machine, and that it notices what computes wrongly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyrnn import doctor
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyrnn", "doctor"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for what in (
+        "tinyrnn ",
+        "Python ",
+        "CPU ",
+        "threads ",
+        "cache ",
+        "GPU ",
+        "extras ",
+        "Self-check on cpu",
+        "All is well",
+    ):
+        assert what in done.stdout
+    for family in doctor.checks():
+        assert f"ok    {family}" in done.stdout
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.cache, "directory", lambda: tmp_path / "elsewhere")
+    assert "cannot be written" in dict(doctor.report())["cache"]
+
+
+def broken_values(function):
+    return lambda *arrays: function(*arrays) * 1.001
+
+
+def broken_gradient(function):
+    return lambda x, *arrays: function(x.detach(), *arrays) + 0 * x.sum()
+
+
+@pytest.mark.parametrize("family", doctor.checks())
+def test_it_notices(family):
+    function, reference, arrays = doctor.checks()[family]
+    assert not doctor.wrong((function, reference, arrays), "cpu")
+    assert doctor.wrong((broken_values(function), reference, arrays), "cpu") == "wrong values"
+    if family != "update":
+        assert doctor.wrong((broken_gradient(function), reference, arrays), "cpu") == "a wrong gradient"
+
+
+def test_a_failure_is_told(monkeypatch, capsys):
+    checks = doctor.checks()
+    monkeypatch.setattr(doctor, "checks", lambda: {"map": checks["map"], "gemm": (np.matmul, *checks["gemm"][1:])})
+    assert doctor.doctor() == 1
+    said = capsys.readouterr()
+    assert "ok    map" in said.out and "WRONG gemm" in said.out and "gemm on cpu" in said.err
+
+
+def test_on_a_gpu(gpu):
+    assert "multiprocessors" in doctor.gpu()
+    assert {family: found for family, found, _ in doctor.examine("cuda")} == dict.fromkeys(doctor.checks(), "")

@@ -1,0 +1,145 @@
+"""DLPack: tensors on a GPU shared with other libraries, in both directions, without a copy.
+
+https://dmlc.github.io/dlpack/latest/python_spec.html; on the CPU, NumPy speaks it for us.  A producer hands out a
+capsule named "dltensor" around a C struct; a consumer renames it to "used_dltensor", and calls the struct's deleter
+when it needs the memory no more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p, py_object
+from typing import Any
+
+import numpy as np
+
+from . import devices
+
+ON_CPU, ON_CUDA = 1, 2
+CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
+NEW, USED = b"dltensor", b"used_dltensor"
+
+
+class _Device(ctypes.Structure):
+    _fields_ = [("type", c_int32), ("number", c_int32)]
+
+
+class _Type(ctypes.Structure):
+    _fields_ = [("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16)]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", c_void_p), ("device", _Device), ("ndim", c_int32), ("dtype", _Type), ("shape", POINTER(c_int64)),
+        ("strides", POINTER(c_int64)), ("offset", c_uint64),
+    ]  # fmt: skip
+
+
+_Deleter = ctypes.CFUNCTYPE(None, c_void_p)
+
+
+class _Managed(ctypes.Structure):
+    _fields_ = [("tensor", _Tensor), ("context", c_void_p), ("deleter", c_void_p)]
+
+
+def _api(name: str, result: Any, *arguments: Any) -> Any:
+    """A function of Python's own."""
+    return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+_Destructor = ctypes.PYFUNCTYPE(None, c_void_p)
+_new = _api("PyCapsule_New", py_object, c_void_p, c_char_p, _Destructor)
+_pointer = _api("PyCapsule_GetPointer", c_void_p, py_object, c_char_p)
+_rename = _api("PyCapsule_SetName", ctypes.c_int, py_object, c_char_p)
+_named = _api("PyCapsule_IsValid", ctypes.c_int, py_object, c_char_p)
+_is_new = _api("PyCapsule_IsValid", ctypes.c_int, c_void_p, c_char_p)  # of a capsule that is about to go
+_pointer_of = _api("PyCapsule_GetPointer", c_void_p, c_void_p, c_char_p)
+
+
+# ------------------------------------------------------------------------------------------ out
+_lent: dict[int, tuple] = {}  # the address of a struct -> what it is made of, and who owns the memory
+
+
+@_Deleter
+def _given_back(address: int) -> None:
+    _lent.pop(address, None)
+
+
+@_Destructor
+def _dropped(capsule: int) -> None:
+    """A capsule that nobody used."""
+    if _is_new(capsule, NEW):
+        _given_back(_pointer_of(capsule, NEW))
+
+
+def capsule(
+    owner: Any, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype, device: int
+) -> Any:
+    """A capsule for numbers at an address, which `owner` keeps alive; strides in bytes."""
+    ndim = len(shape)
+    sizes, steps = (c_int64 * ndim)(*shape), (c_int64 * ndim)(*[s // dtype.itemsize for s in strides])
+    kind = _Type(CODES[dtype.kind], 8 * dtype.itemsize, 1)
+    tensor = _Tensor(address, _Device(device, 0), ndim, kind, sizes, steps, 0)
+    managed = _Managed(tensor, None, ctypes.cast(_given_back, c_void_p))
+    place = ctypes.addressof(managed)
+    _lent[place] = managed, sizes, steps, owner
+    return _new(place, NEW, _dropped)
+
+
+# ------------------------------------------------------------------------------------------ in
+class _Other:
+    """Memory of another library, given back when this goes."""
+
+    def __init__(self, place: int):
+        deleter = _Managed.from_address(place).deleter
+        if deleter:
+            weakref.finalize(self, _Deleter(deleter), place).atexit = False
+
+
+class _Capsule:
+    """A capsule as NumPy wants it: with the methods of whoever made it."""
+
+    def __init__(self, inside: Any):
+        self.inside = inside
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.inside
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return ON_CPU, 0
+
+
+def imported(other: Any) -> Any:
+    """The array, on the CPU or on the GPU, of an object with __dlpack__, or of a capsule.
+
+    Raises RuntimeError for what is neither, BufferError for a type that tensors cannot have, NoDevice for an array on
+    a GPU that cannot be used.
+    """
+    if hasattr(other, "__dlpack_device__"):
+        device = int(other.__dlpack_device__()[0])
+        if device == ON_CPU:
+            return other if isinstance(other, np.ndarray) else np.from_dlpack(other)
+        inside = other.__dlpack__(stream=1) if device == ON_CUDA else other.__dlpack__()
+    else:
+        inside = other
+    if not _named(inside, NEW):
+        raise RuntimeError(
+            "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you "
+            f"might have already constructed a tensor from it once. (It is of the type {type(inside).__name__}.)"
+        )
+    place = _pointer(inside, NEW)
+    tensor = _Managed.from_address(place).tensor
+    if tensor.device.type == ON_CPU:
+        return np.from_dlpack(_Capsule(inside))
+    if tensor.device.type != ON_CUDA:
+        raise BufferError(f"from_dlpack: memory of the device type {tensor.device.type} cannot be shared")
+    gpu = devices.gpu("from_dlpack: an array on a GPU cannot be shared")
+    kind = next((k for k, code in CODES.items() if code == tensor.dtype.code), None)
+    if kind is None or tensor.dtype.lanes != 1:
+        raise BufferError(f"from_dlpack: numbers of the type {tensor.dtype.code} with {tensor.dtype.bits} bits")
+    dtype = np.dtype(bool if kind == "b" else f"{kind}{tensor.dtype.bits // 8}")
+    shape = tuple(tensor.shape[: tensor.ndim])
+    strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
+    _rename(inside, USED)
+    return gpu.borrowed(_Other(place), (tensor.data or 0) + tensor.offset, shape, dtype, strides)

@@ -1,0 +1,192 @@
+"""`python -m tinyrnn doctor`: what this machine has, what is missing, and whether all its kernels compute right.
+
+A family is checked on each device by a small function: its values against NumPy's, and its gradient, along a random
+direction, against the difference quotient, all in float64.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinyrnn as torch
+from tinyrnn import nn
+from tinyrnn.kernels import cache
+from tinyrnn.nn import functional as F
+
+Check = tuple[Callable, Callable, tuple[np.ndarray, ...]]  # a function, the same in NumPy, their arguments
+
+
+# ------------------------------------------------------------------------------------------ what there is
+def installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def processor() -> str:
+    """The name of the CPU, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def report() -> Iterator[tuple[str, str]]:
+    """(what, in words) of the machine and of what is installed on it."""
+    from tinyrnn.kernels.cpu import simd
+
+    yield "tinyrnn", f"{torch.__version__}, in {Path(torch.__file__).parent}"
+    yield "Python", f"{platform.python_version()}, NumPy {np.__version__}, Numba {installed('numba')}"
+    yield "system", platform.platform()
+    lanes = simd.lanes(np.float32)
+    yield "CPU", f"{processor()}; vectors of {lanes} float32 or {lanes // 2} float64"
+    yield "threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors (torch.set_num_threads)"
+    folder = cache.directory()
+    if folder.parent == cache.base().absolute():
+        others = len(list(folder.parent.glob("kernels-*"))) - 1
+        more = f"; {others} of other versions beside it can be deleted" if others else ""
+        yield "cache", f"{folder}, {size_of(folder) / 1e6:.0f} MB{more}"
+    else:
+        yield "cache", f"{cache.base()} cannot be written: every process compiles anew. Set NUMBA_CACHE_DIR."
+    yield "GPU", gpu()
+    yield "extras", ", ".join(f"{name} {installed(name)}" for name in ("matplotlib", "tqdm", "numba-cuda"))
+
+
+def gpu() -> str:
+    """The GPU, or what is missing to use one."""
+    from tinyrnn.kernels.cuda import driver
+
+    if words := driver.missing():
+        return f"none: {words}"
+    device = driver.driver()
+    free, total = device.memory()
+    return f"{device.name}, {device.multiprocessors} multiprocessors, {free >> 20} of {total >> 20} MiB free"
+
+
+# ------------------------------------------------------------------------------------------ what it computes
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def gru(x: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """A GRU without biases over (B, T, I), from a state of zeros (Cho et al. 2014; torch's order of the gates)."""
+    h, out = np.zeros((len(x), u.shape[1])), []
+    for t in range(x.shape[1]):
+        (r, z, n), (hr, hz, hn) = np.split(x[:, t] @ w.T, 3, 1), np.split(h @ u.T, 3, 1)
+        r, z = sigmoid(r + hr), sigmoid(z + hz)
+        h = (1 - z) * np.tanh(n + r * hn) + z * h
+        out.append(h)
+    return np.stack(out, 1)
+
+
+def gru_layer(x: Any, w: Any, u: Any) -> Any:
+    layer = nn.GRU(x.shape[2], u.shape[1], bias=False, batch_first=True, device=x.device, dtype=x.dtype)
+    del layer.weight_ih_l0, layer.weight_hh_l0
+    layer.weight_ih_l0, layer.weight_hh_l0 = w, u  # the check's own tensors, to find their gradients
+    return layer(x)[0]
+
+
+def adam(p: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The first step of Adam (Kingma and Ba 2015)."""
+    return p - 0.1 * g / (np.abs(g) + 1e-8)
+
+
+def adam_step(p: Any, g: Any) -> Any:
+    parameter = nn.Parameter(p.detach().clone())
+    parameter.grad = g.detach().clone()
+    torch.optim.Adam([parameter], lr=0.1).step()
+    return parameter.detach()
+
+
+def checks() -> dict[str, Check]:
+    """A check for each family of kernels."""
+    draw = np.random.default_rng(0).standard_normal
+    x, y, q = draw((5, 7)), draw((7, 6)), draw((2, 3, 9, 8))
+    keys, values = draw((2, 3, 11, 8)), draw((2, 3, 11, 8))
+    rows = np.array([3, 0, 3, 1])
+
+    def scores(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(8)) @ v
+
+    return {
+        "map": (lambda x: torch.tanh(x) * torch.sigmoid(x), lambda x: np.tanh(x) * sigmoid(x), (x,)),
+        "reduce": (lambda x: x.sum(0), lambda x: x.sum(0), (x,)),
+        "rows": (lambda x: F.softmax(x, -1), softmax, (x,)),
+        "gemm": (torch.matmul, np.matmul, (x, y)),
+        "index": (lambda x: F.embedding(torch.tensor(rows, device=x.device), x), lambda x: x[rows], (x,)),
+        "recurrence": (gru_layer, gru, (draw((3, 6, 4)), draw((15, 4)), draw((15, 5)))),
+        "attention": (F.scaled_dot_product_attention, scores, (q, keys, values)),
+        "update": (adam_step, adam, (x, draw(x.shape))),
+    }
+
+
+def wrong(check: Check, device: str) -> str:
+    """What is wrong with a family's results on a device; nothing if they are right."""
+    function, reference, arrays = check
+    draw = np.random.default_rng(1).standard_normal
+    expected, way = reference(*arrays), [draw(a.shape) for a in arrays]
+    weight, step = draw(expected.shape), 1e-6
+    tensors = [torch.tensor(a, dtype=torch.float64, device=device, requires_grad=True) for a in arrays]
+    result = function(*tensors)
+    if not np.allclose(result.detach().cpu().numpy(), expected, rtol=1e-9, atol=1e-11):
+        return "wrong values"
+    if result.requires_grad:
+        result.backward(torch.tensor(weight, device=device))
+        slope = sum(float((t.grad.cpu().numpy() * d).sum()) for t, d in zip(tensors, way, strict=True))
+        ends = [reference(*(a + s * d for a, d in zip(arrays, way, strict=True))) for s in (step, -step)]
+        if not np.isclose(slope, float(((ends[0] - ends[1]) * weight).sum()) / (2 * step), rtol=1e-6, atol=1e-7):
+            return "a wrong gradient"
+    return ""
+
+
+def examine(device: str) -> Iterator[tuple[str, str, float]]:
+    """(family, what is wrong with it on a device, seconds)."""
+    for family, check in checks().items():
+        start = time.perf_counter()
+        try:
+            found = wrong(check, device)
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+        yield family, found, time.perf_counter() - start
+
+
+def doctor() -> int:
+    """Print it all; the status is 1 if anything computes wrongly."""
+    for what, words in report():
+        print(f"{what:<9} {words}")
+    failed = []
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        print(f"\nSelf-check on {device} (the first one compiles, which takes a while):")
+        for family, found, seconds in examine(device):
+            print(f"  {'WRONG' if found else 'ok':<5} {family:<11} {seconds:5.2f} s  {found}".rstrip(), flush=True)
+            failed += [f"{family} on {device}"] * bool(found)
+    if failed:
+        print(
+            f"\n{len(failed)} of the checks failed: {', '.join(failed)}. Delete the cache named above and try again; "
+            "if that does not help, please report this output.",
+            file=sys.stderr,
+        )
+    else:
+        print("\nAll is well.")
+    return 1 if failed else 0
