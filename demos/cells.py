@@ -7,6 +7,7 @@ computes the same, and how much slower it is.
     python demos/cells.py                             # all three
     python demos/cells.py --print coupled_lstm        # the fused kernels derived from a cell, to be read
     python demos/cells.py --zoneout 0.1               # with zoneout (Krueger et al. 2017)
+    python demos/cells.py --device cuda               # on an NVIDIA GPU
 """
 
 import argparse
@@ -42,19 +43,19 @@ def coupled_lstm(f, g, o, c):
 CELLS = {cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm)}
 
 
-def adding(count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def adding(count: int, length: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Sequences (length, count, 2) of a number in [0, 1) and a mark; the sums of what is marked (count, 1)."""
     numbers, marks = torch.rand(length, count), torch.zeros(length, count)
     for k in range(count):
         marks[torch.randint(0, length // 2, (1,)), k] = 1
         marks[torch.randint(length // 2, length, (1,)), k] = 1
-    return torch.stack([numbers, marks], 2), (numbers * marks).sum(0).unsqueeze(1)
+    return torch.stack([numbers, marks], 2).to(device), (numbers * marks).sum(0).unsqueeze(1).to(device)
 
 
 def in_a_loop(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What the layer computes, without its options, by tensor operations, one step after the other."""
     cell, hidden = layer.cell, layer.hidden_size
-    h, others = torch.zeros(x.shape[1], hidden), [torch.zeros(x.shape[1], hidden) for _ in cell.states[1:]]
+    h, *others = (torch.zeros(x.shape[1], hidden, device=x.device) for _ in cell.states)
     vectors = {name: getattr(layer, f"{name}_l0") for name in cell.vectors}
     outputs = []
     for row in x:
@@ -70,13 +71,30 @@ def in_a_loop(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return torch.stack(outputs)
 
 
-def fastest(run, times: int = 5) -> float:
+def train(layer: nn.Module, head: nn.Module, steps: int, length: int, device: str) -> list[float]:
+    """Adam on new sequences at every step; the loss of each."""
+    optimizer = optim.Adam([*layer.parameters(), *head.parameters()], lr=0.01)
+    losses = []
+    for _ in range(steps):
+        x, y = adding(32, length, device)
+        loss = nn.functional.mse_loss(head(layer(x)[0][-1]), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def fastest(run, device: str, times: int = 5) -> float:
     """The least seconds of some runs, after one that compiles what is needed."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None  # a GPU works on after a call returns
     run()
     seconds = []
     for _ in range(times):
+        wait()
         start = time.perf_counter()
         run()
+        wait()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
@@ -87,8 +105,13 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64, help="hidden units (64)")
     parser.add_argument("--length", type=int, default=10, help="numbers in a sequence (10)")
     parser.add_argument("--zoneout", type=float, default=0.0, help="the probability that a unit keeps its state (0)")
-    parser.add_argument("--print", choices=CELLS, help="show the kernels derived from this cell, and stop")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--print", choices=CELLS, help="show this cell's kernels for the CPU, and stop")
     options = parser.parse_args()
+    try:
+        torch.empty(0, device=options.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     if options.steps < 1 or options.hidden < 1 or options.length < 2:
         parser.error("--steps and --hidden must be at least 1, and --length at least 2")
     if not 0 <= options.zoneout < 1:
@@ -98,26 +121,22 @@ def main() -> None:
 
         print(print_kernel(CELLS[options.print].cell, "float32"))
         return
+    device = options.device
     print("Guessing the mean would have a loss of 0.167.")
     for name, cell in CELLS.items():
         torch.manual_seed(1)
-        layer, head = cell(2, options.hidden, zoneout=options.zoneout), nn.Linear(options.hidden, 1)
-        optimizer = optim.Adam([*layer.parameters(), *head.parameters()], lr=0.01)
-        for _ in range(options.steps):
-            x, y = adding(32, options.length)
-            loss = nn.functional.mse_loss(head(layer(x)[0][-1]), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        layer = cell(2, options.hidden, zoneout=options.zoneout).to(device)
+        head = nn.Linear(options.hidden, 1).to(device)
+        train(layer, head, options.steps, options.length, device)
         layer.eval()
-        x, y = adding(200, options.length)
+        x, y = adding(200, options.length, device)
         with torch.no_grad():
             error = nn.functional.mse_loss(head(layer(x)[0][-1]), y).item()
-        plain = cell(2, options.hidden)
+        plain = cell(2, options.hidden).to(device)
         plain.load_state_dict(layer.state_dict())
         apart = (plain(x)[0] - in_a_loop(plain, x)).abs().max().item()
-        fused = fastest(lambda layer=plain, x=x: layer(x)[0].sum().backward())
-        loop = fastest(lambda layer=plain, x=x: in_a_loop(layer, x).sum().backward())
+        fused = fastest(lambda layer=plain, x=x: layer(x)[0].sum().backward(), device)
+        loop = fastest(lambda layer=plain, x=x: in_a_loop(layer, x).sum().backward(), device)
         print(
             f"{name:20} test loss {error:.4f};  forward and backward {1e3 * fused:.2f} ms, "
             f"in a loop {1e3 * loop:.2f} ms: {loop / fused:.1f} times;  apart by {apart:.0e}"

@@ -14,6 +14,7 @@ to 1.39.
     python demos/char_language_model.py --text book.txt               # any text in UTF-8; its last tenth is held out
     python demos/char_language_model.py --resume                      # go on where it was interrupted (Ctrl-C)
     python demos/char_language_model.py --resume --prompt "class " --temperature 0.5 --top-k 10
+    python demos/char_language_model.py --device cuda                 # on an NVIDIA GPU
 
 What it learns is saved as it goes, with everything that the next step depends on: an interrupted run that is resumed
 goes on with the same losses as one that was not interrupted.  A finished one that is resumed only writes text.
@@ -171,7 +172,7 @@ class GPT(nn.Module):
     def forward(self, x, state=None):
         new = x.size(1)
         seen = (x if state is None else torch.cat([state, x], 1))[:, -self.context :]
-        y = self.embedding(seen) + self.position(torch.arange(seen.size(1)))
+        y = self.embedding(seen) + self.position(torch.arange(seen.size(1), device=x.device))
         for block in self.blocks:
             y = block(y)
         return self.head(self.norm(y[:, -new:])), seen
@@ -205,10 +206,10 @@ class Position:
 class Run:
     """A model in training, and its file."""
 
-    def __init__(self, settings: dict, alphabet: Alphabet, checkpoint: Path):
+    def __init__(self, settings: dict, alphabet: Alphabet, checkpoint: Path, device: str):
         torch.manual_seed(settings["seed"])
-        self.settings, self.checkpoint = settings, checkpoint
-        self.model = make_model(settings, len(alphabet))
+        self.settings, self.checkpoint, self.device = settings, checkpoint, device
+        self.model = make_model(settings, len(alphabet)).to(device)
         self.optimizer = optim.Adam(self.model.parameters(), lr=settings["lr"])
         self.schedule = optim.lr_scheduler.OneCycleLR(
             self.optimizer, settings["lr"], total_steps=settings["steps"], pct_start=0.1, cycle_momentum=False
@@ -233,10 +234,10 @@ class Run:
         os.replace(new, self.checkpoint)
 
     def resume(self) -> None:
-        """Go on where the file was written. SystemExit if there is none, or it is of another run."""
+        """Go on where the file was written, on any device. SystemExit if there is none, or it is of another run."""
         if not self.checkpoint.exists():
             raise SystemExit(f"{self.checkpoint}: no such file to resume; leave out --resume to make it")
-        saved = torch.load(self.checkpoint)
+        saved = torch.load(self.checkpoint, map_location=self.device)
         for name, value in self.settings.items():
             if saved["settings"][name] != value:
                 raise SystemExit(
@@ -246,7 +247,7 @@ class Run:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
-        torch.set_rng_state(saved["random"])
+        torch.set_rng_state(saved["random"].cpu())
         self.position = Position(**saved["position"])
 
     def train(self, text: torch.Tensor, held_out: torch.Tensor) -> None:
@@ -293,7 +294,7 @@ def model_surprise(model: nn.Module, text: torch.Tensor, window: int) -> np.ndar
             inputs, targets = rows[:, start : start + stride], rows[:, start + 1 : start + stride + 1]
             scores, state = model(inputs[:, : targets.size(1)], state)
             nats = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
-            surprise.append(nats.view(targets.shape).numpy() / math.log(2))
+            surprise.append(nats.view(targets.shape).cpu().numpy() / math.log(2))
     model.train()
     return np.concatenate(surprise, 1)
 
@@ -306,7 +307,7 @@ def generate(model: nn.Module, alphabet: Alphabet, prompt: str, length: int, tem
     model.eval()
     written = []
     with torch.no_grad():
-        scores, state = model(alphabet.encode(prompt).unsqueeze(0))
+        scores, state = model(alphabet.encode(prompt).unsqueeze(0).to(model.embedding.weight.device))
         for _ in range(length):
             scores = scores[0, -1] / temperature
             scores[0] = -math.inf  # never the unknown character
@@ -400,8 +401,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=600, help="characters to generate (default: 600)")
     parser.add_argument("--temperature", type=float, default=0.7, help="below 1 safer, above 1 wilder (default: 0.7)")
     parser.add_argument("--top-k", type=int, default=20, help="choose among so many characters, 0: all (default: 20)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for what is written")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     gpt, quick = args.model == "GPT", args.quick
     usual = {
         "size": 300_000 if quick else 3_000_000,
@@ -440,7 +446,7 @@ def main() -> None:
     names = ("model", "hidden", "layers", "dropout", "window", "batch", "steps", "lr", "clip", "seed")
     settings = {name: getattr(args, name) for name in names}
     settings["text"] = f"{len(training)} characters, checksum {zlib.crc32(texts[0].encode()):08x}"
-    run = Run(settings, alphabet, args.checkpoint)
+    run = Run(settings, alphabet, args.checkpoint, args.device)
     if args.resume:
         run.resume()
 
@@ -463,7 +469,7 @@ def main() -> None:
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n", flush=True)
     checks = run.position.checks
     try:
-        run.train(training, held_out)
+        run.train(training.to(args.device), held_out.to(args.device))
     except KeyboardInterrupt:
         where = (
             f"up to step {checks[-1][0]} is in {args.checkpoint}; --resume goes on" if checks else "is not saved yet"
@@ -471,7 +477,7 @@ def main() -> None:
         print(f"\nInterrupted.  What was learned {where}.")
         raise SystemExit(130) from None
 
-    own = model_surprise(run.model, held_out, args.window)
+    own = model_surprise(run.model, held_out.to(args.device), args.window)
     bits = own.mean()
     counted = f"best n-gram {ngrams[best]:.3f}, unigram {ngrams[0]:.3f}"
     print(f"\nHeld-out text: {args.model} {bits:.3f} bits per character   ({counted})")

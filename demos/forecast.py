@@ -19,6 +19,7 @@ and level with the tuned AR, 16.6, as a single network is.  Over one to eleven y
     python demos/forecast.py                  # 20 LSTMs and 20 GRUs, two pictures
     python demos/forecast.py --quick          # 4 LSTMs
     python demos/forecast.py --stretch 0      # without the random factors: good until 1955, lost in 1957
+    python demos/forecast.py --device cuda    # on an NVIDIA GPU
 """
 
 import argparse
@@ -123,28 +124,29 @@ def windows(begin: int, end: int) -> torch.Tensor:
     return torch.FloatTensor(np.stack([ROOTS[t - PAST : t] for t in range(begin, end)])).unsqueeze(-1)
 
 
-def predict(model: nn.Module) -> np.ndarray:
+def predict(model: nn.Module, device: str) -> np.ndarray:
     with torch.no_grad():
-        return np.maximum(model(windows(START, END)).numpy() * UNIT, 0) ** 2
+        return np.maximum(model(windows(START, END).to(device)).cpu().numpy() * UNIT, 0) ** 2
 
 
 def train(cell: str, args: argparse.Namespace, progress: tqdm) -> np.ndarray:
     """Adam on all windows at once; the forecast of the network that was best on the validation years."""
-    inputs = windows(PAST, VALIDATION)
+    inputs = windows(PAST, VALIDATION).to(args.device)
     targets = np.zeros((len(inputs), AHEAD))
     weights = np.zeros((len(inputs), AHEAD))  # nought where the target would lie behind the training years
     for i, t in enumerate(range(PAST, VALIDATION)):
         known = ROOTS[t : min(t + AHEAD, VALIDATION)]
         targets[i, : len(known)], weights[i, : len(known)] = known, WEIGHTS[: len(known)]
-    targets, weights = torch.FloatTensor(targets), torch.FloatTensor(weights / weights.sum())
+    targets = torch.FloatTensor(targets).to(args.device)
+    weights = torch.FloatTensor(weights / weights.sum()).to(args.device)
 
-    model = Forecaster(cell, args.hidden, center=float(ROOTS[:VALIDATION].mean()))
+    model = Forecaster(cell, args.hidden, center=float(ROOTS[:VALIDATION].mean())).to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
     best, best_state = math.inf, {}
     for step in range(args.steps):
-        factor = torch.exp(args.stretch * (2 * torch.rand(len(inputs), 1) - 1))
-        noise = 0.15 * torch.randn(inputs.shape)
+        factor = torch.exp(args.stretch * (2 * torch.rand(len(inputs), 1, device=args.device) - 1))
+        noise = 0.15 * torch.randn(inputs.shape, device=args.device)
         forecast = model(inputs * factor.unsqueeze(-1) + noise)
         loss = (weights * (forecast - targets * factor) ** 2).sum()
         optimizer.zero_grad()
@@ -154,12 +156,12 @@ def train(cell: str, args: argparse.Namespace, progress: tqdm) -> np.ndarray:
         schedule.step()
         progress.update()
         if (step + 1) % 10 == 0 or step + 1 == args.steps:
-            error = np.average(rmse(predict(model), VALIDATION, TEST), weights=WEIGHTS)
+            error = np.average(rmse(predict(model, args.device), VALIDATION, TEST), weights=WEIGHTS)
             if error < best:
                 best, best_state = error, copy.deepcopy(model.state_dict())
             progress.set_postfix(loss=f"{loss.item():.3f}", validation=f"{best:.1f}")
     model.load_state_dict(best_state)
-    return predict(model)
+    return predict(model, args.device)
 
 
 def table(forecasts: dict[str, np.ndarray], members: dict[str, np.ndarray]) -> str:
@@ -256,8 +258,13 @@ def main() -> None:
     parser.add_argument("--stretch", type=float, default=0.5, help="logarithm of the largest factor (default: 0.5)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--quick", action="store_true", help="a few LSTMs only: some seconds")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     cells = {"LSTM": ["LSTM"], "GRU": ["GRU"], "both": ["LSTM", "GRU"]}[args.cell or ("LSTM" if args.quick else "both")]
     args.networks = (4 if args.quick else 20) if args.networks is None else args.networks
     args.steps = (200 if args.quick else 400) if args.steps is None else args.steps

@@ -8,6 +8,7 @@ the sequence, the longer the first number has to be kept.
     python demos/long_memory.py                          # lengths 10 to 160, three seeds, three pictures
     python demos/long_memory.py --quick                  # two lengths, one seed, some seconds
     python demos/long_memory.py --lengths 50 500 --models GRU LSTM
+    python demos/long_memory.py --device cuda            # on an NVIDIA GPU
 
 Every model is trained from scratch for every length and measured on sequences that it has not seen.  A plain RNN fails
 beyond some twenty steps, clipped or not: the gradient that should tell the early steps what to keep fades on its way
@@ -62,7 +63,7 @@ KINDS = {
 }
 
 
-def sequences(count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def sequences(count: int, length: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Numbers and marks (count, length, 2), and the sum of the two marked numbers (count,)."""
     numbers, marks = torch.rand(count, length), torch.zeros(count, length)
     row = torch.arange(count)
@@ -70,7 +71,7 @@ def sequences(count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     second = torch.randint(length // 2, length, (count,))
     marks[row, first] = 1
     marks[row, second] = 1
-    return torch.stack([numbers, marks], 2), numbers[row, first] + numbers[row, second]
+    return torch.stack([numbers, marks], 2).to(device), (numbers[row, first] + numbers[row, second]).to(device)
 
 
 class Adder(nn.Module):
@@ -94,7 +95,9 @@ class Adder(nn.Module):
         return self.fc(out[:, -1]).squeeze(1)
 
 
-def train(model: nn.Module, kind: Kind, length: int, steps: int, progress: tqdm) -> tuple[list[float], list[float]]:
+def train(
+    model: nn.Module, kind: Kind, length: int, steps: int, progress: tqdm, device: str
+) -> tuple[list[float], list[float]]:
     """Adam on new sequences at every step; the loss and the gradient's norm before clipping, of each step.
 
     Ends early where the gradient is not finite any more.
@@ -102,7 +105,7 @@ def train(model: nn.Module, kind: Kind, length: int, steps: int, progress: tqdm)
     optimizer = optim.Adam(model.parameters(), lr=kind.lr)
     losses, norms = [], []
     for step in range(steps):
-        inputs, sums = sequences(BATCH, length)
+        inputs, sums = sequences(BATCH, length, device)
         loss = nn.functional.mse_loss(model(inputs), sums)
         optimizer.zero_grad()
         loss.backward()
@@ -117,20 +120,20 @@ def train(model: nn.Module, kind: Kind, length: int, steps: int, progress: tqdm)
     return losses, norms
 
 
-def error(model: nn.Module, length: int) -> float:
+def error(model: nn.Module, length: int, device: str) -> float:
     """The mean squared error on 1,000 sequences that the model has not seen."""
     with torch.no_grad():
-        inputs, sums = sequences(1000, length)
+        inputs, sums = sequences(1000, length, device)
         return nn.functional.mse_loss(model(inputs), sums).item()
 
 
-def gradient_by_step(model: nn.Module, length: int) -> np.ndarray:
+def gradient_by_step(model: nn.Module, length: int, device: str) -> np.ndarray:
     """How much the loss would change with the memory after each time step but the last: (length - 1,) gradient norms.
 
     The memory is the hidden state, or an LSTM's cell state.  The layer runs one step at a time here, so that its states
     are tensors of their own, which can be told to keep their gradients.
     """
-    inputs, sums = sequences(BATCH, length)
+    inputs, sums = sequences(BATCH, length, device)
     memories, state = [], None
     for step in range(length):
         out, state = model.rnn(inputs[:, step : step + 1], state)
@@ -156,7 +159,7 @@ class Run:
     after: np.ndarray  # and after
 
 
-def experiment(names: list[str], lengths: list[int], seeds: int, steps: int, hidden: int) -> dict:
+def experiment(names: list[str], lengths: list[int], seeds: int, steps: int, hidden: int, device: str) -> dict:
     """A list of runs, one for each seed, for each (name, length)."""
     runs = {(name, length): [] for name in names for length in lengths}
     with tqdm(total=len(runs) * seeds * steps, desc="Training", unit="step", ncols=100) as progress:
@@ -165,11 +168,12 @@ def experiment(names: list[str], lengths: list[int], seeds: int, steps: int, hid
                 progress.set_postfix_str(f"{name}, {length}")
                 torch.manual_seed(seed)
                 kind = KINDS[name]
-                model = Adder(kind.cell, hidden)
-                before = gradient_by_step(model, length)
-                losses, norms = train(model, kind, length, steps, progress)
+                model = Adder(kind.cell, hidden).to(device)
+                before = gradient_by_step(model, length, device)
+                losses, norms = train(model, kind, length, steps, progress, device)
                 torch.manual_seed(1000 + seed)
-                kept.append(Run(error(model, length), losses, norms, before, gradient_by_step(model, length)))
+                wrong, after = error(model, length, device), gradient_by_step(model, length, device)
+                kept.append(Run(wrong, losses, norms, before, after))
     return runs
 
 
@@ -270,8 +274,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="how often each model is trained (default: 3)")
     parser.add_argument("--steps", type=int, help="training steps of 32 sequences (default: 2500)")
     parser.add_argument("--hidden", type=int, default=32, help="hidden units (default: 32)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     lengths = sorted(set(args.lengths or ([10, 50] if args.quick else [10, 20, 40, 80, 160])))
     steps = args.steps if args.steps is not None else 800 if args.quick else 2500
     seeds = args.seeds if args.seeds is not None else 1 if args.quick else 3
@@ -280,7 +289,7 @@ def main() -> None:
     names = [name for name in KINDS if name in args.models]
 
     torch.manual_seed(0)
-    inputs, sums = sequences(1, 10)
+    inputs, sums = sequences(1, 10, args.device)
     print("The adding problem.  A sequence of ten, its marks, and what is to be said after the last step:")
     print("   numbers " + " ".join(f"{number:.2f}" for number in inputs[0, :, 0].tolist()))
     print("   marks   " + " ".join(f"{'*' if mark else ' ':>4}" for mark in inputs[0, :, 1].tolist()).rstrip())
@@ -288,7 +297,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the models are so small that a second thread has next to nothing to do
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n", flush=True)
 
-    runs = experiment(names, lengths, seeds, steps, args.hidden)
+    runs = experiment(names, lengths, seeds, steps, args.hidden, args.device)
     print_table(runs, names, lengths, seeds)
 
     longest = lengths[-1]

@@ -6,6 +6,7 @@ It has to count, and nobody tells it how.  1,000 random sequences to train on, 2
     python demos/majority.py                  # 20 epochs, two pictures
     python demos/majority.py --epochs 60      # see it go on learning
     python demos/majority.py --cell LSTM      # the same with another cell
+    python demos/majority.py --device cuda    # on an NVIDIA GPU
 """
 
 import argparse
@@ -68,7 +69,7 @@ def predict(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
     """The class that the model finds more likely, for each sequence."""
     model.eval()
     with torch.no_grad():
-        return model(inputs).argmax(1).numpy()
+        return model(inputs).argmax(1).cpu().numpy()
 
 
 def plot_losses(losses: list[float], path: Path) -> None:
@@ -120,8 +121,13 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=16, help="hidden units (default: 16)")
     parser.add_argument("--cell", choices=["RNN", "GRU", "LSTM"], default="RNN", help="recurrent layer (default: RNN)")
     parser.add_argument("--seed", type=int, default=42, help="random seed (default: 42)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     if args.epochs < 1 or args.hidden < 1:
         parser.error("--epochs and --hidden must be at least 1")
 
@@ -129,7 +135,7 @@ def main() -> None:
     np.random.seed(args.seed)
     train_inputs, train_labels = sequences(1000)
     test_inputs, test_labels = sequences(200)
-    model = Classifier(args.cell, args.hidden)
+    model = Classifier(args.cell, args.hidden).to(args.device)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"Is a sequence of {LENGTH} zeros and ones mostly ones?  {args.cell}, {parameters} parameters.")
     print(
@@ -137,8 +143,8 @@ def main() -> None:
     )
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n")
 
-    losses = train(model, train_inputs, train_labels, args.epochs)
-    predicted, true = predict(model, test_inputs), test_labels.numpy()
+    losses = train(model, train_inputs.to(args.device), train_labels.to(args.device), args.epochs)
+    predicted, true = predict(model, test_inputs.to(args.device)), test_labels.numpy()
     guess = max(true.mean(), 1 - true.mean())
     print(
         f"Test Accuracy: {100 * (predicted == true).mean():.2f}%   (always the more frequent class: {100 * guess:.2f}%)"

@@ -15,6 +15,7 @@ training has never shown it, as if nobody had ever written "far from dull".
     python demos/sentiment.py                 # 8,000 reviews, two pictures
     python demos/sentiment.py --quick         # 2,500 reviews
     python demos/sentiment.py --review "My uncle found the plot dull; he is wrong."
+    python demos/sentiment.py --device cuda   # on an NVIDIA GPU
 """
 
 import argparse
@@ -168,7 +169,7 @@ class Reader(nn.Module):
         self.fc = nn.Linear(2 * hidden, 2)
 
     def forward(self, words, lengths):
-        """words (B, T) padded with 0, lengths (B,): logits (B, 2), weights (B, T)."""
+        """words (B, T) padded with 0, lengths (B,) on the CPU: logits (B, 2), weights (B, T)."""
         packed = pack_padded_sequence(self.drop(self.embed(words)), lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
         scores = self.query(torch.tanh(self.key(states))).squeeze(-1)
@@ -186,15 +187,15 @@ def numbers(reviews: list[Review], index: dict[str, int]) -> list[tuple[torch.Te
     return [(torch.tensor([index[word] for word in r.words]), r.label) for r in reviews]
 
 
-def predict(model: nn.Module, data: list[tuple[torch.Tensor, int]]) -> tuple[np.ndarray, list[np.ndarray]]:
+def predict(model: nn.Module, data: list[tuple[torch.Tensor, int]], device: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """The probability of "liked" for each review, and the attention weight of each of its words."""
     liked, attention = [], []
     model.eval()
     with torch.no_grad():
         for words, lengths, _ in DataLoader(data, batch_size=256, collate_fn=collate):
-            logits, weights = model(words, lengths)
+            logits, weights = model(words.to(device), lengths)
             liked += torch.softmax(logits, dim=1)[:, 1].tolist()
-            attention += [row[:length] for row, length in zip(weights.numpy(), lengths.tolist(), strict=True)]
+            attention += [row[:length] for row, length in zip(weights.cpu().numpy(), lengths.tolist(), strict=True)]
     model.train()
     return np.array(liked), attention
 
@@ -203,7 +204,7 @@ def accuracy(liked: np.ndarray, data: list[Review]) -> float:
     return float(((liked > 0.5) == [r.label for r in data]).mean())
 
 
-def train(model: nn.Module, data: list, tests: dict[str, tuple], epochs: int) -> tuple[list[float], dict]:
+def train(model: nn.Module, data: list, tests: dict[str, tuple], epochs: int, device: str) -> tuple[list[float], dict]:
     """Adam; the loss of each epoch and its accuracies on the held-out sets (nothing is chosen by them)."""
     criterion = nn.CrossEntropyLoss()
     loader = DataLoader(data, batch_size=32, shuffle=True, collate_fn=collate)
@@ -214,7 +215,7 @@ def train(model: nn.Module, data: list, tests: dict[str, tuple], epochs: int) ->
         for epoch in range(epochs):
             total = 0.0
             for words, lengths, labels in loader:
-                loss = criterion(model(words, lengths)[0], labels)
+                loss = criterion(model(words.to(device), lengths)[0], labels.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -225,13 +226,15 @@ def train(model: nn.Module, data: list, tests: dict[str, tuple], epochs: int) ->
                 progress.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}")
             losses.append(total / len(data))
             for name, (reviews, encoded) in tests.items():
-                curves[name].append(accuracy(predict(model, encoded)[0], reviews))
+                curves[name].append(accuracy(predict(model, encoded, device)[0], reviews))
             shown = ", ".join(f"{name} {curve[-1]:.1%}" for name, curve in curves.items())
             tqdm.write(f"Epoch [{epoch + 1}/{epochs}], Loss: {losses[-1]:.4f}, right: {shown}")
     return losses, curves
 
 
-def count_words(pairs: bool, data: list[Review], tests: dict[str, tuple], steps: int = 200) -> dict[str, float]:
+def count_words(
+    pairs: bool, data: list[Review], tests: dict[str, tuple], device: str, steps: int = 200
+) -> dict[str, float]:
     """Logistic regression on the counts of words (and of pairs of neighbours); its accuracies."""
 
     def features(review: Review) -> list[str]:
@@ -243,12 +246,13 @@ def count_words(pairs: bool, data: list[Review], tests: dict[str, tuple], steps:
     def bags(reviews: list[Review]) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [[index[f] for f in features(r) if f in index] for r in reviews]
         starts = np.cumsum([0] + [len(row) for row in rows[:-1]])
-        return torch.tensor([i for row in rows for i in row]), torch.tensor(starts)
+        return torch.tensor([i for row in rows for i in row]).to(device), torch.tensor(starts).to(device)
 
     model = nn.EmbeddingBag(len(index), 2, mode="sum")  # a weight per feature and class, summed over a review
     nn.init.zeros_(model.weight)
+    model.to(device)
     optimizer = optim.Adam(model.parameters(), lr=0.05, weight_decay=1e-3)
-    inputs, labels = bags(data), torch.tensor([r.label for r in data])
+    inputs, labels = bags(data), torch.tensor([r.label for r in data]).to(device)
     for _ in range(steps):
         loss = nn.functional.cross_entropy(model(*inputs), labels)
         optimizer.zero_grad()
@@ -256,7 +260,7 @@ def count_words(pairs: bool, data: list[Review], tests: dict[str, tuple], steps:
         optimizer.step()
     with torch.no_grad():
         return {
-            name: accuracy(torch.softmax(model(*bags(reviews)), dim=1)[:, 1].numpy(), reviews)
+            name: accuracy(torch.softmax(model(*bags(reviews)), dim=1)[:, 1].cpu().numpy(), reviews)
             for name, (reviews, _) in tests.items()
         }
 
@@ -325,8 +329,13 @@ def main() -> None:
     parser.add_argument("--review", action="append", default=[], help="a review of your own for the picture")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--quick", action="store_true", help="fewer reviews and epochs: some seconds")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     args.reviews = (2500 if args.quick else 8000) if args.reviews is None else args.reviews
     args.epochs = (6 if args.quick else 10) if args.epochs is None else args.epochs
     if min(args.reviews, args.epochs, args.hidden) < 1:
@@ -340,7 +349,7 @@ def main() -> None:
     words = sorted({word for r in training for word in r.words} - set(MARKS))
     index = {word: i for i, word in enumerate(MARKS + words, start=1)}
     tests = {name: (rs, numbers(rs, index)) for name, rs in held.items()}
-    model = Reader(1 + len(index), 32, args.hidden, args.cell)
+    model = Reader(1 + len(index), 32, args.hidden, args.cell).to(args.device)
     parameters = sum(p.numel() for p in model.parameters())
     lengths = [len(r.words) for r in training]
     print(f"Did the reviewer like the film?  {args.cell}, {parameters} parameters, {len(words)} words.")
@@ -348,19 +357,19 @@ def main() -> None:
     print(f"{'liked' if training[0].label else 'not liked'}:\n    {' '.join(training[0].words)}")
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n")
 
-    losses, curves = train(model, numbers(training, index), tests, args.epochs)
+    losses, curves = train(model, numbers(training, index), tests, args.epochs, args.device)
     often = int(np.mean([r.label for r in training]) > 0.5)
     rows = {
         "the more frequent": {name: float(np.mean([r.label == often for r in rs])) for name, rs in held.items()},
-        "words": count_words(False, training, tests),
-        "words and pairs": count_words(True, training, tests),
+        "words": count_words(False, training, tests, args.device),
+        "words and pairs": count_words(True, training, tests, args.device),
         "attention": {name: curve[-1] for name, curve in curves.items()},
     }
     print("\nHeld-out accuracy      new reviews  recombined reviews")
     for name, shares in rows.items():
         print(f"{name:<22}{shares['new']:11.1%}{shares['recombined']:20.1%}")
     for name, (rs, encoded) in tests.items():
-        _, attention = predict(model, encoded)
+        _, attention = predict(model, encoded, args.device)
         marked = [np.array(r.deciding) for r in rs]
         share = np.mean([weights[counts].sum() for weights, counts in zip(attention, marked, strict=True)])
         spread = np.mean([counts.mean() for counts in marked])
@@ -373,7 +382,8 @@ def main() -> None:
             print(f"Left out of {text!r}, for training has not shown them: {', '.join(unknown)}")
         texts.append([word for word in tokens(text) if word in index])
     texts = [words for words in texts if set(words) - set(MARKS)]
-    liked, attention = predict(model, [(torch.tensor([index[word] for word in words]), 0) for words in texts])
+    own = [(torch.tensor([index[word] for word in words]), 0) for words in texts]
+    liked, attention = predict(model, own, args.device)
     for words, share in zip(texts, liked, strict=True):
         print(f"    liked {share:4.0%}  {' '.join(words)}")
 

@@ -5,6 +5,7 @@
     python demos/speed.py --only LSTM attention         # cases with one of these in their name or group
     python demos/speed.py --python jax=../env/bin/python        # JAX lives in another environment
     python demos/speed.py --peers none                  # tinyrnn alone
+    python demos/speed.py --device cuda                 # on an NVIDIA GPU, with sizes that suit one
 
 Each library runs in a process of its own, so that their threads do not disturb one another, and they take turns.  All
 get the same weights and inputs, and before anything is timed their outputs and gradients are compared: where they
@@ -16,11 +17,12 @@ differ, the table says WRONG, and no time counts.  In the table
                  backward, clipping, Adam; the median, in tinyrnn
     GFLOP/s      the multiplications and additions of its matrix products, by that time
     of peak      how much that is of what all threads can do with numbers that they already hold, measured in the same
-                 turns
+                 turns; not on a GPU
     torch/ours   torch's time by tinyrnn's: above 1, tinyrnn is faster.  Times of the same turn are divided, and the
                  median of the ratios is shown, so that it does not matter if the machine is slower for a while
 
-torch runs eagerly, as most people run it; JAX has compiled the whole computation (jit) before it is timed.
+torch runs eagerly, as most people run it; JAX has compiled the whole computation (jit) before it is timed.  On a GPU, a
+time ends when the GPU has done its work, and all compute in float32, none in TensorFloat-32.
 """
 
 import argparse
@@ -34,6 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,14 +47,12 @@ COLORS = {"tinyrnn": "tab:blue", "torch": "tab:orange", "jax": "tab:green"}
 OURS, *PEERS = COLORS
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 TOLERANCE = 5e-5  # of the largest number of an array; float32 sums in another order differ by less
-QUICK = (
-    "RNN 1>16, 8x10, train",
-    "LSTM 32>64, 32x32, train",
-    "MGU 32",
-    "causal attention 4x8",
-    "classifier 5>20",
-    "transformer",
-)
+QUICK = {
+    "cpu": ("RNN 1>16, 8x10, train", "LSTM 32>64, 32x32, train", "MGU 32", "causal attention 4x8", "classifier 5>20",
+            "transformer"),
+    "cuda": ("RNN 256>256, 1x256, train", "LSTM 512>512, 64x128, train", "MGU 512", "causal attention 8x16",
+             "classifier 5>20", "transformer"),
+}  # fmt: skip
 
 
 def multiply_add(threads: int):
@@ -85,7 +86,22 @@ def multiply_add(threads: int):
 # ---------------------------------------------------------------------------------------------------
 # A process for each library, that answers lines of JSON
 # ---------------------------------------------------------------------------------------------------
-def serve(library: str, threads: int) -> None:
+def on_gpu(library: str, module) -> tuple[str, Callable[[], None]]:
+    """What its GPU is called, and a function that waits for it.  From now on it computes in float32, not in TF32.
+
+    RuntimeError if it sees none."""
+    if library == "jax":
+        if module.default_backend() != "gpu":
+            raise RuntimeError("it sees no GPU")
+        module.config.update("jax_default_matmul_precision", "highest")
+        return module.devices()[0].device_kind, lambda: None  # it has waited already
+    if not module.cuda.is_available():
+        raise RuntimeError("it sees no GPU")
+    module.backends.cudnn.allow_tf32 = module.backends.cuda.matmul.allow_tf32 = False
+    return module.cuda.get_device_name(), module.cuda.synchronize
+
+
+def serve(library: str, threads: int, device: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the library prints is not an answer
     answer = lambda **reply: print(json.dumps(reply), file=answers, flush=True)
@@ -93,38 +109,45 @@ def serve(library: str, threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
         module = importlib.import_module(library)
-        flops = 0
+        flops, gpu, wait = 0, "", lambda: None
         if library != "jax":
             module.set_num_threads(threads)
-        if library == "tinyrnn":
+        if device == "cuda":
+            gpu, wait = on_gpu(library, module)
+        elif library == "tinyrnn":
             peak, flops = multiply_add(threads)
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         return answer(error=str(error))
-    answer(version=module.__version__, flops=flops)
+    answer(version=module.__version__, flops=flops, gpu=gpu)
     for line in sys.stdin:
         question = json.loads(line)
         try:
             if "folder" in question:
-                case, folder = CASES[question["case"]], Path(question["folder"])
+                case, folder = Case(*question["case"]), Path(question["folder"])
                 if library == "tinyrnn":
-                    np.savez(folder / "given.npz", **given_for(module, case))
+                    np.savez(folder / "given.npz", **given_for(module, case, device))
                 given = dict(np.load(folder / "given.npz"))
-                run, results = (build_in_jax if library == "jax" else build)(module, case, given)
+                if library == "jax":
+                    run, results = build_in_jax(module, case, given)
+                else:
+                    run, results = build(module, case, given, device)
                 np.savez(folder / f"{library}.npz", **results())
                 answer()
             else:
-                answer(seconds=timed(peak if question["peak"] else run, question["seconds"]))
+                answer(seconds=timed(peak if question["peak"] else run, question["seconds"], wait))
         except Exception as error:  # in this case; there are others
             answer(error=f"{type(error).__name__}: {error}"[:200])
 
 
-def timed(run, seconds: float) -> float:
-    """The median time of a call, for some seconds."""
+def timed(run, seconds: float, wait: Callable[[], None]) -> float:
+    """The median time of a call, until what it asked for is done, for some seconds."""
     run()
+    wait()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         run()
+        wait()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
@@ -132,10 +155,12 @@ def timed(run, seconds: float) -> float:
 class Library:
     """The process of a library, as the one that asks sees it."""
 
-    def __init__(self, name: str, python: str, threads: int):
+    def __init__(self, name: str, python: str, threads: int, device: str):
         self.name = name
-        env = os.environ | {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
-        command = [python, __file__, "--serve", name, "--threads", str(threads)]
+        env = os.environ | {"OMP_NUM_THREADS": str(threads), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        if device == "cpu":
+            env["JAX_PLATFORMS"] = "cpu"
+        command = [python, __file__, "--serve", name, "--threads", str(threads), "--device", device]
         self.process = subprocess.Popen(command, text=True, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def answer(self) -> dict:
@@ -185,26 +210,27 @@ class Row:
     faults: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)  # their time by ours
-    peak: float = math.nan  # what the processor can do, in GFLOP/s
+    peak: float = math.nan  # what the processor can do, in GFLOP/s; nobody knows it of a GPU
     share: float = math.nan  # how much of it we do
 
     def gflops(self, name: str) -> float:
         return self.case.flops() / self.seconds[name] / 1e9
 
-    def text(self, peers: list[str]) -> str:
+    def text(self, columns: list[str], peers: list[str]) -> str:
         entries = {name: fault.partition(":")[0] for name, fault in self.faults.items()}
         entries |= {name: f"{ratio:.2f}" for name, ratio in self.ratios.items()}
         ours = [entries.get(OURS, ""), "", ""]
         if OURS in self.seconds:
-            ours = [f"{1e3 * self.seconds[OURS]:.3f}", f"{self.gflops(OURS):.2f}", f"{self.share:.1%}"]
-        return line(str(self.case), *ours, *(entries.get(peer, "") for peer in peers))
+            share = f"{self.share:.1%}" if math.isfinite(self.share) else ""
+            ours = [f"{1e3 * self.seconds[OURS]:.3f}", f"{self.gflops(OURS):.2f}", share]
+        return line(str(self.case), *ours[: len(columns)], *(entries.get(peer, "") for peer in peers))
 
 
 def compare(row: Row, libraries: list[Library], folder: Path) -> list[Library]:
     """Those that can do it, and agree."""
     arrays = {}
     for library in libraries:  # ours is the first
-        reply = library.ask(case=CASES.index(row.case), folder=str(folder))
+        reply = library.ask(case=row.case, folder=str(folder))
         if "error" in reply:
             row.faults[library.name] = f"failed: {reply['error']}"
             if library.name == OURS:
@@ -223,14 +249,15 @@ def compare(row: Row, libraries: list[Library], folder: Path) -> list[Library]:
 
 
 def measure(case: Case, libraries: list[Library], flops: float, turns: int, seconds: float, folder: Path) -> Row:
-    """Compare, then time by turns."""
+    """Compare, then time by turns; and the peak, of so many floating-point operations, unless `flops` is 0."""
     row = Row(case)
     agreed = compare(row, libraries, folder)
     if not agreed:
         return row
     times, peak = {library.name: [] for library in agreed}, []
     for _ in range(turns):
-        peak.append(agreed[0].seconds(seconds / 4, peak=True))
+        if flops:
+            peak.append(agreed[0].seconds(seconds / 4, peak=True))
         for library in agreed:
             times[library.name].append(library.seconds(seconds))
     row.faults |= {name: "failed: while it was timed" for name, found in times.items() if not np.isfinite(found).all()}
@@ -238,7 +265,8 @@ def measure(case: Case, libraries: list[Library], flops: float, turns: int, seco
         paired = lambda found: statistics.median(b / a for a, b in zip(times[OURS], found, strict=True))
         row.seconds = {name: statistics.median(found) for name, found in times.items() if name not in row.faults}
         row.ratios = {name: paired(times[name]) for name in row.seconds if name != OURS}
-        row.peak, row.share = flops / statistics.median(peak) / 1e9, case.flops() / flops * paired(peak)
+        if flops:
+            row.peak, row.share = flops / statistics.median(peak) / 1e9, case.flops() / flops * paired(peak)
     return row
 
 
@@ -280,7 +308,8 @@ def plot(rows: list[Row], peers: list[str], path: Path) -> None:
         speeds = [row.gflops(name) if name in row.seconds else math.nan for row in rows]
         right.plot(speeds, places, "o" if name == OURS else "D", color=COLORS[name], label=name, markersize=5)
     peak = statistics.median(row.peak for row in rows if row.seconds)
-    right.axvline(peak, color="0.4", linestyle="--", label=f"all that the processor can do: {peak:.0f} GFLOP/s")
+    if math.isfinite(peak):
+        right.axvline(peak, color="0.4", linestyle="--", label=f"all that the processor can do: {peak:.0f} GFLOP/s")
     right.set(title="Speed", xlabel="GFLOP/s")
     panels[0, 0].set_yticks(places, [str(row.case) for row in rows], fontsize=8)
     panels[0, 0].set_ylim(len(rows) - 0.4, -0.6)
@@ -297,10 +326,11 @@ def plot(rows: list[Row], peers: list[str], path: Path) -> None:
 
 
 LOOK = """\
-Look at: ratios below 1, where another library is faster, then at the share of the peak.  Large matrices should come
-near it.  Small ones cannot: there time goes into calling operations, and the ratio says whose calls are lean.  `MGU` is
-a cell that nobody has written a kernel for: nn.cell makes one of its formula, where torch runs a loop over time steps,
-as tinyrnn does in `MGU loop`.  JAX compiles its loop.  Some percent are noise: let nothing else run, and repeat it."""
+Look at: ratios below 1, where another library is faster, then at the share of the peak (on a GPU, at the GFLOP/s).
+Large matrices should come near it.  Small ones cannot: there time goes into calling operations, and the ratio says
+whose calls are lean.  `MGU` is a cell that nobody has written a kernel for: nn.cell makes one of its formula, where
+torch runs a loop over time steps, as tinyrnn does in `MGU loop`.  JAX compiles its loop.  Some percent are noise: let
+nothing else run, and repeat it."""
 
 
 def main() -> int | None:
@@ -308,6 +338,7 @@ def main() -> int | None:
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=[*PEERS, "none"], help="(default: torch jax)")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="the Python that has a peer")
     parser.add_argument("--threads", type=int, default=PROCESSORS, help="for each library (default: all processors)")
+    parser.add_argument("--device", choices=[*CASES], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases with one of these in their names")
     parser.add_argument("--seconds", type=float, help="length of a turn (default: 0.1)")
     parser.add_argument("--quick", action="store_true", help="a few small cases and short turns")
@@ -315,7 +346,7 @@ def main() -> int | None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        return serve(args.serve, args.threads)
+        return serve(args.serve, args.threads, args.device)
     pythons = dict(choice.partition("=")[::2] for choice in args.python)
     seconds, turns = args.seconds or (0.03 if args.quick else 0.1), 3 if args.quick else 5
     if args.threads < 1 or seconds <= 0:
@@ -323,40 +354,49 @@ def main() -> int | None:
     for name, path in pythons.items():
         if name not in PEERS or not shutil.which(path):
             parser.error(f"--python {name}={path}: expected {' or '.join(PEERS)}, = and the path of a Python")
-    wanted = args.only or (QUICK if args.quick else [""])
-    cases = [case for case in CASES if any(text in f"{case.group} {case}" for text in wanted)]
+    if args.device == "cuda":
+        import tinyrnn  # not where a peer's Python, which may not have it, runs this file
+
+        try:
+            tinyrnn.empty(0, device="cuda")
+        except RuntimeError as error:  # it says what is missing
+            parser.error(f"--device: {error}")
+    wanted, known = args.only or (QUICK[args.device] if args.quick else [""]), CASES[args.device]
+    cases = [case for case in known if any(text in f"{case.group} {case}" for text in wanted)]
     if not cases:
-        parser.error("--only: no case is called so; there are\n" + "\n".join(f"{case.group} {case}" for case in CASES))
+        parser.error("--only: no case is called so; there are\n" + "\n".join(f"{case.group} {case}" for case in known))
 
     names = [OURS, *(name for name in PEERS if name in args.peers)]
-    started = [Library(name, pythons.get(name, sys.executable), args.threads) for name in names]
+    started = [Library(name, pythons.get(name, sys.executable), args.threads, args.device) for name in names]
     try:
-        libraries, flops = [], 0
+        libraries, flops, gpu = [], 0, ""
         for library in started:
             name, hello = library.name, library.answer()
             if "error" not in hello:
                 print(f"{name} {hello['version']}")
                 libraries.append(library)
-                flops = flops or hello["flops"]
+                flops, gpu = flops or hello["flops"], gpu or hello["gpu"]
             else:
                 print(f"{name} is not here ({hello['error']}).  Install it (pip install {name}), or say", end=" ")
                 print(f"which Python has it: --python {name}=PATH")
-        if not flops:
+        if not libraries or libraries[0].name != OURS:
             return 1
         peers = [library.name for library in libraries[1:]]
-        print(f"{args.threads} threads for each; {turns} turns of {seconds:g} s.  Above 1.00, tinyrnn is faster.")
+        where = f"On {gpu}" if gpu else f"{args.threads} threads for each"
+        print(f"{where}; {turns} turns of {seconds:g} s.  Above 1.00, tinyrnn is faster.")
         if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1 + PROCESSORS / 4:
             print(
                 f"Other programs run ({load:.1f} of {PROCESSORS} processors): ratios mean little, since libraries whose"
             )
             print("threads wait for one another suffer most.")
         print()
-        print(line("", "ms", "GFLOP/s", "of peak", *(f"{peer}/ours" for peer in peers)))
+        columns = ["ms", "GFLOP/s", "of peak"][: 3 if flops else 2]
+        print(line("", *columns, *(f"{peer}/ours" for peer in peers)))
         rows = []
         with tempfile.TemporaryDirectory() as folder:
             for case in cases:
                 rows.append(measure(case, libraries, flops, turns, seconds, Path(folder)))
-                print(rows[-1].text(peers), flush=True)
+                print(rows[-1].text(columns, peers), flush=True)
     finally:
         for library in started:
             library.end()

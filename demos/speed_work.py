@@ -1,8 +1,9 @@
 """The work that speed.py times: cases, and how each is done in tinyrnn, torch and JAX.
 
-    given_for(tinyrnn, case)             weights, inputs and target, for all libraries
-    build(torch, case, given)            in tinyrnn or in torch, whichever is given: the same code
-    build_in_jax(jax, case, given)       by functions, compiled whole
+    CASES[device]                           for "cpu" and for "cuda", of sizes that suit them
+    given_for(tinyrnn, case, device)        weights, inputs and target, for all libraries
+    build(torch, case, given, device)       in tinyrnn or in torch, whichever is given: the same code
+    build_in_jax(jax, case, given)          by functions, compiled whole, on the device that JAX has chosen
 
 The last two return what is timed, a function without arguments, and a function that returns the arrays to be compared.
 """
@@ -43,23 +44,37 @@ class Case(NamedTuple):
         return passes * 2 * B * T * (products.get(self.name) or GATES[self.name] * H * (X + H))
 
 
-SIZES = [(1, 16, 8, 10), (32, 64, 32, 32), (128, 128, 64, 100), (512, 512, 64, 32), (256, 256, 1, 256)]
-HEAD_SIZES = [(8, 4, 64, 32), (4, 8, 256, 64), (2, 8, 1024, 64)]
-CASES = [
-    *(Case("layers", f, s, mode) for f in ("RNN", "GRU", "LSTM") for s in SIZES for mode in ("forward", "train")),
-    *(Case("own cell", name, size, "train") for size in SIZES[1:3] for name in ("MGU", "MGU loop")),
-    *(Case("attention", kind, size, "train") for size in HEAD_SIZES for kind in ("attention", "causal attention")),
-    Case("steps", "classifier", (5, 20, 8, 10), "step"),
-    Case("steps", "classifier", (1, 16, 1000, 10), "step"),
-    Case("steps", "language model", (96, 256, 32, 64), "step"),
-    Case("steps", "transformer", (96, 128, 16, 64), "step"),
-]
+def cases(sizes, own_sizes, head_sizes, steps) -> list[Case]:
+    """Layers, cells of one's own, attention, and training steps of these sizes."""
+    return [
+        *(Case("layers", f, s, mode) for f in ("RNN", "GRU", "LSTM") for s in sizes for mode in ("forward", "train")),
+        *(Case("own cell", name, size, "train") for size in own_sizes for name in ("MGU", "MGU loop")),
+        *(Case("attention", kind, s, "train") for s in head_sizes for kind in ("attention", "causal attention")),
+        *(Case("steps", name, size, "step") for name, size in steps),
+    ]
+
+
+CLASSIFIERS = [("classifier", (5, 20, 8, 10)), ("classifier", (1, 16, 1000, 10))]
+CASES = {
+    "cpu": cases(
+        [(1, 16, 8, 10), (32, 64, 32, 32), (128, 128, 64, 100), (512, 512, 64, 32), (256, 256, 1, 256)],
+        [(32, 64, 32, 32), (128, 128, 64, 100)],
+        [(8, 4, 64, 32), (4, 8, 256, 64), (2, 8, 1024, 64)],
+        [*CLASSIFIERS, ("language model", (96, 256, 32, 64)), ("transformer", (96, 128, 16, 64))],
+    ),
+    "cuda": cases(
+        [(32, 64, 32, 32), (128, 128, 64, 100), (256, 256, 1, 256), (512, 512, 64, 128), (1024, 1024, 128, 64)],
+        [(128, 128, 64, 100), (512, 512, 64, 128)],
+        [(4, 8, 256, 64), (8, 16, 1024, 64), (2, 16, 4096, 64)],
+        [*CLASSIFIERS, ("language model", (96, 512, 64, 128)), ("transformer", (96, 512, 64, 256))],
+    ),
+}
 
 
 # ---------------------------------------------------------------------------------------------------
 # The work, written once for tinyrnn and torch
 # ---------------------------------------------------------------------------------------------------
-def model_of(torch, case: Case):
+def model_of(torch, case: Case, device: str = "cpu"):
     """A module with one output."""
     nn, F = torch.nn, torch.nn.functional
     X, H, _, T = case.size
@@ -74,7 +89,7 @@ def model_of(torch, case: Case):
 
         def forward(self, x):
             of_x = F.linear(x, self.weight_ih, self.bias_ih)
-            h, outputs = torch.zeros(x.shape[0], H), []
+            h, outputs = torch.zeros(x.shape[0], H, device=x.device), []
             for t in range(x.shape[1]):
                 (x_f, x_n), of_h = of_x[:, t].chunk(2, 1), F.linear(h, self.weight_hh, self.bias_hh)
                 h_f, h_n = of_h.chunk(2, 1)
@@ -89,7 +104,7 @@ def model_of(torch, case: Case):
             super().__init__()
             self.function = forward
             for name, part in parts.items():
-                setattr(self, name, part)
+                setattr(self, name, part.to(device))
 
         def forward(self, *inputs):
             return self.function(self, *inputs)
@@ -112,7 +127,7 @@ def model_of(torch, case: Case):
         return Model(lambda m, x: m.fc(m.rnn(m.emb(x))[0]), rnn=layers, **ends)
     options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
     block = nn.TransformerEncoderLayer(H, HEADS, 4 * H, **options)
-    mask = nn.Transformer.generate_square_subsequent_mask(T)
+    mask = nn.Transformer.generate_square_subsequent_mask(T, device=device)
     forward = lambda m, x: m.fc(m.block(m.emb(x) + m.pos.weight, mask, is_causal=True))
     return Model(forward, pos=nn.Embedding(T, H), block=block, **ends)
 
@@ -122,9 +137,9 @@ def named(model) -> dict:
     return {name.removesuffix("_l0"): p for name, p in model.named_parameters()}
 
 
-def given_for(torch, case: Case) -> dict[str, np.ndarray]:
+def given_for(torch, case: Case, device: str = "cpu") -> dict[str, np.ndarray]:
     """Random weights, inputs, and labels or, for a layer, the gradient of its output."""
-    rng, model = np.random.default_rng(1), model_of(torch, case)
+    rng, model = np.random.default_rng(1), model_of(torch, case, device)
     normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
     arrays = {name: normal(*p.shape) / np.float32(p.shape[-1] ** 0.5) for name, p in named(model).items()}
     features, _, batch, steps = case.size
@@ -134,20 +149,20 @@ def given_for(torch, case: Case) -> dict[str, np.ndarray]:
         inputs = {"input": rng.integers(0, features, (batch, steps))}
     else:
         inputs = {"input": normal(batch, steps, features)}
-    shape = model(*map(torch.from_numpy, inputs.values())).shape
+    shape = model(*(torch.from_numpy(x).to(device) for x in inputs.values())).shape
     target = rng.integers(0, shape[-1], shape[:-1]).ravel() if case.mode == "step" else normal(*shape)
     return {**arrays, **inputs, "target": target}
 
 
-def build(torch, case: Case, given: dict[str, np.ndarray]):
+def build(torch, case: Case, given: dict[str, np.ndarray], device: str = "cpu"):
     """What is timed, and a function that returns the arrays to be compared."""
-    model, F = model_of(torch, case), torch.nn.functional
+    model, F = model_of(torch, case, device), torch.nn.functional
     leaves = named(model)
     with torch.no_grad():
         for name, p in leaves.items():
             p.copy_(torch.from_numpy(given[name]))
-    inputs = {name: torch.from_numpy(x) for name, x in given.items() if name.startswith("input")}
-    target = torch.from_numpy(given["target"])
+    inputs = {name: torch.from_numpy(x).to(device) for name, x in given.items() if name.startswith("input")}
+    target = torch.from_numpy(given["target"]).to(device)
     if case.mode == "train":
         leaves |= {name: x.requires_grad_() for name, x in inputs.items()}
     optimizer = torch.optim.Adam(leaves.values(), lr=1e-3) if case.mode == "step" else None
@@ -173,9 +188,9 @@ def build(torch, case: Case, given: dict[str, np.ndarray]):
         return out
 
     def results():
-        arrays = {"output": (forward if case.mode == "forward" else train)().detach().numpy()}
+        arrays = {"output": (forward if case.mode == "forward" else train)().detach().cpu().numpy()}
         if case.mode != "forward":
-            arrays |= {f"gradient of {name}": leaf.grad.numpy() for name, leaf in leaves.items()}
+            arrays |= {f"gradient of {name}": leaf.grad.cpu().numpy() for name, leaf in leaves.items()}
         if case.mode == "step":
             arrays["losses"] = np.array([loss_of(step()).item() for _ in range(10)])
         return arrays

@@ -11,6 +11,7 @@ that it has seen in no form.
     python demos/translate_dates.py --attention luong       # look after the step instead of before it
     python demos/translate_dates.py --attention none        # all it knows of the letters is one vector
     python demos/translate_dates.py "1er mai 1968"          # translate this, too, and draw where it looked
+    python demos/translate_dates.py --device cuda           # on an NVIDIA GPU
 """
 
 import argparse
@@ -126,19 +127,20 @@ def samples(days: list[int]) -> list[Sample]:
 class Letters:
     """Texts as numbers: 0 is padding, 1 a letter that is not known."""
 
-    def __init__(self, texts: list[str]):
+    def __init__(self, texts: list[str], device: str):
+        self.device = device
         self.number = {letter: k + 2 for k, letter in enumerate(sorted(set("".join(texts))))}
 
     def __len__(self) -> int:
         return len(self.number) + 2
 
     def encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The letters (B, S), and how many each text has (B,)."""
+        """The letters (B, S) on the device, and how many each text has (B,) on the CPU."""
         lengths = [len(text) for text in texts]
         rows = np.zeros((len(texts), max(lengths)), np.int64)
         for row, text in zip(rows, texts, strict=True):
             row[: len(text)] = [self.number.get(letter, 1) for letter in text]
-        return torch.from_numpy(rows), torch.tensor(lengths)
+        return torch.from_numpy(rows).to(self.device), torch.tensor(lengths)
 
 
 def targets(isos: list[str]) -> torch.Tensor:
@@ -176,7 +178,7 @@ class Translator(nn.Module):
             found = self.decoder.beam_search(*self.encode(letters, lengths), beam_width=width, **options)
         self.train()
         texts = ["".join((*ISO, "?", "")[c] for c in row) for row in found.sequences[:, 0].tolist()]
-        return texts, None if found.weights is None else found.weights[:, 0].numpy()
+        return texts, None if found.weights is None else found.weights[:, 0].cpu().numpy()
 
 
 def translated(model: Translator, letters: Letters, texts: list[str], width: int = 1) -> list[str]:
@@ -202,7 +204,7 @@ def train(model, letters, training, held_out, args) -> list[tuple[int, float]]:
     with tqdm(range(1, args.steps + 1), desc="Training", unit="step", ncols=90) as progress:
         for step in progress:
             batch = random.sample(training, args.batch)
-            target = targets([s.iso for s in batch])
+            target = targets([s.iso for s in batch]).to(args.device)
             logits = model(*letters.encode([s.text for s in batch]), target)
             loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
             optimizer.zero_grad()
@@ -282,8 +284,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dates", type=int, default=50_000, help="dates to train on (default: 50000)")
     parser.add_argument("--quick", action="store_true", help="a smaller model, half a minute")
     parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        torch.empty(0, device=args.device)
+    except RuntimeError as error:  # it says what is missing
+        parser.error(f"--device: {error}")
     args.steps = (300 if args.quick else 2000) if args.steps is None else args.steps
     args.hidden = (64 if args.quick else 128) if args.hidden is None else args.hidden
     if min(args.steps, args.batch, args.hidden) < 1 or not args.batch <= args.dates <= 200_000:
@@ -301,9 +308,9 @@ def main() -> None:
     days = random.sample(range(FIRST, LAST + 1), args.dates + held_out_days)
     data = samples(days)
     training, held_out = data[: args.dates], data[args.dates :]
-    letters = Letters([s.text for s in training])
+    letters = Letters([s.text for s in training], args.device)
     attention = None if args.attention == "none" else args.attention
-    model = Translator(len(letters), attention, 32, args.hidden)
+    model = Translator(len(letters), attention, 32, args.hidden).to(args.device)
     parameters = sum(p.numel() for p in model.parameters())
     kind = f"{args.attention.title()} attention" if attention else "no attention"
     print(f"Dates in {len(LANGUAGES)} languages to ISO: GRU encoder and decoder, {kind}, {parameters} parameters.")

@@ -39,7 +39,7 @@ def test_the_quick_form_agrees_with_torch_in_every_row(tmp_path):
     done = run("speed.py", "--quick", "--peers", "torch", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     table = rows(done)
-    expected = [str(case) for case in speed_work.CASES if any(name in str(case) for name in speed.QUICK)]
+    expected = [str(case) for case in speed_work.CASES["cpu"] if any(name in str(case) for name in speed.QUICK["cpu"])]
     assert [*table] == expected and len(table) >= 6
     for ms, gflops, share, (ratio,) in table.values():
         assert min(ms, gflops, share, float(ratio)) > 0
@@ -82,7 +82,7 @@ def test_jax_computes_the_same():
     """Where it is installed: every kind of case, small."""
     jax = pytest.importorskip("jax")
     small = {"attention": (2, 3, 5, 4), "steps": (5, 8, 3, 7)}
-    for case in dict.fromkeys(c._replace(size=small.get(c.group, (3, 4, 2, 5))) for c in speed_work.CASES):
+    for case in dict.fromkeys(c._replace(size=small.get(c.group, (3, 4, 2, 5))) for c in speed_work.CASES["cpu"]):
         given = speed_work.given_for(tinyrnn, case)
         ours, theirs = (
             {name: np.asarray(x) for name, x in build(library, case, given)[1]().items()}
@@ -94,7 +94,7 @@ def test_jax_computes_the_same():
 
 def test_operations_are_counted_from_the_weights():
     """Two for each weight and step, and once more for each of the two products of backward."""
-    for case in speed_work.CASES:
+    for case in speed_work.CASES["cpu"]:
         if case.group == "attention" or case.name == "classifier":
             continue
         _, width, batch, steps = case.size
@@ -106,9 +106,9 @@ def test_operations_are_counted_from_the_weights():
             count += 2 * width * sum(range(1, steps + 1)) / steps
         passes = 1 if case.mode == "forward" else 3
         assert case.flops() == pytest.approx(passes * 2 * batch * steps * count), case
-    full, causal = (case.flops() for case in speed_work.CASES if case.size == (2, 8, 1024, 64))
+    full, causal = (case.flops() for case in speed_work.CASES["cpu"] if case.size == (2, 8, 1024, 64))
     assert full == 3 * 2 * 2 * 16 * 1024 * 1024 * 64 and causal / full == pytest.approx(1025 / 2048)
-    tiny = next(case for case in speed_work.CASES if case.name == "classifier")
+    tiny = next(case for case in speed_work.CASES["cpu"] if case.name == "classifier")
     forward = 2 * 8 * (10 * 20 * (5 + 20) + 20 * 2)
     assert tiny.flops() == pytest.approx(3 * forward - 2 * 8 * 10 * 20 * 5)
 
