@@ -327,6 +327,7 @@ LENIENT = (
     "out of DATA bounds",
     "index out of range in self",
     "Subtraction, the `-` operator, with a bool tensor",
+    "INTERNAL ASSERT FAILED",
 )
 
 

@@ -37,6 +37,7 @@ NOT_IN_PLACE = {  # what torch refuses there and tinyrnn does
 REFUSED = {
     "as_strided-partial_views": "a NumPy array does not tell of the memory around it",
     "nn.functional.triplet_margin_with_distance_loss": "its samples hold modules of torch's",
+    **dict.fromkeys(("half", "bfloat16", "chalf", "cfloat", "cdouble"), "the type is refused"),
 }  # variants of operators that tinyrnn refuses by name, and why
 
 
@@ -48,7 +49,8 @@ def named(name):
         place = importlib.import_module(f"tinyrnn.{module}") if module else tinyrnn
     except ModuleNotFoundError:
         return None
-    return getattr(place, last, None) or getattr(tinyrnn.Tensor, name, None)
+    function = getattr(place, last, None)
+    return function if callable(function) else getattr(tinyrnn.Tensor, name, None)  # torch.bool is a type
 
 
 def counterpart(op, name):
@@ -77,12 +79,14 @@ def pytest_generate_tests(metafunc):
     global MOST
     if metafunc.config.getoption("--every-sample"):
         MOST = 10**9
-    if "operator" in metafunc.fixturenames:
+    if "larger" in metafunc.fixturenames and MOST == 10:
+        metafunc.parametrize("larger", [])
+    elif {"operator", "larger"} & {*metafunc.fixturenames}:
         try:
             names = sorted(operators())
         except ImportError:  # no torch, or not what torch's samples need (expecttest)
             names = []
-        metafunc.parametrize("operator", names)
+        metafunc.parametrize("larger" if "larger" in metafunc.fixturenames else "operator", names)
 
 
 # ------------------------------------------------------------------------------------------ one sample, twice
@@ -277,6 +281,38 @@ def test_samples(operator, dtype):
             if not (in_place and broadcasts):
                 with Where(operator, form, parts):
                     check(theirs, ours, parts, operators()[operator].name, in_place)
+
+
+LARGER_DIFFER = {
+    **{f"nn.functional.{name}": "torch's gradient at NaN is NaN or zero, not the incoming one"
+       for name in ("celu", "elu", "selu", "hardshrink", "softshrink", "hardtanh", "relu6")},
+    "sinc": "the gradient near zero is a difference of large numbers",
+    "where": "the samples call a method of a number",
+    "__rsub__": "the samples call a method of a number",
+}  # fmt: skip
+
+
+def leaf(x):
+    """Tensors that are leaves of their own: torch's larger samples are views of others, whose gradients get lost."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(map(leaf, x))
+    if isinstance(x, dict):
+        return {k: leaf(v) for k, v in x.items()}
+    return x.detach().requires_grad_(x.requires_grad) if hasattr(x, "detach") else x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_larger_samples(larger, dtype):
+    """torch's reference samples, with --every-sample only: many dimensions, large and special numbers."""
+    info = operators()[larger]
+    if info.name in LARGER_DIFFER or (info.name in ("addcmul", "clamp") and dtype == "float32"):  # which cannot be made
+        return
+    for parts, broadcasts in samples(larger, dtype, "reference_inputs"):
+        parts = leaf(parts)
+        for form, theirs, ours, in_place in ways(info):
+            if not in_place or not broadcasts and hasattr(parts[0], "detach"):
+                with Where(larger, form, parts):
+                    check(theirs, ours, parts, info.name, in_place)
 
 
 def test_memory_with_gaps(operator):

@@ -39,6 +39,7 @@ ELEMENTWISE = [
     *each("abs absolute square neg negative relu reciprocal", ONE, "_(x)"),
     *each("log log1p sqrt rsqrt log2 log10", "2,3:p; 0,3:p; -:p; 2:i; 2:b; 8:s; 6:t", "_(x)"),
     *each("atan arctan exp2 erfc sinc deg2rad rad2deg positive sgn", ONE, "_(x)"),
+    *each("lgamma digamma", "2,3:p; 2,3; 0,3; -; 2:i; 2:b; 8:s; 6:t", "_(x)"),
     *each("acos arccos asin arcsin erfinv", "2,3:u; 0,3:u; -:u; 2:i; 2:b; 8:s; 6:t; 2,3", "_(x)"),
     *[row for name in ("acosh", "asinh", "atanh") for form in (name, f"arc{name[1:]}")  # torch has no gradient in place
       for row in (Row(form, "2,3:p; 2,3:u; 0,3; -; 2:i; 2:b; 8:s; 6:t", "_(x)", "_(x + 1)", without="in-place"),
@@ -511,7 +512,7 @@ def test_gradcheck(row):
 
 # ------------------------------------------------------------------------------------------ nothing is left out
 ELSEWHERE = """
-    __array__ __array_wrap__ __bool__ __contains__ __deepcopy__ __float__ __format__ __getitem__ __hash__
+    __array__ __array_wrap__ __bool__ __cuda_array_interface__ from_dlpack __contains__ __deepcopy__ __float__ __format__ __getitem__ __hash__
     __index__ __int__ __iter__ __len__ __reduce_ex__ __repr__ __reversed__ __setitem__ backward cuda data_ptr
     detach_ device dim dtype element_size get_default_dtype get_device get_printoptions get_rng_state grad_fn
     initial_seed is_complex is_contiguous is_cuda is_floating_point is_leaf is_quantized is_sparse is_tensor
@@ -526,7 +527,7 @@ ELSEWHERE = """
     ndimension output_nr real register_post_accumulate_grad_hook resize_ resize_as_ resolve_conj resolve_neg
     set_anomaly_enabled set_default_device set_default_tensor_type set_deterministic_debug_mode
     set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always storage_offset typename
-    volatile
+    volatile range unravel_index
     bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm pairwise_distance prelu rms_norm rrelu rrelu_
     selu selu_ threshold threshold_
 """  # public names that other files test

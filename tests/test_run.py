@@ -116,7 +116,7 @@ def test_imports():
         "True True True True",
         "True False False False",
         "True True False False",
-        "ModuleNotFoundError torch.distributed is not in tinyrnn: training on several machines is out of scope",
+        "ModuleNotFoundError torch.onnx is not in tinyrnn: torch's compilers are out of scope",
         "ImportError torch.nn.Conv2d is not in tinyrnn: convolutions and images are out of scope",
         "AttributeError torch.nn.Conv2d is not in tinyrnn: convolutions and images are out of scope",
         "attempted relative import with no known parent package",
@@ -186,8 +186,8 @@ def test_version_compares_as_a_version():
         ("from torch.nn import Conv2d", "torch.nn.Conv2d is not in tinyrnn: convolutions and images are out of scope"),
         ("import torchvision", "torchvision is not in tinyrnn: convolutions and images are out of scope"),
         (
-            "import torch.distributed as dist",
-            "torch.distributed is not in tinyrnn: training on several machines is out of scope",
+            "import torch.distributed.rpc as rpc",
+            "torch.distributed.rpc is not in tinyrnn: training on several machines is out of scope",
         ),
         ("import torch.jit.frontend", "torch.jit is not in tinyrnn: torch's compilers are out of scope"),
         ("importlib.import_module('torch.nowhere')", "torch.nowhere is not in tinyrnn"),
@@ -374,6 +374,32 @@ MISSING = {  # a line of a program -> torch's names in it that are not here
     "def f():\n    global x; x = 3\nx = torch.ones(1); x.nothing": [],
     "torch = f(); torch.nothing": [],
 }
+
+
+def test_list_missing_minds_whose_function_it_is(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np, torch\nx = np.triu(np.ones((1, 2))).astype('uint8')\ny = torch.from_numpy(x)\n"
+    )
+    assert reader.list_missing(str(program)) == []
+
+
+def test_a_program_may_ask_whether_it_is_alone(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("""\
+import torch
+import torch.distributed as dist
+from torch.distributed import destroy_process_group, init_process_group
+from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.nn.parallel import DataParallel
+print(dist.is_available() and dist.is_initialized(), DataParallel is torch.nn.DataParallel)
+for call in (dist.get_rank, init_process_group, lambda: DDP(torch.nn.Linear(1, 2))):
+    try:
+        call()
+    except (ValueError, NotImplementedError) as error:
+        print(type(error).__name__)
+""")
+    assert run(program).stdout.split("\n") == ["False True", "ValueError", *["NotImplementedError"] * 2, ""]
 
 
 @pytest.mark.parametrize("text", MISSING)

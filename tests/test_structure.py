@@ -239,7 +239,7 @@ def test_random_numbers_go_into_memory_in_torchs_order(kind, oracle):
 # ------------------------------------------------------------------------------------------ what is refused
 def test_storages_are_not_exchanged():
     with pytest.raises(NotImplementedError, match="set_"):
-        tinyrnn.ones(2).set_(tinyrnn.ones(3))
+        tinyrnn.ones(2).set_(object())
 
 
 def test_a_view_beyond_the_memory_is_refused():
@@ -287,6 +287,12 @@ CALLS = """
     nn.LSTMCell(3, 2)(x)[0]; nn.LSTMCell(3, 2)(x)[1]; nn.RNNCell(3, 2, nonlinearity="relu")(x)
     nn.LSTM(3, 2)(x)[1][0]; nn.GRU(3, 2)(nn.utils.rnn.pack_sequence([x]))[0].data; nn.utils.rnn.pad_sequence([x, x[:1]])
     nn.utils.rnn.pack_sequence([x]).data; put(x * 1, i, 1.0); put(x * 1, 0, 1.0)
+    x // x; x // 2; 7 // x; x % x; x % 2; 2 % x; x.fmod(2); x.fmod(x); t.var_mean(x, 1)[1]; t.std_mean(x)[0]
+    t.rot90(x); t.rot90(x, 2); t.rot90(x, 0); t.rot90(x, 3); nn.functional.soft_margin_loss(x, x.detach().sign())
+    nn.functional.multi_margin_loss(x, t.tensor([0, 1])); nn.functional.multilabel_margin_loss(x, t.zeros(2, 3).long())
+    nn.functional.margin_ranking_loss(v, v, v.detach(), reduction="none"); nn.functional.gelu(x, approximate="tanh")
+    nn.functional.ctc_loss(x[:, None].log_softmax(2), t.tensor([[1]]), [2], [1], reduction="none"); x.rad2deg()
+    nn.functional.rrelu(x, training=True); nn.functional.embedding_bag(i, x, i, mode="max")
 """
 
 
@@ -302,3 +308,93 @@ def test_calls_are_printed_by_torchs_names(oracle):
         return {"": np.array([f"{call}: {repr(eval(call, scope)).rpartition('grad_fn=')[2]}" for call in calls])}
 
     assert ask(tinyrnn)[""].tolist() == oracle(ask)[""].tolist()
+
+
+def test_calls_are_of_classes_with_torchs_names(oracle):
+    def ask(library):
+        x = library.ones(2, 3, requires_grad=True)
+        y = (x * 2).exp()
+        leaf = x.exp().grad_fn.next_functions[0][0]
+
+        class Twice(library.autograd.Function):
+            forward = staticmethod(lambda ctx, x: x * 2)
+            backward = staticmethod(lambda ctx, g: g * 2)
+
+        nodes = [y.grad_fn, y.grad_fn.next_functions[0][0], y.sum().grad_fn, leaf, Twice.apply(x).grad_fn]
+        z = x * 3
+        same = [y.grad_fn is y.grad_fn, z.exp().grad_fn.next_functions[0][0] is z.grad_fn, leaf.variable is x]
+        once = leaf == x.sin().grad_fn.next_functions[0][0], len({leaf, x.sin().grad_fn.next_functions[0][0]}) == 1
+        return {"names": np.array([type(node).__name__ for node in nodes]), "same": np.array([*same, *once])}
+
+    ours, theirs = ask(tinyrnn), oracle(ask)
+    assert ours["names"].tolist() == theirs["names"].tolist()
+    assert ours["same"].all() and theirs["same"].all()
+
+
+# ------------------------------------------------------------------------------------------ numbers, ranges, places
+PLACES = """
+    a.movedim(0, 1); a.movedim(2, 0); a.permute(2, 1, 0); a.transpose(1, 2); a[:, :1]; a[:1]; a[None]; a[..., None]
+    a.unsqueeze(2); a.expand(5, 2, 1, 3); a[::2]; a.mT; b.t(); b.T; b[:, :1].t(); b.t()[:1]; b.movedim(1, 0)
+    b.narrow(1, 2, 1); b.select(0, 1); b[::3]; b.clone(); b[:, :1].clone(); b.t().contiguous(); b.sum(1, keepdim=True)
+"""
+
+
+def test_steps_in_memory_along_dimensions_of_one(oracle):
+    def ask(library):
+        scope = {"a": library.zeros(2, 1, 3), "b": library.zeros(4, 5)}
+        calls = [call.strip() for line in PLACES.strip().splitlines() for call in line.split(";")]
+        return {"": np.array([f"{call}: {tuple(eval(call, scope).stride())}" for call in calls])}
+
+    assert ask(tinyrnn)[""].tolist() == oracle(ask)[""].tolist()
+
+
+NUMBERS = """
+    t.add(2, 3); t.add(2.5, 3); t.add(True, 2); t.sub(3, 1); t.mul(2.0, 3); t.div(1, 2); t.floor_divide(7, 2)
+    t.add(2, 3, alpha=2); t.add("2", 3); t.remainder(5, 3); t.fmod(5, 3); t.maximum(1, 2); t.true_divide(1, 4)
+    t.range(0, 3); t.range(1, 2, 0.5); t.range(3, 0, -1); t.range(0, 2.9, 1, dtype=t.int64); t.range(0, 3, 0)
+    t.range(3, 0); t.range(0, float("inf")); t.range(5); t.range(t.tensor(0), t.tensor(2)); t.range(0, 3, dtype=t.bool)
+    t.range(0, 3, out=t.empty(0)); t.unravel_index(t.tensor([5, 7]), (3, 4)); t.unravel_index(t.tensor(5), 4)
+    t.unravel_index(t.tensor([-1, 50]), (3, 4)); t.unravel_index(t.tensor([5.0]), (3, 4)); t.unravel_index(3, (3, 4))
+    t.unravel_index(t.tensor([1]), (3, -4)); t.unravel_index(t.tensor([1]), (3, 4.0)); t.unravel_index(t.tensor([1]), ())
+    t.unravel_index(t.tensor([1]), (2, 0)); t.unravel_index(t.zeros(0).long(), (2, 3)); t.unravel_index(i, (2, 3))
+    t.special.gammaln(t.tensor([2.5])); t.special.psi(t.tensor([2.5])); (2 % t.ones(2, requires_grad=True)).sum().backward()
+    t.zeros(3).set_(t.eye(2)); t.zeros(3).set_(t.arange(2)); t.nn.Parameter(t.ones(2)).set_(t.eye(2)); t.zeros(3).set_()
+    t.zeros(1).set_(t.eye(2), 1, (2,)); t.zeros(1).set_(t.eye(2), 0, (2, 1), (1, 1)); t.nn.Parameter(t.ones(2)).data.set_(t.eye(2))
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_ranges_and_places(oracle):
+    def ask(library):
+        scope = {"t": library, "i": library.tensor([1], dtype=library.int32)}
+        found = []
+        for call in [call.strip() for line in NUMBERS.strip().splitlines() for call in line.split(";")]:
+            try:
+                answer = repr(eval(call, scope))
+            except Exception as error:
+                answer = type(error).__name__
+            found.append(f"{call}: {answer}")
+        return {"": np.array(found)}
+
+    ours, theirs = ask(tinyrnn)[""].tolist(), oracle(ask)[""].tolist()
+    theirs = [line.replace("AttributeError", "TypeError") for line in theirs]  # of unravel_index(3, ...)
+    assert ours == theirs
+
+
+def test_a_tensor_that_was_set_shares_memory():
+    source = tinyrnn.eye(2)
+    x = tinyrnn.zeros(3).set_(source)
+    source[0, 1] = 5
+    assert x.tolist() == [[1, 5], [0, 1]] and x.data_ptr() == source.data_ptr()
+
+
+@pytest.mark.parametrize("use", [lambda x, m: x[m], lambda x, m: tinyrnn.where(m, x, x)], ids=["index", "where"])
+def test_masks_of_bytes_are_warned_of(use):
+    with pytest.warns(UserWarning, match="uint8"):
+        assert use(tinyrnn.ones(2), tinyrnn.ones(2).byte()).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("value", [1j, [1.0, 2j]])
+def test_complex_numbers_are_refused_by_name(value):
+    with pytest.raises(NotImplementedError, match="complex"):
+        tinyrnn.tensor(value)

@@ -299,6 +299,39 @@ def test_a_result_without_retain_grad_says_so():
         assert y.grad is None
 
 
+def test_leaf_hooks_run_when_the_gradient_is_complete(oracle):
+    def ask(t):
+        log = []
+
+        def note(tensor, word):
+            tensor.register_hook(lambda g: log.append(word))
+            if tensor.is_leaf:
+                tensor.register_post_accumulate_grad_hook(lambda x: log.append(f"{word} has {x.grad.sum().item():g}"))
+
+        a, c = (t.ones(2, requires_grad=True) for _ in range(2))
+        m = a * 2
+        n = m * c
+        o = n + a
+        for tensor, word in ((a, "a"), (c, "c"), (m, "m"), (n, "n"), (o, "o")):
+            note(tensor, word)
+        o.sum().backward()
+        model = t.nn.Sequential(t.nn.Linear(2, 3), t.nn.Tanh(), t.nn.Linear(3, 1))
+        for name, parameter in model.named_parameters():
+            parameter.data.fill_(0.5)
+            note(parameter, name)
+        model(t.ones(4, 2)).sum().backward()
+        table, linear = t.nn.Embedding(3, 2), t.nn.Linear(2, 3)
+        linear.weight = table.weight
+        table.weight.data.fill_(1.0)
+        found = table(t.tensor([0, 1]))
+        for tensor, word in ((table.weight, "both"), (linear.bias, "bias"), (found, "found")):
+            note(tensor, word)
+        linear(found).sum().backward()
+        return {"log": np.array(log)}
+
+    assert ask(tinyrnn)["log"].tolist() == oracle(ask)["log"].tolist()
+
+
 @as_torch
 def test_hooks_run_in_order_and_may_replace(torch):
     x = torch.ones(2, requires_grad=True)

@@ -429,7 +429,7 @@ def scheduled(library, make, optimizer, epochs=(None,) * 20, resume=11):
             metrics = (abs(7 - step) / 10,) if type(scheduler).__name__ == "ReduceLROnPlateau" else ()
             scheduler.step(*metrics, *(() if epoch is None else (epoch,)))
             told.append(plain([scheduler.get_last_lr(), list(optimizer.param_groups)]))
-            told.append(sorted(scheduler.state_dict()))
+            told.append(list(scheduler.state_dict()))
         told.append(plain({k: v for k, v in scheduler.state_dict().items() if k[0] != "_" or k == "_last_lr"}))
     return told, [(w.category.__name__, str(w.message)[:40]) for w in warned]
 

@@ -481,3 +481,16 @@ def test_in_place_forms_keep_what_they_need(torch):
     y[:1].mul_(w[1:]).pow_(2)
     y.sum().backward()
     return y, x.grad, w.grad
+
+
+@as_torch
+def test_elements_of_another_size_lie_at_multiples_of_it(torch):
+    """A GPU cannot read them anywhere else."""
+    bytes, found = torch.arange(36, dtype=torch.int8).view(2, 18), []
+    for part in (bytes[:, 1:17], bytes[:, :16], bytes[0, ::2], bytes[0, :17], bytes[0, 0], bytes.view(9, 4)[:, :2]):
+        for dtype in (torch.int64, torch.int16):
+            try:
+                found.append(part.view(dtype))
+            except RuntimeError as error:
+                found.append(str(error))
+    return tuple(found)

@@ -22,6 +22,7 @@ from . import (
     autograd,
     backends,
     cuda,
+    distributed,
     distributions,
     linalg,
     nn,
@@ -52,8 +53,8 @@ from .ops.binary import (
 )
 from .ops.create import (
     BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, ShortTensor, arange,
-    as_tensor, asarray, empty, empty_like, empty_strided, eye, from_numpy, frombuffer, full, full_like, linspace,
-    logspace, meshgrid, ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
+    as_tensor, asarray, empty, empty_like, empty_strided, eye, from_dlpack, from_numpy, frombuffer, full, full_like,
+    inclusive_range as range, linspace, logspace, meshgrid, ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
 )
 from .ops.cumulative import (
     cummax, cummin, cumprod, cumsum, diff, logcumsumexp, vander,
@@ -75,8 +76,9 @@ from .ops.elementwise import (
     masked_fill, maximum, minimum, rad2deg, reciprocal, relu, rsqrt, sigmoid, sin, sinc, sinh, sqrt, square, tan, tanh,
     where,
 )
+from .ops.gamma import digamma, lgamma
 from .ops.index import (
-    argwhere, index_select, masked_select, narrow, nonzero, select,
+    argwhere, index_select, masked_select, narrow, nonzero, select, unravel_index,
 )
 from .ops.join import (
     block_diag, cat, chunk, column_stack, dsplit, dstack, hsplit, hstack, row_stack, split, split_with_sizes, stack,
@@ -149,4 +151,6 @@ def __getattr__(name: str):
     """The error for a name of torch's that is not here says why, where there is a reason."""
     from .facade import missing
 
+    if name == "OutOfMemoryError":
+        return cuda.OutOfMemoryError
     raise AttributeError(missing(f"torch.{name}"), name=name)

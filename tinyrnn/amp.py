@@ -13,8 +13,8 @@ from . import devices, dtypes
 class autocast(contextlib.ContextDecorator):
     """Refuses to compute in another type than the tensors have; enabled=False, or float32, changes nothing.
 
-    As in torch, it is switched off with a warning for a device that is not there ("cuda").  Raises RuntimeError for a
-    type of half precision on the CPU.
+    It is switched off with a warning on "cuda": as in torch where there is no GPU, and where there is one, too.
+    Raises RuntimeError for a type of half precision on the CPU.
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None):
@@ -23,7 +23,9 @@ class autocast(contextlib.ContextDecorator):
         self.device = devices.device(device_type).type
         self.fast_dtype = dtype or (dtypes.float16 if self.device == "cuda" else dtypes.bfloat16)
         if enabled and self.device != "cpu":
-            warnings.warn(f"autocast: {self.device} is not available. Disabling autocast.", stacklevel=2)
+            there = self.device == "cuda" and devices.has_gpu()
+            why = "tinyrnn does not compute in half precision" if there else f"{self.device} is not available"
+            warnings.warn(f"autocast: {why}. Disabling autocast.", stacklevel=2)
         elif enabled and self.fast_dtype is not dtypes.float32:
             raise RuntimeError(
                 f"autocast(device_type={device_type!r}): tinyrnn does not compute in {self.fast_dtype}; "
@@ -31,7 +33,7 @@ class autocast(contextlib.ContextDecorator):
             )
 
     def of_cuda(self, enabled: bool = True, dtype: Any = dtypes.float16, cache_enabled: bool = True) -> None:
-        """torch.cuda.amp.autocast(...), the old form: there is no GPU, so it is switched off."""
+        """torch.cuda.amp.autocast(...), the old form, which is switched off."""
         autocast.__init__(self, "cuda", dtype, enabled, cache_enabled)
 
     def __enter__(self) -> autocast:

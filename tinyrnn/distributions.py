@@ -20,7 +20,7 @@ from .dtypes import finfo, get_default_dtype
 from .grad_mode import enable_grad, no_grad
 from .nn.functional import binary_cross_entropy_with_logits, softmax
 from .ops.common import check_broadcast
-from .ops.create import arange, full, ones, tensor, zeros
+from .ops.create import arange, tensor
 from .ops.draw import bernoulli, multinomial, normal, rand
 from .ops.elementwise import clamp, log, sigmoid
 from .ops.reduce import logsumexp
@@ -149,10 +149,12 @@ def together(*values: Any) -> list[Tensor]:
     for value in values:
         if not isinstance(value, (Tensor, Number)):
             raise ValueError("Input arguments must all be instances of Number or torch.Tensor.")
-    dtype = next((value.dtype for value in values if isinstance(value, Tensor)), get_default_dtype())
-    tensors = [value if isinstance(value, Tensor) else tensor(value, dtype=dtype) for value in values]
+    dtype, device = next(
+        ((value.dtype, value.device) for value in values if isinstance(value, Tensor)), (get_default_dtype(), None)
+    )
+    tensors = [value if isinstance(value, Tensor) else tensor(value, dtype=dtype, device=device) for value in values]
     shape = check_broadcast(*(each.array for each in tensors))
-    return [each.expand(shape) for each in tensors]
+    return [each if each.array.shape == shape else each.expand(shape) for each in tensors]
 
 
 def lazy(function: Callable) -> cached_property:
@@ -210,7 +212,7 @@ class Categorical(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return full(self._batch_shape, math.nan, dtype=self.probs.dtype)
+        return self.probs.new_full(self._batch_shape, math.nan)
 
     @property
     def variance(self) -> Tensor:
@@ -239,7 +241,7 @@ class Categorical(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All the values (K, 1, ...), expanded to (K, *batch_shape)."""
-        values = arange(self._num_events).view(-1, *(1,) * len(self._batch_shape))
+        values = arange(self._num_events, device=self._param.device).view(-1, *(1,) * len(self._batch_shape))
         return values.expand(-1, *self._batch_shape) if expand else values
 
 
@@ -294,7 +296,7 @@ class Bernoulli(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Both values (2, 1, ...), expanded to (2, *batch_shape)."""
-        values = arange(2, dtype=self._param.dtype).view(-1, *(1,) * len(self._batch_shape))
+        values = arange(2, dtype=self._param.dtype, device=self._param.device).view(-1, *(1,) * len(self._batch_shape))
         return values.expand(-1, *self._batch_shape) if expand else values
 
 
@@ -329,7 +331,7 @@ class Normal(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
-        eps = normal(zeros(shape, dtype=self.loc.dtype), ones(shape, dtype=self.loc.dtype))
+        eps = normal(self.loc.new_zeros(shape), self.loc.new_ones(shape))
         return self.loc + eps * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -380,7 +382,8 @@ class Uniform(Distribution):
         return self.high * math.nan
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.low + rand(self._extended_shape(sample_shape), dtype=self.low.dtype) * (self.high - self.low)
+        drawn = rand(self._extended_shape(sample_shape), dtype=self.low.dtype, device=self.low.device)
+        return self.low + drawn * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)

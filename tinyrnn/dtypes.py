@@ -141,6 +141,8 @@ def promote(*operands: Any) -> np.dtype:
             numbers.append(int64.numpy)
         elif isinstance(x, (float, np.floating)):
             numbers.append(_default.numpy)
+        elif hasattr(type(x), "__cuda_array_interface__"):
+            (arrays if x.ndim else scalars).append(x.dtype)
         else:
             raise TypeError(f"expected a tensor or a number, got {type(x).__name__}")
     best: np.dtype | None = None

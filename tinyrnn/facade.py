@@ -25,11 +25,11 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
     autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mha backends.mkl backends.mkldnn
-    backends.mps backends.openmp cpu cuda cuda.amp distributions linalg mps nn nn.functional nn.init nn.parameter
-    nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad
-    optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
-    return_types serialization special testing types utils utils.data utils.data.dataloader utils.data.dataset
-    utils.data.sampler version xpu
+    backends.mps backends.openmp cpu cuda cuda.amp distributed distributions linalg mps nn nn.functional nn.init
+    nn.parallel nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm
+    optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd
+    optim.swa_utils random return_types serialization special testing types utils utils.checkpoint utils.data
+    utils.data.dataloader utils.data.dataset utils.data.sampler utils.dlpack version xpu
 """
 # Modules of torch whose names stand elsewhere in tinyrnn.
 _ELSEWHERE = {
@@ -41,7 +41,9 @@ _ELSEWHERE = {
     "hooks": "utils.hooks",
     "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
         nn.modules.dropout nn.modules.flatten nn.modules.linear nn.modules.loss nn.modules.module
-        nn.modules.normalization nn.modules.rnn nn.modules.sparse nn.parallel""",
+        nn.modules.normalization nn.modules.rnn nn.modules.sparse""",
+    "nn.parallel": "nn.parallel.data_parallel nn.parallel.distributed",
+    "nn.adaptive": "nn.modules.adaptive",
     "nn.transformer": "nn.modules.transformer",
     "tensor": "functional _tensor",
     "utils.data.collate": "utils.data._utils utils.data._utils.collate",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .devices import host
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,13 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     from .tensor import Tensor
 
     prefix = "tensor(" if type(t) in (Tensor, Parameter) else type(t).__name__ + "("
-    empty = t.array.size == 0
+    array = host(t.array)
+    empty = array.size == 0
     suffixes = []
-    if (t.array.ndim != 1) if empty else (options.edgeitems == 0):  # the brackets alone do not tell the size
+    if (array.ndim != 1) if empty else (options.edgeitems == 0):  # the brackets alone do not tell the size
         suffixes.append(f"size={tuple(t.shape)}")
+    if array is not t.array:
+        suffixes.append(f"device='{t.device}'")
     # Elements on the page show that they are integers or booleans; an empty tensor shows nothing.
     evident = () if empty else (dtypes.int64, dtypes.bool)
     if t.dtype not in (dtypes.get_default_dtype(), *evident):
@@ -155,7 +159,7 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     if tensor_contents is None:
-        tensor_contents = "[]" if empty else contents(t.array, len(prefix))
+        tensor_contents = "[]" if empty else contents(array, len(prefix))
     return add_suffixes(prefix + tensor_contents, suffixes, len(prefix))
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .devices import CPU
+from .devices import CPU, gpu, settled
 from .devices import device as Device
 
 if TYPE_CHECKING:
@@ -64,21 +64,21 @@ def _kernels() -> Any:
 
 
 class Generator:
-    """A stream of random numbers: torch.Generator, on the CPU.
+    """A stream of random numbers: torch.Generator.
 
-    `Generator()` starts from the seed 67280421310721, as torch's does.
+    `Generator()` starts from the seed 67280421310721, as torch's does.  One of device="cuda" draws the same numbers, on
+    the CPU too, for tensors on the GPU.
     """
 
     def __init__(self, device: str | int | Device | None = "cpu"):
-        if device is not None and Device(device).type != "cpu":
-            raise RuntimeError(f"Generator: tinyrnn draws on the CPU only, but the device is {str(Device(device))!r}")
+        self._device = CPU if device is None else settled(device)
         self._lock = threading.RLock()
         _alive.add(self)
         self.manual_seed(DEFAULT_SEED)
 
     @property
     def device(self) -> Device:
-        return CPU
+        return self._device
 
     # ------------------------------------------------------------------------------ seed and state
 
@@ -120,7 +120,7 @@ class Generator:
     def set_state(self, new_state: Tensor) -> Self:
         """Go on where the generator stood whose `get_state()` this is, torch's own included.
 
-        Raises TypeError if `new_state` is not a uint8 tensor, RuntimeError if no generator can be in that state.
+        Raises TypeError unless `new_state` is a uint8 tensor on the CPU, RuntimeError if no generator can be so.
         """
         from .tape import TensorBase
 
@@ -129,6 +129,8 @@ class Generator:
         array = new_state.array
         if array.dtype != np.uint8:
             raise TypeError(f"RNG state must be a torch.ByteTensor, but its elements are {array.dtype}")
+        if new_state.device != CPU:
+            raise TypeError(f"RNG state must be a torch.ByteTensor on the CPU, but it is on {new_state.device}")
         if not array.flags.c_contiguous:
             raise RuntimeError(f"RNG state must be contiguous, but its strides are {array.strides}")
         if array.size != STATE.itemsize:
@@ -141,10 +143,10 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """A new generator in the same state."""
-        return _unpacked(self._pack())
+        return _unpacked(self._pack(), self._device)
 
     def __reduce__(self) -> tuple:
-        return _unpacked, (self._pack(),)
+        return _unpacked, (self._pack(), self._device)
 
     def _pack(self) -> bytes:
         state = np.zeros((), STATE)
@@ -462,8 +464,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _unpacked(raw: bytes) -> Generator:
-    generator = Generator()
+def _unpacked(raw: bytes, device: Device = CPU) -> Generator:
+    generator = Generator(device)
     generator._unpack(raw)
     return generator
 
@@ -515,6 +517,15 @@ default_generator = Generator()
 default_generator.seed()
 
 
+def drawing(generator: Generator | None, where: Device) -> Generator:
+    """The generator to draw from for a tensor on a device; torch's RuntimeError if it is one of another device."""
+    if generator is None:
+        return default_generator
+    if generator.device.type != where.type:
+        raise RuntimeError(f"Expected a '{where.type}' device type for generator but found '{generator.device.type}'")
+    return generator
+
+
 def manual_seed(seed: Any) -> Generator:
     """Start the default generator anew from int(seed), and return it."""
     return default_generator.manual_seed(int(seed))
@@ -550,7 +561,7 @@ def fork_rng(
 ) -> Iterator[None]:
     """Within the block draw as one pleases: after it the default generator stands where it stood before.
 
-    Raises RuntimeError if `devices` names any: there is only the CPU, whose generator is always forked.
+    The GPU, if `devices` names it, has the same generator as the CPU, which is always forked.
     """
     if not enabled or device_type == "meta":
         yield
@@ -558,7 +569,7 @@ def fork_rng(
     if device_type not in (None, "cpu", "cuda"):
         raise RuntimeError(f"{_caller}: tinyrnn has no module of `{device_type}`")
     if devices := list(devices or ()):
-        raise RuntimeError(f"{_caller}: tinyrnn runs on the CPU only, but {_devices_kw}={devices}")
+        gpu(f"{_caller}: {_devices_kw}={devices}")
     state = default_generator._pack()
     try:
         yield

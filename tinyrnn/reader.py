@@ -234,7 +234,9 @@ def Tensor() -> Any:
 
 
 def made_by(name: str) -> Any:
-    """What a call of torch's `name` gives: a layer's class, Tensor, or None if unknown."""
+    """What a call of torch's `name` gives: a layer's class, Tensor, or None if unknown or not torch's."""
+    if not name.startswith("torch."):
+        return None
     try:
         value = facade.resolve(name)
     except AttributeError:

@@ -34,8 +34,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import dtypes
+from . import devices, dtypes
 from .devices import device
+from .strides import address, at
 from .tape import wrap
 from .tensor import STATE, Size, Tensor
 
@@ -59,7 +60,7 @@ class Storage:
     """The memory that tensors are views of. `map_location` functions get one and return one."""
 
     def __init__(self, array: np.ndarray, key: str, location: str = "cpu"):
-        self.array = array  # one-dimensional, contiguous
+        self.array = array  # one-dimensional, contiguous; on the GPU, if a load puts it there
         self.key = key
         self.location = location
 
@@ -71,10 +72,14 @@ class Storage:
         return self.array.nbytes
 
     def cpu(self) -> Storage:
-        return self
+        """This storage in the memory of the CPU."""
+        return self if self.location == "cpu" else Storage(devices.host(self.array), self.key)
 
     def cuda(self, device=None) -> Storage:
-        raise RuntimeError(no_cuda(f"storage.cuda({'' if device is None else device})"))
+        """This storage in the memory of the GPU."""
+        check_cuda(f"storage.cuda({'' if device is None else device})")
+        where = devices.settled("cuda" if device is None else device)
+        return Storage(devices.put(self.array, where), self.key, str(where))
 
 
 STORAGE_TYPES = {
@@ -107,7 +112,7 @@ def rebuild_tensor(storage, offset, size, stride, requires_grad, backward_hooks,
             f"{storage.key!r} of {storage.array.size} elements"
         )
     item = storage.array.itemsize
-    array = np.ndarray(size, storage.array.dtype, storage.array, offset * item, [step * item for step in stride])
+    array = at(storage.array, tuple(size), tuple(step * item for step in stride), offset * item)
     return wrap(array).requires_grad_(requires_grad)
 
 
@@ -275,6 +280,8 @@ class Pickler(pickle._Pickler):
 
     def locate(self, array: np.ndarray) -> tuple[Storage, int, tuple[int, ...], tuple[int, ...]]:
         """Where an array's elements are: storage, offset, size and stride, the last three counted in elements."""
+        if type(array) is not np.ndarray:
+            return self.locate_on_gpu(array)
         item = array.itemsize
         owner = memory_of(array)
         start, end = np.lib.array_utils.byte_bounds(owner)
@@ -297,6 +304,18 @@ class Pickler(pickle._Pickler):
             )
         stride = tuple(step // item for step in array.strides)
         return storage, offset // item, array.shape, stride
+
+    def locate_on_gpu(self, array: Any) -> tuple[Storage, int, tuple[int, ...], tuple[int, ...]]:
+        """The same for an array on the GPU, whose memory is copied."""
+        item = array.itemsize
+        if not hasattr(array.block, "address") or (address(array) - array.block.address) % item:  # another library's
+            array = array.copy()
+        start, size = array.block.address, array.block.asked // item
+        if (start, size) not in self.storages:
+            whole = array.at((size,), (item,), start - address(array))
+            self.storages[start, size] = Storage(devices.host(whole), str(len(self.storages)), "cuda:0")
+        stride = tuple(step // item for step in array.strides)
+        return self.storages[start, size], (address(array) - start) // item, array.shape, stride
 
 
 def memory_of(array: np.ndarray) -> np.ndarray:
@@ -527,7 +546,8 @@ class Storages:
             if placed is not None:
                 return placed
         if location.startswith("cuda"):
-            raise RuntimeError(no_cuda(f"load({self.archive.name}): a storage belongs on {location!r}"))
+            check_cuda(f"load({self.archive.name}): a storage belongs on {location!r}")
+            return storage.cuda(location)
         if location.partition(":")[0] != "cpu":
             raise RuntimeError(
                 f"load({self.archive.name}): don't know how to restore data location of a storage "
@@ -537,11 +557,15 @@ class Storages:
         return storage
 
 
-def no_cuda(what: str) -> str:
-    return (
-        f"{what}: Attempting to deserialize object on a CUDA device, and tinyrnn runs on the CPU only "
-        "(cuda.is_available() is False). map_location='cpu' puts all storages into this machine's memory."
-    )
+def check_cuda(what: str) -> None:
+    """Raise torch's error if there is no GPU to put a storage on."""
+    try:
+        devices.check("cuda")
+    except devices.NoDevice as error:
+        raise RuntimeError(
+            f"{what}: Attempting to deserialize object on a CUDA device, but {error}. map_location='cpu' puts all "
+            "storages into this machine's memory."
+        ) from None
 
 
 class Unpickler(pickle.Unpickler):

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 
+def address(a: Any) -> int:
+    """Where the first element of an array is, on its device."""
+    return a.__array_interface__["data"][0] if type(a) is np.ndarray else a.address
+
+
+def at(a: Any, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Any:
+    """The memory of an array in another shape, with other strides, `offset` bytes after its first element."""
+    if type(a) is np.ndarray:
+        return np.ndarray(shape, a.dtype, a, offset, strides)
+    return a.at(shape, strides, offset)
+
+
+def restrided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
+    """A view of the memory of an array, from its first element on, by shape and strides alone."""
+    if type(a) is np.ndarray:
+        return np.lib.stride_tricks.as_strided(a, shape, strides)
+    return a.at(shape, strides)
+
+
 def span(a: np.ndarray) -> tuple[int, int, int]:
     """The addresses at which the memory of an array begins, its first element lies, and the memory ends."""
-    first = a.__array_interface__["data"][0]
+    first = address(a)
     reach = [(n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True)] if a.size else []
     return first + sum(r for r in reach if r < 0), first, first + sum(r for r in reach if r > 0) + a.itemsize
+
+
+def contiguous(a: Any) -> Any:
+    """An array whose elements lie in order in memory: itself or a copy."""
+    return np.ascontiguousarray(a, like=a)
 
 
 def overlaps(array: np.ndarray) -> bool:
@@ -60,13 +84,11 @@ def window(base: np.ndarray, view: np.ndarray) -> tuple:
     return size, (base.shape, first - low, base.strides), (view.shape, first_view - low, view.strides)
 
 
-def frames(window: tuple, make: Callable, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """A new array laid out as the base was, and the view of it."""
-    size, *places = window
-    flat = make(size, dtype)
+def frames(window: tuple, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An array laid out as the base was, in the memory of `flat`, and the view of it."""
     around, inside = (
-        np.ndarray(shape, dtype, flat, offset, strides) if 0 not in shape else np.empty(shape, dtype)
-        for shape, offset, strides in places
+        at(flat, shape, strides, offset) if 0 not in shape else np.empty(shape, flat.dtype, like=flat)
+        for shape, offset, strides in window[1:]
     )
     return around, inside
 

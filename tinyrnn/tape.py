@@ -29,9 +29,11 @@ points the other way, so a graph goes when its last tensor goes, without the gar
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import os
+import sys
 import threading
 import traceback
 import warnings
@@ -41,6 +43,7 @@ from typing import Any
 
 import numpy as np
 
+from .devices import array_types, of, put
 from .grad_mode import (  # noqa: F401  (the tape's users find the switches here)
     anomaly,
     current,
@@ -52,7 +55,7 @@ from .grad_mode import (  # noqa: F401  (the tape's users find the switches here
     no_grad,
     set_grad_enabled,
 )
-from .kernels import lazy
+from .kernels import twin
 from .strides import dense, frames, order, overlaps, places, separate, span, window
 
 
@@ -63,6 +66,7 @@ class Op:
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
     label: str | None = None  # what `grad_fn` shows, if tinyrnn.titles does not tell it from the op's own name
+    last_first = False  # whether torch's gradients reach the last inputs before the first ones
 
     @classmethod
     def called(cls, label: str) -> type[Op]:
@@ -90,7 +94,7 @@ class Part:
         self.index, self.values = index, values
 
     def whole(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        out = np.zeros(shape, dtype)
+        out = np.zeros(shape, dtype, like=self.values)
         out[self.index] = self.values
         return out
 
@@ -128,7 +132,7 @@ UNTRACKED: list[int] = Untracked([0])
 class TensorBase:
     """What the tape knows of a tensor; tinyrnn.tensor.Tensor adds the vocabulary."""
 
-    array: np.ndarray
+    array: Any  # of one of devices.array_types
     _grad: Any = None
     _requires: bool = False  # a leaf that collects a gradient
     _node: Node | None = None  # the call that made it
@@ -212,6 +216,11 @@ class TensorBase:
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             here, there = self.array, value.array
+            if type(here) is not type(there):
+                raise RuntimeError(
+                    f"attempting to assign a gradient with device type '{of(there).type}' to a tensor with device type "
+                    f"'{of(here).type}'. Please ensure that the gradient and the tensor are on the same device"
+                )
             if (here.shape, here.dtype) != (there.shape, there.dtype):
                 raise RuntimeError(
                     f"attempting to assign a gradient of size '{list(there.shape)}' and dtype {there.dtype} to a "
@@ -237,14 +246,14 @@ def results_are(cls: type[TensorBase]) -> None:
 def wrap(array: np.ndarray) -> Any:
     """A tensor that holds `array` itself, and that nothing was recorded of."""
     tensor = _new(Tensor)
-    tensor.array = array if type(array) is np.ndarray else np.asarray(array)
+    tensor.array = array if type(array) in array_types else np.asarray(array)
     if inferring and current.inference:
         tensor._writes = UNTRACKED
     return tensor
 
 
 # ---------------------------------------------------------------------------------------- nodes
-reduce = lazy("cpu.reduce")
+reduce = twin("reduce")
 _sequence = itertools.count()
 FREED = ("freed",)
 
@@ -313,7 +322,8 @@ class Node:
     @property
     def next_functions(self) -> tuple:
         return tuple(
-            (e[0] if isinstance(e[0], Node) else AccumulateGrad(e[0]), e[1]) if e else (None, 0) for e in self.inputs
+            (face(e[0], e[1]) if isinstance(e[0], Node) else AccumulateGrad(e[0]), e[1]) if e else (None, 0)
+            for e in self.inputs
         )
 
     def __repr__(self) -> str:
@@ -348,6 +358,18 @@ def shown(node: Node, slot: int = 0) -> str:
     return node.name(slot).rpartition("::")[2]
 
 
+@functools.cache
+def _class_called(name: str) -> type[Node]:
+    return type(name, (Node,), {"__slots__": (), "__module__": __name__})
+
+
+def face(node: Node | None, slot: int = 0) -> Node | None:
+    """The node as programs see it: of a class that has torch's name for the call."""
+    if node is not None:
+        node.__class__ = _class_called(shown(node, slot))
+    return node
+
+
 def entitled(result: Any, label: str) -> Any:
     """`result` of several calls, the last of which is shown under torch's name for the whole."""
     if result._node is not None:
@@ -366,6 +388,12 @@ class AccumulateGrad:
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and self.variable is other.variable
+
+    def __hash__(self) -> int:
+        return hash(id(self.variable))
+
     def __repr__(self) -> str:
         return f"<AccumulateGrad object at {id(self):#x}>"
 
@@ -382,7 +410,7 @@ def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
                 if op.keeps and None in node.inputs:
                     saved = node.saved = needed(saved, op.keeps, node.inputs)
                 for a in saved:
-                    if type(a) is np.ndarray:
+                    if type(a) in array_types:
                         for number, t in enumerate(inputs):
                             if t is not None and t.array is a:
                                 node.watch(number, t)
@@ -407,7 +435,7 @@ def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
 
 def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int) -> Any:
     tensor = _new(Tensor)
-    tensor.array = array if type(array) is np.ndarray else np.asarray(array)
+    tensor.array = array if type(array) in array_types else np.asarray(array)
     if node is not None and tensor.array.dtype.kind == "f":
         tensor._node = node
         if slot:
@@ -489,14 +517,14 @@ class AsStrided(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        around, inside = frames(saved[0], np.zeros, g.dtype)
+        size, _, view = saved[0]
+        flat = np.zeros(size, g.dtype, like=g)
+        around, inside = frames(saved[0], flat)
         if separate(inside):
             inside[...] = g
-            return around
-        size, _, view = saved[0]  # several of the view's elements are one of the base's
-        flat = np.zeros(size, g.dtype)
-        np.add.at(flat, places(*view, g.itemsize), g)
-        return frames(saved[0], lambda size, dtype: flat, g.dtype)[0]
+        else:  # several of the view's elements are one of the base's
+            np.add.at(flat, put(places(*view, g.itemsize), of(g)), g)
+        return around
 
 
 class CopySlices(Op):
@@ -506,7 +534,7 @@ class CopySlices(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        around, inside = frames(saved[0], np.empty, g.dtype)
+        around, inside = frames(saved[0], np.empty(saved[0][0], g.dtype, like=g))
         around[...] = g
         new = inside.copy()
         inside[...] = 0
@@ -637,7 +665,7 @@ def add_to(total: np.ndarray, g: Any) -> None:
 def sum_of(a: np.ndarray, g: Any) -> np.ndarray:
     """A new array: the sum of two gradients, the second of which may be a `Part`."""
     if type(g) is not Part:
-        return np.asarray(a + g)
+        return np.asarray(a + g, like=a)
     total = a.copy()
     total[g.index] += g.values
     return total
@@ -647,16 +675,20 @@ def backward(
     roots: Sequence[tuple[TensorBase, np.ndarray]],
     retain_graph: bool = False,
     wanted: Sequence[TensorBase] | None = None,
+    since: int = -1,
 ) -> list[np.ndarray | None]:
     """Walk back from `roots`, pairs of a tensor and the gradient of it.
 
     With `wanted` None, every leaf that was reached adds the gradient to its .grad, at the end: if
     anything fails on the way, no leaf has changed.  Otherwise only what leads to the wanted tensors is
-    walked, and the gradients of these are returned (None where none flows).
+    walked, of the calls that were recorded after the moment `since`, and the gradients of these are returned (None
+    where none flows).
+
+    A leaf's hooks run as soon as its gradient is complete.
     """
     pending: dict[Node, list] = {}
     heap: list[tuple[int, Node]] = []
-    leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours to add to]
+    leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours, whether its hooks ran]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
     sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
     for t, _ in roots:
@@ -665,10 +697,12 @@ def backward(
     leads = None
     if wanted is not None:
         caught = {(t.node or id(t), t._slot): None for t in wanted}
-        leads = _leading([e[0] for e in edges if isinstance(e[0], Node)], caught)
+        leads = _leading([e[0] for e in edges if isinstance(e[0], Node)], caught, since)
+    awaited = _awaited(edges) if leads is None and hooked else None
     results: Any = [g for _, g in roots]
     gradients = results  # what came in, and is not ours
     saved: Any
+    last_first = False
 
     with np.errstate(all="ignore"):
         while True:
@@ -678,13 +712,13 @@ def backward(
                 target, slot, shape, dtype = edge
                 part = type(g) is Part
                 if not part:
-                    if type(g) is not np.ndarray:
+                    if type(g) not in array_types:
                         g = np.asarray(g)
                     if g.shape != shape:
                         g = unbroadcast(g, shape)
                     if g.dtype != dtype:
                         g = g.astype(dtype)
-                if type(target) is Node:
+                if isinstance(target, Node):
                     slots = pending.get(target)
                     if slots is None:
                         if leads is not None and target not in leads and (target, slot) not in caught:
@@ -709,12 +743,24 @@ def backward(
                         if part:
                             g, alone = g.whole(shape, dtype), True
                         else:
-                            alone = g.base is None and sum([g is other for other in (*gradients, *results)]) < 2
-                        leaves[id(target)] = [target, g, alone]
+                            base = g.base
+                            alone = sum([g is other for other in (*gradients, *results)]) < 2 and (
+                                base is None
+                                or type(base) is np.ndarray
+                                and sys.getrefcount(base) == HELD_ONCE
+                                and base.size == g.size
+                            )
+                        leaves[id(target)] = [target, g, alone, False]
                 elif entry[2]:
                     add_to(entry[1], g)
                 else:
                     entry[1], entry[2] = sum_of(entry[1], g), True
+            if awaited:
+                for edge in edges if not last_first else reversed(edges):
+                    if edge is not None and id(edge[0]) in awaited:
+                        awaited[id(edge[0])] -= 1
+                        if not awaited[id(edge[0])] and id(edge[0]) in leaves:
+                            _complete(leaves[id(edge[0])])
             if not heap:
                 break
             results = g = None  # an array must not outlive its use until the next round
@@ -729,7 +775,7 @@ def backward(
                 if node not in leads:
                     edges = results = ()
                     continue
-            edges, saved = node.inputs, node.saved
+            edges, saved, last_first = node.inputs, node.saved, getattr(node.op, "last_first", False)
             try:
                 if saved is FREED:
                     raise RuntimeError(TWICE)
@@ -755,22 +801,66 @@ def backward(
             saved = None
 
         arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._node is not None]
-        for entry in arrived:
-            if entry[0]._hooks is not None:
-                entry[1], entry[2] = _call_hooks(entry[0]._hooks, entry[1]), False
+        if hooked:
+            for entry in arrived:
+                _complete(entry, into_grad=wanted is None)
     if wanted is not None:
-        caught.update({(id(leaf), 0): g for leaf, g, _ in arrived})
+        caught.update({(id(entry[0]), 0): entry[1] for entry in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
-    for leaf, g, _ in arrived:
+    arrived = [entry for entry in arrived if entry[1] is not None]
+    for leaf, g, _, _ in arrived:
         if leaf._grad is not None or leaf._node is not None or leaf.array.shape != g.shape:
             check_room(leaf, g)
-    for leaf, g, ours in arrived:
+    for leaf, g, ours, _ in arrived:
         accumulate(leaf, g, ours)
-        if leaf._later:
-            for hook in list(leaf._later.values()):
-                hook(leaf)
     return []
 
+
+hooked = False  # whether a leaf was ever given a hook: before, nobody waits for a single leaf's gradient
+
+
+def leaf_hooks() -> None:
+    """Say that there are hooks on leaves."""
+    global hooked
+    hooked = True
+
+
+def _awaited(edges: Sequence) -> dict[int, int]:
+    """How many gradients each leaf that has hooks will get, by its id."""
+    counts: dict[int, int] = {}
+    seen: set[Node] = set()
+    stack = list(edges)
+    while stack:
+        edge = stack.pop()
+        if edge is None:
+            continue
+        target = edge[0]
+        if not isinstance(target, Node):
+            if target._hooks or target._later:
+                counts[id(target)] = counts.get(id(target), 0) + 1
+        elif target not in seen:
+            seen.add(target)
+            stack.extend(target.inputs)
+    return counts
+
+
+def _complete(entry: list, into_grad: bool = True) -> None:
+    """Run the hooks of a leaf whose gradient is complete, once; those that ask for its .grad find it added there."""
+    leaf, g, ours, complete = entry
+    if complete or not (leaf._requires or leaf._node is not None):
+        return
+    entry[3] = True
+    if leaf._hooks:
+        entry[1], entry[2] = g, ours = _call_hooks(leaf._hooks, g), False
+    if leaf._later and into_grad:
+        check_room(leaf, g)
+        accumulate(leaf, g, ours)
+        entry[1] = None
+        for hook in list(leaf._later.values()):
+            hook(leaf)
+
+
+HELD_ONCE = 3  # references to the base of a view, as sys.getrefcount counts: the view's, a local variable's, its own
 
 TWICE = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -783,7 +873,7 @@ TWICE = (
 def _holds_arrays(saved: tuple) -> bool:
     for a in saved:
         kind = type(a)
-        if kind is np.ndarray:
+        if kind in array_types:
             return True
         if kind is tuple:
             if a and _holds_arrays(a):
@@ -793,13 +883,15 @@ def _holds_arrays(saved: tuple) -> bool:
     return False
 
 
-def _leading(starts: list[Node], goals: dict) -> set[Node]:
-    """The nodes from which one of the goals, pairs of a node (or the id of a leaf) and a slot, can be reached."""
+def _leading(starts: list[Node], goals: dict, since: int = -1) -> set[Node]:
+    """The nodes, newer than `since`, from which one of the goals, pairs of a node (or the id of a leaf) and a slot, can
+    be reached.
+    """
     nodes: set[Node] = set()
     stack = starts
     while stack:
         node = stack.pop()
-        if node not in nodes:
+        if node not in nodes and node.sequence > since:
             nodes.add(node)
             stack.extend([e[0] for e in node.inputs if e is not None and isinstance(e[0], Node)])
     leads: set[Node] = set()
@@ -810,6 +902,40 @@ def _leading(starts: list[Node], goals: dict) -> set[Node]:
                 if target in leads or (target, e[1]) in goals:
                     leads.add(node)
     return leads
+
+
+def moment() -> int:
+    """A number that what was recorded before is below, and what is recorded from now on above."""
+    return next(_sequence)
+
+
+def border(results: Sequence[TensorBase], since: int) -> list[tuple]:
+    """Where the gradients of `results` leave the calls that were recorded after the moment `since`: entries of
+    Node.inputs, to older nodes and to leaves.
+    """
+    found: dict[tuple, tuple] = {}
+    seen: set[Node] = set()
+    stack: list = [t._node for t in results]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for edge in node.inputs:
+            if edge is not None and isinstance(edge[0], Node) and edge[0].sequence > since:
+                stack.append(edge[0])
+            elif edge is not None:
+                found[edge[0], edge[1]] = edge
+    return list(found.values())
+
+
+def at(edge: tuple) -> Any:
+    """A tensor that stands where an entry of Node.inputs leads to: the leaf, or one without content."""
+    if not isinstance(edge[0], Node):
+        return edge[0]
+    tensor = wrap(np.empty(0, edge[3]))
+    attach(tensor, edge[0], edge[1])
+    return tensor
 
 
 def check_room(leaf: TensorBase, g: np.ndarray) -> None:
@@ -889,7 +1015,7 @@ def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
             if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
                 came = g
                 if a.flags.c_contiguous:
-                    g = np.empty(a.shape, a.dtype)
+                    g = np.empty(a.shape, a.dtype, like=a)
                 else:
                     g = np.empty_like(a, order="K" if dense(a) else "C")
                 g[...] = came

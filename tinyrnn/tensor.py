@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import devices, dtypes, printing, random, tape
+from . import devices, dlpack, dtypes, printing, random, tape
 from .hooks import RemovableHandle
 from .kernels import Lazy
 from .ops import arithmetic, binary, create, elementwise, join, linear, methods, rows
@@ -23,7 +23,7 @@ from .ops import index as indexing
 from .ops import scatter as scattering
 from .ops import shape as shapes
 from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, number
-from .strides import memory_order
+from .strides import address, contiguous, memory_order
 from .tape import TensorBase, check_writable, run, wrap, write
 
 autograd: Any = Lazy("tinyrnn.autograd")  # which is built on tensors
@@ -104,7 +104,8 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         if len(args) == 1 and isinstance(args[0], TensorBase):
             self.array, self._writes = args[0].array, args[0].version
             return
-        self.array = getattr(create, create.TYPED[dtypes.get_default_dtype()])(*args).array
+        made = getattr(create, create.TYPED[dtypes.get_default_dtype()])(*args).array
+        self.array = devices.put(made, device or devices.default.device)
 
     # -------------------------------------------------------------------------------- what it is
     @property
@@ -130,7 +131,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     @property
     def device(self) -> devices.device:
-        return devices.CPU
+        return devices.of(self.array)
 
     @property
     def ndim(self) -> builtins.int:
@@ -154,8 +155,9 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     element_size = lambda self: self.array.itemsize
     nbytes = property(lambda self: self.array.nbytes)
-    is_cpu = property(lambda self: True)
-    is_cuda = is_xpu = is_mps = is_meta = is_mkldnn = property(lambda self: False)
+    is_cpu = property(lambda self: type(self.array) is np.ndarray)
+    is_cuda = property(lambda self: type(self.array) is not np.ndarray)
+    is_xpu = is_mps = is_meta = is_mkldnn = property(lambda self: False)
     is_sparse = is_sparse_csr = is_quantized = is_nested = property(lambda self: False)
     layout = property(lambda self: dtypes.strided)
 
@@ -163,8 +165,8 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """How many elements apart neighbours are in memory, along each dimension or along `dim`."""
         a = self.array
         strides = [s // a.itemsize for s in a.strides]
-        for i in reversed(range(a.ndim)):  # NumPy's stride is arbitrary where there is nothing to step over
-            if a.size == 0 or a.shape[i] == 1:
+        for i in reversed(range(a.ndim)):  # NumPy does not step where torch would, along a new axis of size one
+            if strides[i] == 0 and (a.size == 0 or a.shape[i] == 1):
                 strides[i] = strides[i + 1] * max(a.shape[i + 1], 1) if i + 1 < a.ndim else 1
         return tuple(strides) if dim is None else strides[shapes.axis(dim, a.ndim)]
 
@@ -198,26 +200,27 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def is_set_to(self, tensor: Tensor) -> builtins.bool:
         """Whether both are the same elements of the same memory, in the same order."""
         here, there = self.array, expect_tensor(tensor, "is_set_to", "tensor").array
-        same = here.ctypes.data == there.ctypes.data and here.dtype == there.dtype and here.shape == there.shape
+        same = address(here) == address(there) and here.dtype == there.dtype and here.shape == there.shape
         return same and self.stride() == tensor.stride()
 
     def storage_offset(self) -> builtins.int:
         """How many elements after the first of the tensor that this is a view of it begins."""
         if self._view is None:
             return 0
-        return (self.array.ctypes.data - self._view.base.array.ctypes.data) // self.array.itemsize
+        return (address(self.array) - address(self._view.base.array)) // self.array.itemsize
 
     def data_ptr(self) -> builtins.int:
         """The address of the first element."""
-        return self.array.ctypes.data
+        return address(self.array)
 
     def get_device(self) -> builtins.int:
-        return -1
+        """The number of the GPU that the tensor is on; -1 for the CPU."""
+        return -1 if self.is_cpu else 0
 
     # -------------------------------------------------------------------------------- its part in the tape
     @property
     def grad_fn(self) -> tape.Node | None:
-        return self.node
+        return tape.face(self.node, self._slot)
 
     @property
     def is_leaf(self) -> builtins.bool:
@@ -261,6 +264,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         tape.refresh(self)
         node = self._node
         if node is None:
+            tape.leaf_hooks()
             if self._hooks is None:
                 self._hooks = {}
             hooks = self._hooks
@@ -278,6 +282,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self.node is not None:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        tape.leaf_hooks()
         if self._later is None:
             self._later = {}
         handle = RemovableHandle(self._later)
@@ -341,17 +346,44 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """The array itself: tensor and array share memory."""
         if self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if type(self.array) is not np.ndarray:
+            if force:
+                return devices.host(self.array)
+            raise TypeError(NO_NUMPY)
         return self.array
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """What CuPy, Numba and torch need to share the memory of a tensor on a GPU."""
+        if self.is_cpu:
+            raise AttributeError(
+                "Can't get __cuda_array_interface__ on non-CUDA tensor type: torch.FloatTensor If CUDA data is "
+                "required use tensor.cuda() to copy tensor to device memory."
+            )
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't get __cuda_array_interface__ on Variable that requires grad. If gradients aren't required, use "
+                "var.detach() to get Variable that doesn't require grad."
+            )
+        return self.array.__cuda_array_interface__
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray:
         array = self.numpy()
         return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self.numpy().__dlpack__()
+        """A capsule that shares the memory with another library."""
+        if self.is_cpu:
+            return self.numpy().__dlpack__()
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        if options.get("stream") not in (None, 1, -1):
+            devices.synchronize()  # the other stream does not wait for ours
+        a = self.array
+        return dlpack.capsule(a, a.address, a.shape, a.strides, a.dtype, dlpack.ON_CUDA)
 
     def __dlpack_device__(self) -> tuple:
-        return self.array.__dlpack_device__()
+        return self.array.__dlpack_device__() if self.is_cpu else (dlpack.ON_CUDA, 0)
 
     __array_priority__ = 1000  # tensor + array is NumPy's business, and array + tensor is refused, as in torch
 
@@ -401,7 +433,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     def __contains__(self, element: Any) -> builtins.bool:
         if isinstance(element, (Tensor, *Number)):
-            return bool(np.any(self.array == getattr(element, "array", element)))
+            return bool(arithmetic.eq(self, element).any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
     def __repr__(self, *, tensor_contents: str | None = None) -> str:
@@ -418,9 +450,10 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def __reduce_ex__(self, protocol):  # the record is left behind: what comes out is a leaf
         return rebuild, (
             type(self),
-            self.array,
+            devices.host(self.array),
             self.requires_grad,
             {k: v for k, v in self.__dict__.items() if k not in STATE},
+            devices.of(self.array),
         )
 
     def __deepcopy__(self, memo: dict) -> Tensor:
@@ -450,7 +483,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             if isinstance(x, dtypes.dtype):
                 dtype = x
             elif isinstance(x, TensorBase):
-                dtype = dtypes.of(x.array.dtype)
+                dtype, device = dtypes.of(x.array.dtype), devices.of(x.array)
             elif isinstance(x, (str, devices.device)) or type(x) is builtins.int:
                 device = x
             elif x in dtypes.PYTHON:
@@ -461,8 +494,10 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
                     "expected a dtype, a device or "
                     "a tensor"
                 )
-        devices.check(device)
         dtype = dtypes.PYTHON.get(dtype, dtype)
+        if device is not None and (device := devices.settled(device)) is not devices.of(self.array):
+            moved = run(Moved, (self,), (self.array,), device=device)
+            return moved if dtype is None else cast(moved, dtype.numpy)
         if dtype is None or dtype.numpy == self.array.dtype:
             return self.clone() if copy else self
         return cast(self, dtype.numpy)
@@ -470,21 +505,22 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def type(self, dtype: Any = None, non_blocking: builtins.bool = False) -> Any:
         """The name of the type ('torch.FloatTensor'), or the tensor with another type."""
         if dtype is None:
-            return f"torch.{create.TYPED[self.dtype]}"
+            return f"torch.{'' if self.is_cpu else 'cuda.'}{create.TYPED[self.dtype]}"
         if isinstance(dtype, (str, builtins.type)):
             name = dtype if isinstance(dtype, str) else repr(dtype).split("'")[1]
-            if name.startswith("torch.cuda."):
-                devices.check("cuda")
+            where = "cuda" if name.startswith("torch.cuda.") else "cpu"
+            devices.check(where)
+            name = name.replace("torch.cuda.", "torch.")
             if name not in TYPES:
                 raise ValueError(f"invalid type: '{name}'")
-            dtype = TYPES[name]
-        elif not isinstance(dtype, dtypes.dtype):
+            return self.to(where, TYPES[name])
+        if not isinstance(dtype, dtypes.dtype):
             raise TypeError("dtype must be a type, str, or dtype object")
         return self.to(dtype)
 
     def type_as(self, other: Tensor) -> Tensor:
-        """The tensor with the type of another."""
-        return self.to(expect_tensor(other, "type_as", "other").dtype)
+        """The tensor with the type of another, on its device."""
+        return self.to(expect_tensor(other, "type_as", "other"))
 
     float, double = converter(dtypes.float32), converter(dtypes.float64)
     long, int, short = converter(dtypes.int64), converter(dtypes.int32), converter(dtypes.int16)
@@ -493,23 +529,35 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     cfloat, cdouble = converter(dtypes.complex64), converter(dtypes.complex128)
 
     def cpu(self, memory_format: Any = None) -> Tensor:
-        return self
+        """The tensor on the CPU: itself, if it is there."""
+        return self.to(devices.CPU)
 
-    def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
-        return self.to("cuda" if device is None else device)
+    def cuda(self, device: Any = None, non_blocking: builtins.bool = False, memory_format: Any = None) -> Tensor:
+        """The tensor on the GPU: itself, if it is there."""
+        device = "cuda" if device is None else device
+        if devices.device(device).type != "cuda":
+            raise RuntimeError(f"Invalid device, must be cuda device: {device}")
+        return self.to(device)
 
     def pin_memory(self, device: Any = None) -> Tensor:
+        """The tensor: memory that the GPU can read by itself is not kept apart here, so that copies wait for it."""
+        if not self.is_cpu:
+            raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
         return self
 
     def apply_(self, callable: Callable) -> Tensor:
         """Every element becomes what a Python function makes of it, one by one; nothing is recorded."""
         if self.requires_grad:
             raise RuntimeError("Can't call apply_() on Variable that requires grad. Use var.detach().apply_() instead.")
+        if not self.is_cpu:
+            raise TypeError("apply_ is only implemented on CPU tensors")
         new = [callable(x) for x in self.array.ravel().tolist()]
         return self.copy_(wrap(np.array(new, self.array.dtype).reshape(self.array.shape)))
 
     def map_(self, tensor: Tensor, callable: Callable) -> Tensor:
         """Every element becomes what a Python function makes of it and of the other tensor's."""
+        if not (self.is_cpu and tensor.is_cpu):
+            raise TypeError("map_ is only implemented on CPU tensors")
         others = iter(shapes.expand(expect_tensor(tensor, "map_", "tensor"), self.array.shape).array.ravel().tolist())
         if self.requires_grad or tensor.requires_grad:
             raise RuntimeError("Can't call map_() on Variable that requires grad. Use var.detach().map_() instead.")
@@ -520,18 +568,34 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         shape = create.shaped(sizes, {}, "resize_")
         if self.requires_grad:
             raise RuntimeError("cannot resize variables that require grad")
-        flat = np.ascontiguousarray(self.array).reshape(-1)
+        flat = contiguous(self.array).reshape(-1)
         size, room = Size(shape).numel(), flat.base
         if isinstance(room, np.ndarray) and room.dtype == flat.dtype and room.ctypes.data == flat.ctypes.data:
             flat = room.reshape(-1) if room.flags.c_contiguous else flat  # what an earlier resize_ left out
         if size > flat.size:
-            flat = np.concatenate([flat, np.empty(size - flat.size, flat.dtype)])
+            flat = np.concatenate([flat, np.empty(size - flat.size, flat.dtype, like=flat)])
         self.array = flat[:size].reshape(shape)
         self.version[0] += 1
         return self
 
-    def set_(self, *source: Any) -> Tensor:
-        raise NotImplementedError("set_(): tinyrnn's tensors have no storages to exchange; assign to .data instead")
+    def set_(self, source: Any = None, storage_offset: Any = 0, size: Any = None, stride: Any = ()) -> Tensor:
+        """Make this tensor share the memory of `source`, in its shape, or in `size` steps of `stride` from an offset;
+        without a source it becomes empty.
+        """
+        tape.check_recordable(self, False)
+        if source is None:
+            self.array, self._writes = np.empty(0, self.array.dtype, like=self.array), None
+        elif not isinstance(source, Tensor):
+            raise NotImplementedError("set_(): tinyrnn's tensors have no storages to exchange; set_() takes a tensor")
+        elif source.array.dtype != self.array.dtype:
+            raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
+        else:
+            if size is not None:
+                steps = stride or create.empty(size).stride()
+                source = shapes.as_strided(source.detach(), size, steps, storage_offset)
+            self.array, self._writes = source.array, source.version
+        self.version[0] += 1
+        return self
 
     def resize_as_(self, the_template: Tensor, memory_format: Any = None) -> Tensor:
         """resize_ to the shape of another tensor."""
@@ -618,7 +682,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             abs, absolute, acos, acosh, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, asin, asinh, atan, atanh,
             clamp, clamp_max, clamp_min, clip, cos, cosh, deg2rad, erf, erfc, erfinv, exp, exp2, expm1, log, log10,
             log1p, log2, logit, masked_fill, maximum, minimum, rad2deg, reciprocal, relu, rsqrt, sigmoid, sin, sinc,
-            sinh, sqrt, square, tan, tanh,
+            sinh, sqrt, square, tan, tanh, digamma, lgamma,
         )
         # fmt: on
     __abs__ = methods.abs
@@ -698,11 +762,12 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             abs_, absolute_, acos_, acosh_, add_, addbmm_, addcdiv_, addcmul_, addmm_, addmv_, addr_, arccos_,
             arccosh_, arcsin_, arcsinh_, arctan2_, arctan_, arctanh_, asin_, asinh_, atan2_, atan_, atanh_, baddbmm_,
             bitwise_and_, bitwise_left_shift_, bitwise_not_, bitwise_or_, bitwise_right_shift_, bitwise_xor_, ceil_,
-            clamp_, clamp_max_, clamp_min_, clip_, copysign_, cos_, cosh_, deg2rad_, div_, divide_, eq_, erf_, erfc_,
-            erfinv_, exp2_, exp_, expm1_, fix_, float_power_, floor_, floor_divide_, fmod_, frac_, gcd_, ge_, greater_,
-            greater_equal_, gt_, heaviside_, hypot_, lcm_, ldexp_, le_, lerp_, less_, less_equal_, log10_, log1p_,
-            log2_, log_, logical_and_, logical_not_, logical_or_, logical_xor_, logit_, lt_, masked_fill_, mul_,
-            multiply_, nan_to_num_, ne_, neg_, negative_, nextafter_, not_equal_, pow_, rad2deg_, reciprocal_, relu_,
+            clamp_, clamp_max_, clamp_min_, clip_, copysign_, cos_, cosh_, deg2rad_, digamma_, div_, divide_, eq_,
+            erf_, erfc_, erfinv_, exp2_, exp_, expm1_, fix_, float_power_, floor_, floor_divide_, fmod_, frac_, gcd_,
+            ge_, greater_, greater_equal_, gt_, heaviside_, hypot_, lcm_, ldexp_, le_, lerp_, less_, less_equal_,
+            lgamma_, log10_, log1p_, log2_, log_, logical_and_, logical_not_, logical_or_, logical_xor_, logit_, lt_,
+            masked_fill_, mul_, multiply_, nan_to_num_, ne_, neg_, negative_, nextafter_, not_equal_, pow_, rad2deg_,
+            reciprocal_, relu_,
             remainder_, round_, rsqrt_, sgn_, sigmoid_, sign_, sin_, sinc_, sinh_, sqrt_, square_, sub_, subtract_,
             tan_, tanh_, true_divide_, trunc_, xlogy_, cumprod_, cumsum_, fill_diagonal_, index_add_, index_copy_,
             index_fill_, index_reduce_, masked_scatter_, put_, renorm_, scatter_, scatter_add_, scatter_reduce_, tril_,
@@ -734,6 +799,8 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     def _replaced(self, op: builtins.type, other: Any) -> Tensor:
         source = other if isinstance(other, TensorBase) else wrap(np.asarray(number(other, "copy_", "other")))
+        if type(source.array) is not type(self.array):
+            source = source.to(self.device)  # type: ignore[attr-defined, union-attr]
         here, there = self.array, source.array
         if check_broadcast(here, there) != here.shape:
             raise RuntimeError(
@@ -787,7 +854,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def bernoulli_(self, p: Any = 0.5, *, generator: random.Generator | None = None) -> Tensor:
         """1 with probability `p` (a number, or a tensor of probabilities), else 0."""
         if isinstance(p, TensorBase):
-            array = shapes.expand(p, self.array.shape).array.transpose(memory_order(self.array))
+            array = devices.host(shapes.expand(p, self.array.shape).array).transpose(memory_order(self.array))
             return self._drawn(lambda g, shape: g.bernoulli_from(array), generator)
         return self._drawn(lambda g, shape: g.bernoulli(shape, p), generator)
 
@@ -809,7 +876,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """Overwritten with what `draw(generator, shape)` gives, in the order of the elements in memory."""
         check_writable(self, False)
         order = memory_order(self.array)
-        drawn = np.asarray(draw(generator or random.default_generator, tuple(self.array.shape[i] for i in order)))
+        drawn = np.asarray(draw(random.drawing(generator, self.device), tuple(self.array.shape[i] for i in order)))
         return self.copy_(wrap(drawn.astype(self.array.dtype, copy=False).transpose(np.argsort(order))))
 
     def unsqueeze_(self, dim: builtins.int) -> Tensor:
@@ -849,31 +916,31 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         self, data: Any, *, dtype: dtypes.dtype | None = None, requires_grad: builtins.bool = False, device: Any = None
     ) -> Tensor:
         """A tensor from data, of this tensor's type."""
-        return create.finish(create.from_data(data, dtype or self.dtype), requires_grad, device)
+        return create.finish(create.from_data(data, dtype or self.dtype), requires_grad, device or self.device)
 
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
         """Zeros of another shape, of this tensor's type."""
-        return create.zeros(*size, **{"dtype": self.dtype, **options})
+        return create.zeros(*size, **create.beside(self.array, {"dtype": self.dtype, **options}))
 
     def new_ones(self, *size: Any, **options: Any) -> Tensor:
         """Ones of another shape, of this tensor's type."""
-        return create.ones(*size, **{"dtype": self.dtype, **options})
+        return create.ones(*size, **create.beside(self.array, {"dtype": self.dtype, **options}))
 
     def new_empty(self, *size: Any, **options: Any) -> Tensor:
         """An uninitialised tensor of another shape, of this tensor's type."""
-        return create.empty(*size, **{"dtype": self.dtype, **options})
+        return create.empty(*size, **create.beside(self.array, {"dtype": self.dtype, **options}))
 
     def new_empty_strided(self, size: Any, stride: Any, **options: Any) -> Tensor:
         """An uninitialised tensor of another shape, with the given steps in memory, of this tensor's type."""
-        return create.empty_strided(size, stride, **{"dtype": self.dtype, **options})
+        return create.empty_strided(size, stride, **create.beside(self.array, {"dtype": self.dtype, **options}))
 
     def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
         """`fill_value` in another shape, of this tensor's type."""
-        return create.full(size, fill_value, **{"dtype": self.dtype, **options})
+        return create.full(size, fill_value, **create.beside(self.array, {"dtype": self.dtype, **options}))
 
     def new(self, *args: Any) -> Tensor:
         """A tensor of this tensor's type, from sizes or data."""
-        return getattr(create, create.TYPED[self.dtype])(*args)
+        return getattr(create, create.TYPED[self.dtype])(*args).to(self.device)
 
 
 class Replaced(tape.Op):
@@ -883,13 +950,28 @@ class Replaced(tape.Op):
 
     @staticmethod
     def forward(a, b):
-        return np.array(np.broadcast_to(b, a.shape), a.dtype), ()
+        return np.array(np.broadcast_to(b, a.shape), a.dtype, like=a), ()
 
     @staticmethod
     def backward(saved, needs, g):
         return np.zeros_like(g) if needs[0] else None, g
 
 
+class Moved(tape.Op):
+    """The same numbers on another device."""
+
+    label = "ToCopyBackward0"
+
+    @staticmethod
+    def forward(a, *, device):
+        return devices.put(a, device), (devices.of(a),)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return devices.put(g, saved[0])
+
+
+NO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
 Filled, Zero = Replaced.called("FillBackward2"), Replaced.called("ZeroBackward0")
 STATE = {"array", "grad", "_grad", "_requires", "_node", "_slot", "_view", "_writes", "_hooks", "_later", "_retains"}
 
@@ -901,8 +983,12 @@ TYPES |= {"torch.HalfTensor": dtypes.float16, "torch.BFloat16Tensor": dtypes.bfl
 def set_default_tensor_type(t: Any) -> None:
     """set_default_dtype by the name or class of a type of tensors (torch.DoubleTensor): torch's old form."""
     name = t if isinstance(t, str) else repr(t).split("'")[1] if isinstance(t, type) else ""
-    if name.startswith("torch.cuda."):
-        raise TypeError(f"type {name} not available: tinyrnn runs on the CPU only")
+    if on_gpu := name.startswith("torch.cuda."):
+        try:
+            devices.check("cuda")
+        except devices.NoDevice as error:
+            raise TypeError(f"type {name} not available: {error}") from None
+        name = name.replace("cuda.", "")
     if name not in TYPES:
         raise TypeError(f"invalid type object: only floating-point types are supported as the default type, got {t!r}")
     warnings.warn(
@@ -911,6 +997,7 @@ def set_default_tensor_type(t: Any) -> None:
         stacklevel=2,
     )
     dtypes.set_default_dtype(TYPES[name])
+    devices.set_default_device("cuda" if on_gpu else None)
 
 
 def typename(obj: Any) -> str:
@@ -958,10 +1045,12 @@ def numel(input: Tensor) -> builtins.int:
     return expect_tensor(input, "numel").array.size
 
 
-def rebuild(cls: type, array: np.ndarray, requires_grad: bool, attributes: dict) -> Any:
+def rebuild(
+    cls: type, array: np.ndarray, requires_grad: bool, attributes: dict, device: devices.device | None = None
+) -> Any:
     """A tensor from its pickled parts."""
     tensor: Any = object.__new__(cls)
-    tensor.array = array
+    tensor.array = devices.put(array, device)
     tensor._requires = requires_grad
     tensor.__dict__.update(attributes)
     return tensor

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .devices import host, of
 from .tape import TensorBase, wrap
 
 __all__ = ["assert_allclose", "assert_close"]
@@ -42,7 +43,9 @@ def assert_close(
         raise ValueError(
             f"Both 'rtol' and 'atol' must be either specified or omitted, but got no {lacking} (with {given})."
         )
-    fault = _fault(actual, expected, (rtol, atol), equal_nan, check_dtype, check_stride, allow_subclasses, "")
+    fault = _fault(
+        actual, expected, (rtol, atol), equal_nan, check_device, check_dtype, check_stride, allow_subclasses, ""
+    )
     if fault is not None:
         raise AssertionError(msg(fault) if callable(msg) else msg or fault)
 
@@ -56,9 +59,11 @@ def assert_allclose(
     assert_close(actual, expected, rtol=rtol, atol=atol, check_dtype=False, check_stride=False, **kw)
 
 
-def _fault(a: Any, b: Any, given: tuple, equal_nan: bool, dtype: bool, stride: bool, subclasses: bool, at: str) -> Any:
+def _fault(
+    a: Any, b: Any, given: tuple, equal_nan: bool, device: bool, dtype: bool, stride: bool, subclasses: bool, at: str
+) -> Any:
     """What is wrong, as a sentence, or None; `at` says where in the containers."""
-    rest = (given, equal_nan, dtype, stride, subclasses)
+    rest = (given, equal_nan, device, dtype, stride, subclasses)
     item = f"\n\nThe failure occurred for item {at}" if at else ""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():
@@ -78,6 +83,9 @@ def _fault(a: Any, b: Any, given: tuple, equal_nan: bool, dtype: bool, stride: b
     if (a is None) != (b is None):
         return f"{a!r} != {b!r}{item}"
     x, y = (v.array if isinstance(v, TensorBase) else np.asarray(v) for v in (a, b))
+    if device and type(x) is not type(y):
+        return f"The values for attribute 'device' do not match: {of(x)} != {of(y)}.{item}"
+    x, y = host(x), host(y)
     if x.shape != y.shape:
         return f"The values for attribute 'shape' do not match: {x.shape} != {y.shape}.{item}"
     if dtype and x.dtype != y.dtype:

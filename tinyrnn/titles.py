@@ -59,16 +59,26 @@ def scattered(saved: tuple, shapes: list) -> str:
     )
 
 
+def by_divisor(name: str, saved: tuple, shapes: list) -> str:
+    """torch tells a tensor as the divisor from a number."""
+    several = len(saved) > 1 and saved[1].ndim > 0
+    return f"{name}1" if shapes[1] is not None or several else name
+
+
 def recurrence(saved: tuple, shapes: list) -> str:
     return "MkldnnRnnLayer" if any(len(getattr(a, "states", ())) == 2 for a in saved) else "Stack"
 
 
 TITLES: dict[str, str | Callable[[tuple, list], str]] = {
     "Absolute": "Abs", "Cast": "ToCopy", "Clamp": "Clamp1", "Copy": "Clone", "Deg2rad": "Deg2Rad", "Dropout": "Mul",
-    "Gather": "Index", "LayerNorm": "NativeLayerNorm", "Linear": linear, "Log1p": "Log1P", "LogSumExp": "Logsumexp",
+    "CTC": "CtcLoss", "Fmod": lambda saved, shapes: by_divisor("Fmod", saved, shapes), "Gather": "Index",
+    "GeluTanh": "Gelu", "LargestOfBag": "EmbeddingBag", "LayerNorm": "NativeLayerNorm", "Linear": linear,
+    "Log1p": "Log1P", "LogSumExp": "Logsumexp",
     "Logsigmoid": "LogSigmoid", "MatMul": matmul, "NanMedian": "Nanmedian", "Norm": "LinalgVectorNorm", "Pow": power,
     "Prelu": "PreluKernel", "Prod": lambda saved, shapes: "Prod" if len(shapes[0]) == 1 else "Prod1",
-    "Recurrence": recurrence, "RoundedDiv": "Div2", "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
+    "RReLU": "RreluWithNoise", "Rad2deg": "Rad2Deg", "Recurrence": recurrence,
+    "Remainder": lambda saved, shapes: by_divisor("Remainder", saved, shapes), "RoundedDiv": "Div2",
+    "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
     "Softsign": "Div", "Square": "Pow", "Sum": total, "TakeAlong": "Gather", "Tanhshrink": "Sub",
     "Triangle": lambda saved, shapes: saved[0].__name__.title(),
     "Variance": lambda saved, shapes: "Std" if len(saved) > 1 and saved[1] is not None else "Var",

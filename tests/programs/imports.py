@@ -37,12 +37,12 @@ print(importlib.import_module("torch.nn") is nn, __import__("torch") is torch, V
 scope = {}
 exec("import torch.nn.functional as F; from torch import nn", scope)
 print(scope["nn"] is nn, scope["F"] is F, shapes.nn is nn, shapes.deep.late() is torch)
-print(importlib.util.find_spec("torch.nn").name, importlib.util.find_spec("torch.distributed"))
+print(importlib.util.find_spec("torch.nn").name, importlib.util.find_spec("torch.onnx"))
 print(torch.__version__ >= "2.2", torch.__version__ >= (1, 9), torch.__version__ < "3", "2.13" in torch.__version__)
-print(hasattr(torch, "zeros"), hasattr(torch, "distributed"), hasattr(nn, "Conv2d"), hasattr(torch, "tape"))
-print("Module" in dir(nn), "functional" in dir(nn), "tape" in dir(torch), "distributed" in dir(torch))
+print(hasattr(torch, "zeros"), hasattr(torch, "onnx"), hasattr(nn, "Conv2d"), hasattr(torch, "tape"))
+print("Module" in dir(nn), "functional" in dir(nn), "tape" in dir(torch), "onnx" in dir(torch))
 try:
-    import torch.distributed
+    import torch.onnx
 except ModuleNotFoundError as error:
     print(type(error).__name__, error)
 try:

@@ -25,6 +25,7 @@ __all__ = [
     "detect_anomaly",
     "enable_grad",
     "function",
+    "functional",
     "grad",
     "gradcheck",
     "graph",
@@ -65,7 +66,7 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
         if g is None:
             if t.array.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            roots.append((t, np.ones(t.array.shape, t.array.dtype)))
+            roots.append((t, np.ones(t.array.shape, t.array.dtype, like=t.array)))
             continue
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
@@ -73,6 +74,11 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None)
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a "
                 f"shape of {t.shape}."
+            )
+        if type(g.array) is not type(t.array):
+            raise RuntimeError(
+                f"Function {tape.shown(t.node) if t.node else 'AccumulateGrad'} returned an invalid gradient at index "
+                f"{k} - expected device {t.device} but got {g.device}"
             )
         roots.append((t, g.array.astype(t.array.dtype, copy=False)))
     return roots
@@ -159,7 +165,7 @@ def grad(
     found: list = tape.backward(roots, bool(retain_graph), wanted)
     for k, (t, g) in enumerate(zip(wanted, found, strict=True)):
         if g is not None:
-            found[k] = tape.wrap(np.array(g, order="C"))
+            found[k] = tape.wrap(np.array(g, order="C", like=g))
         elif materialize_grads:
             found[k] = tape.wrap(np.zeros_like(t.array))
         elif not allow_unused:
@@ -168,3 +174,6 @@ def grad(
                 "allow_unused=True if this is the desired behavior."
             )
     return tuple(found)
+
+
+from . import functional  # noqa: E402  (which is built on grad)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..devices import zeros
 from ..tensor import Tensor
 
 
@@ -85,7 +86,7 @@ class _UserOp:
     def __init__(self, function: type[Function], args: tuple):
         self.function = function
         self.args = [a.array.shape if isinstance(a, Tensor) else None for a in args]
-        self.results: list[tuple | None] = []  # shape and dtype, None for what is no tensor
+        self.results: list[tuple | None] = []  # shape, type and device; None for what is no tensor
 
     def title(self) -> str:
         return f"{self.function.__name__}Backward"
@@ -93,10 +94,10 @@ class _UserOp:
     def backward(self, saved: tuple, needs: list[bool], *gradients: Any) -> tuple:
         context = saved[0]
         arrays = [
-            np.zeros(*kind) if g is None and kind and context._materialize else g
+            zeros(*kind) if g is None and kind and context._materialize else g
             for g, kind in zip(gradients, self.results, strict=True)
         ]
-        tensors = [None if a is None else tape.wrap(np.array(a)) for a in arrays]  # the backward may change them
+        tensors = [None if a is None else tape.wrap(a.copy("K")) for a in arrays]  # the backward may change them
         with tape.no_grad():
             found = self.function.backward(context, *tensors)
         found = found if isinstance(found, tuple) else (found,)
@@ -128,7 +129,7 @@ class _UserOp:
                 f"Function {self.title()} returned an invalid gradient at index {i} - got {list(here)} but expected "
                 f"shape compatible with {list(shape)}"
             )
-        return np.array(g.array)
+        return g.array.copy("K")
 
 
 class Function:
@@ -183,7 +184,7 @@ class Function:
                 raise TypeError(
                     f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}"
                 )
-        op.results = [(r.array.shape, r.array.dtype) if isinstance(r, Tensor) else None for r in results]
+        op.results = [(r.array.shape, r.array.dtype, r.device) if isinstance(r, Tensor) else None for r in results]
         final = tuple(
             _returned(r, slot, call, context, args) if isinstance(r, Tensor) else r for slot, r in enumerate(results)
         )
@@ -195,6 +196,13 @@ class Function:
             call.saved = (context, *(s.array for s in context._saved if s is not None))
         context._to_save = context._dirty = context._undifferentiable = ()
         return final if isinstance(output, tuple) else final[0]
+
+
+class InplaceFunction(Function):
+    """A Function whose objects know whether they work in place; the name is torch's, from before `apply`."""
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
 
 
 def _returned(result: Tensor, slot: int, call: tape.Node | None, context: Context, args: tuple) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import functional, init, parameter, utils
+from . import functional, init, parallel, parameter, utils
 from .activation import (
     CELU,
     ELU,
@@ -33,6 +33,7 @@ from .activation import (
     Tanhshrink,
     Threshold,
 )
+from .adaptive import AdaptiveLogSoftmaxWithLoss
 from .alignment import BahdanauAttention, LuongAttention
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
@@ -97,6 +98,7 @@ from .transformer import (
 )
 
 __all__ = [
+    "AdaptiveLogSoftmaxWithLoss",
     "AlphaDropout",
     "AttentionDecoder",
     "BCELoss",
@@ -194,6 +196,7 @@ __all__ = [
     "cell",
     "functional",
     "init",
+    "parallel",
     "parameter",
     "register_module_forward_hook",
     "register_module_forward_pre_hook",

@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import tape
+from ..devices import zeros
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Border:
         self.grad_output: tuple[Tensor | None, ...] | None = None
 
     def enter(self, args: tuple) -> tuple:
-        self.inputs = [(a.array.shape, a.array.dtype) if isinstance(a, Tensor) else None for a in args]
+        self.inputs = [(a.array.shape, a.array.dtype, a.device) if isinstance(a, Tensor) else None for a in args]
         self.watched_inputs, args = self._cross(args, self._show_inputs)
         return args
 
@@ -101,7 +100,7 @@ class Border:
         grads: list[Tensor | None] = []
         for i, kind in enumerate(self.inputs):
             g = crossed.get(i)
-            grads.append(None if kind is None else tape.wrap(np.zeros(*kind) if g is None else g))
+            grads.append(None if kind is None else tape.wrap(zeros(*kind) if g is None else g))
         with tape.no_grad():
             shown = tuple(grads)
             for hook in self.hooks:

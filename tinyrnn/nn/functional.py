@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..devices import of, put
 from ..kernels.formulas import BINARY
 from ..ops import elementwise
 from ..ops.attention import scaled_dot_product_attention
@@ -325,7 +326,7 @@ def rrelu(
     slopes = np.ones_like(x, order="C")
     below = x <= 0
     drawn = random.default_generator.uniform((int(below.sum()),), lower, upper, np.float64)
-    slopes[below] = drawn.astype(x.dtype)
+    slopes[below] = put(drawn.astype(x.dtype), of(x))
     if inplace:
         check_writable(input, False)
     result = run(RReLU, (input,), (x,), slopes=slopes)

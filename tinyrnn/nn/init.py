@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import tape
+from ..devices import host
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 
@@ -90,7 +91,7 @@ def trunc_normal_(
             return tensor
         # Too few normal values would fall inside: take uniform ones, each with a probability that follows the density.
         log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
-        undecided = tape.wrap(np.ones(tensor.shape, bool))
+        undecided = tape.wrap(np.ones(tensor.shape, bool, like=tensor.array))
         while undecided.any():
             again = tensor.new_empty(tensor.shape).uniform_(a, b, generator=generator)
             tensor.copy_(again.where(undecided, tensor))
@@ -192,7 +193,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         return tensor
     with tape.no_grad():
         rows = tensor.shape[0]
-        a = tensor.new_empty((rows, tensor.numel() // rows)).normal_(0, 1, generator=generator).array
+        a = host(tensor.new_empty((rows, tensor.numel() // rows)).normal_(0, 1, generator=generator).array)
         wide = a.shape[0] < a.shape[1]
         q, r = np.linalg.qr((a.T if wide else a).astype(np.float64))
         q *= np.sign(np.diag(r))

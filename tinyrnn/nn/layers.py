@@ -390,6 +390,15 @@ class DataParallel(Module):
         return self.module(*inputs, **kwargs)
 
 
+class DistributedDataParallel(Module):
+    """A name that programs import; there is no group of processes that it could work in."""
+
+    def __init__(self, module: Module, *args: Any, **kwargs: Any):
+        raise NotImplementedError(
+            "nn.parallel.DistributedDataParallel: training on several machines is out of scope for tinyrnn"
+        )
+
+
 class LayerNorm(Module):
     """(input - mean) / sqrt(variance + eps) * weight + bias over the last dimensions (Ba et al. 2016)."""
 

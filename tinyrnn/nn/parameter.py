@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import numpy as np
-
 from ..dtypes import dtype as Dtype
-from ..dtypes import get_default_dtype
+from ..ops.create import empty
 from ..tape import wrap
 from ..tensor import Tensor
 
@@ -15,7 +13,7 @@ from ..tensor import Tensor
 def _memory_of(data: Any, maker: type) -> Tensor:
     """A detached tensor on the memory of `data`, or an empty one."""
     if data is None:
-        return wrap(np.empty(0, get_default_dtype().numpy))
+        return empty(0)
     if not isinstance(data, Tensor):
         raise TypeError(f"{maker.__name__}(): expected data to be a Tensor, got {type(data).__name__}")
     return data.detach()
@@ -62,7 +60,7 @@ class UninitializedParameter(Parameter):
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Dtype | None = None):
         self = object.__new__(cls)
         self._requires = requires_grad
-        self.waiting = wrap(np.empty(0, get_default_dtype().numpy)).to(device=device, dtype=dtype)
+        self.waiting = empty(0, device=device, dtype=dtype)
         return self
 
     def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Dtype | None = None):
@@ -89,6 +87,7 @@ class UninitializedParameter(Parameter):
         )
 
     dtype = property(lambda self: self.waiting.dtype)  # type: ignore[assignment]
+    device = property(lambda self: self.waiting.device)  # type: ignore[assignment]
     data = property(lambda self: self.waiting, lambda self, new: setattr(self, "waiting", new))  # type: ignore[assignment]
 
     def detach(self) -> UninitializedParameter:
@@ -98,10 +97,10 @@ class UninitializedParameter(Parameter):
         return "<UninitializedParameter>"
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
-        return type(self), (self._requires, None, self.dtype)
+        return type(self), (self._requires, self.device, self.dtype)
 
     def __deepcopy__(self, memo: dict) -> UninitializedParameter:
-        return type(self)(self._requires, None, self.dtype)
+        return type(self)(self._requires, self.device, self.dtype)
 
 
 class _IsBuffer(type(Tensor)):  # type: ignore[misc]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..devices import host, of, put
 from ..kernels import cells
 from ..kernels.cells import PLAIN, Cell, Noise
 from ..ops import create
@@ -258,8 +259,9 @@ class Recurrent(_Weighted):
         text += f", zoneout={self.zoneout}" if self.zoneout not in (0.0, (0.0,) * len(self.cell.states)) else ""
         return text + (f", recurrent_dropout={self.recurrent_dropout}" if self.recurrent_dropout else "")
 
-    def _noise(self, rows: int, batch: int, dtype: np.dtype) -> Noise:
-        """The masks for one layer and direction, for an input of so many rows in so many sequences."""
+    def _noise(self, rows: int, batch: int, like: np.ndarray) -> Noise:
+        """The masks for one layer and direction, for an input of so many rows in so many sequences, on its device."""
+        dtype, where = like.dtype, of(like)
         count, hidden = len(self.cell.states), self.hidden_size
         several = isinstance(self.zoneout, tuple)
         zoneout: Any = (self.zoneout[-1], *self.zoneout[:-1]) if several else (self.zoneout,) * count  # type: ignore
@@ -267,7 +269,7 @@ class Recurrent(_Weighted):
         width, generator = self.proj_size or hidden, random.default_generator
         if self.training and self.recurrent_dropout:
             share = 1.0 - self.recurrent_dropout
-            drop = generator.bernoulli((batch, width), share).astype(dtype) / dtype.type(share)
+            drop = put(generator.bernoulli((batch, width), share).astype(dtype) / dtype.type(share), where)
 
         def zone(p: float, width: int) -> np.ndarray:
             if self.training and p:
@@ -275,9 +277,9 @@ class Recurrent(_Weighted):
             return np.full((rows if self.training else 1, width), p, dtype)
 
         if zoneout[0]:
-            carried = zone(zoneout[0], width)
+            carried = put(zone(zoneout[0], width), where)
         if any(zoneout[1:]):
-            states = np.stack([zone(p, hidden) for p in zoneout[1:]])
+            states = put(np.stack([zone(p, hidden) for p in zoneout[1:]]), where)
         return Noise(tuple(p > 0 for p in zoneout) if any(zoneout) else (), carried, states, drop)
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
@@ -320,7 +322,7 @@ class Recurrent(_Weighted):
                 if noisy:
                     rows = x.array.shape[:-1]
                     batch = rows[0 if orders[0] else 1] if sizes is None else sizes[0]
-                    noise = self._noise(math.prod(rows), batch, dtype)
+                    noise = self._noise(math.prod(rows), batch, x.array)
                 out, states = run_cell(
                     self.cell, x, initial[k], weights, vectors, sizes, k % directions == 1, orders, noise=noise
                 )
@@ -443,7 +445,7 @@ def _batch_sizes(name: str, batch_sizes: Tensor, rows: int) -> np.ndarray:
     """The batch sizes of a PackedSequence with `rows` rows of data.  They steer loops over memory: they are checked."""
     if batch_sizes.array.dtype != np.int64:
         raise RuntimeError(f"{name}: the batch_sizes of a PackedSequence must be torch.int64, got {batch_sizes.dtype}")
-    sizes = np.ascontiguousarray(batch_sizes.array)
+    sizes = np.ascontiguousarray(host(batch_sizes.array))
     if sizes.ndim != 1 or not sizes.size or np.any(np.diff(sizes) > 0) or sizes[-1] < 1 or sizes.sum() != rows:
         raise RuntimeError(
             f"{name}: the batch_sizes of a PackedSequence must be positive, must not increase, and must add up to the "

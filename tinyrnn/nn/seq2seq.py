@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .. import dtypes
 from ..grad_mode import no_grad
-from ..ops.create import arange, full, zeros
+from ..ops.create import arange
 from ..ops.elementwise import where
 from ..ops.join import cat, stack
 from ..ops.rows import log_softmax
@@ -170,9 +170,9 @@ class AttentionDecoder(Module):
         """
         self._check_search(memory, start=start, end=end, max_length=max_length)
         batch, projected = len(memory), self.project(memory)
-        token = full((batch, 1), start, dtype=dtypes.int64)
-        ended, scores = zeros(batch, dtype=dtypes.bool), zeros(batch, dtype=memory.dtype)
-        lengths = zeros(batch, dtype=dtypes.int64)
+        token = memory.new_full((batch, 1), start, dtype=dtypes.int64)
+        ended, scores = memory.new_zeros(batch, dtype=dtypes.bool), memory.new_zeros(batch)
+        lengths = memory.new_zeros(batch, dtype=dtypes.int64)
         found: list[tuple] = []
         while not found or not (len(found) == max_length or ended.all()):
             logits, hx, weights = self._steps(token, memory, hx, mask, projected)
@@ -213,11 +213,11 @@ class AttentionDecoder(Module):
         mask = None if mask is None else mask.repeat_interleave(wide, 0)
         hx = each(hx, lambda h: h.repeat_interleave(wide, 1))
         projected = self.project(memory)
-        token = full((batch, wide), start, dtype=dtypes.int64)
-        total = full((batch, wide), -infinity, dtype=memory.dtype)
+        token = memory.new_full((batch, wide), start, dtype=dtypes.int64)
+        total = memory.new_full((batch, wide), -infinity)
         total[:, 0] = 0.0  # all places begin alike: only one of them counts
-        ended, lengths = zeros(batch, wide, dtype=dtypes.bool), zeros(batch, wide, dtype=dtypes.int64)
-        rows = wide * arange(batch).unsqueeze(1)
+        ended, lengths = (memory.new_zeros(batch, wide, dtype=kind) for kind in (dtypes.bool, dtypes.int64))
+        rows = wide * arange(batch, device=memory.device).unsqueeze(1)
         found: list[tuple] = []
         while not found or not (len(found) == max_length or ended.all()):
             logits, hx, weights = self._steps(token.reshape(-1, 1), memory, hx, mask, projected)
@@ -253,7 +253,8 @@ def backwards(found: list) -> list:
 
     A step has the tokens that it chose, the place in the beam before it that each follows, and the weights of those.
     """
-    places, steps = arange(found[-1][0].shape[1]).expand_as(found[-1][0]), []
+    last = found[-1][0]
+    places, steps = arange(last.shape[1], device=last.device).expand_as(last), []
     for token, source, weights in reversed(found):
         token, places = token.gather(1, places), source.gather(1, places)
         if weights is not None:
@@ -266,5 +267,5 @@ def seen(looks: Any, lengths: Any) -> Any:
     """The weights of each step (..., S) as (..., T, S), zero after the end."""
     if looks[0] is None:
         return None
-    over = arange(len(looks)) >= lengths.unsqueeze(-1)
+    over = arange(len(looks), device=lengths.device) >= lengths.unsqueeze(-1)
     return stack(looks, -2).masked_fill(over.unsqueeze(-1), 0.0)

@@ -255,7 +255,7 @@ class TransformerEncoder(Module):
         if is_grad_enabled() and (src.requires_grad or any(p.requires_grad for p in first.parameters())):
             return None
         there = padding == 0
-        kept = arange(there.shape[1]) < there.sum(1, keepdim=True)
+        kept = arange(there.shape[1], device=there.device) < there.sum(1, keepdim=True)
         if not there.any() or (self.mask_check and not (kept == there).all()):
             return None
         return kept

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import lazy
+from ..kernels import twin
+from ..strides import contiguous
 from .common import Op, apply
 
-kernels = lazy("cpu.additive")
+kernels = twin("additive")
 
 
 class AdditiveAttention(Op):
@@ -17,15 +18,15 @@ class AdditiveAttention(Op):
 
     @staticmethod
     def forward(query, projected, v, keys, *, mask):
-        mask = None if mask is None else np.ascontiguousarray(mask)
-        context, weights = kernels.forward(*map(np.ascontiguousarray, (query, projected, v, keys)), mask)
+        mask = None if mask is None else contiguous(mask)
+        context, weights = kernels.forward(*map(contiguous, (query, projected, v, keys)), mask)
         return (context, weights), (query, projected, v, keys, mask, weights)
 
     @staticmethod
     def backward(saved, needs, d_context, d_weights):
         *arrays, mask, weights = saved
-        d_context, d_weights = (None if d is None else np.ascontiguousarray(d) for d in (d_context, d_weights))
-        return kernels.backward(*map(np.ascontiguousarray, arrays), mask, weights, d_context, d_weights)
+        d_context, d_weights = (None if d is None else contiguous(d) for d in (d_context, d_weights))
+        return kernels.backward(*map(contiguous, arrays), mask, weights, d_context, d_weights)
 
 
 def additive_attention(query: Any, projected: Any, v: Any, keys: Any, mask: np.ndarray | None) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..kernels import lazy
+from ..kernels import twin
 from ..tape import entitled
 from .common import (
     Op,
@@ -25,7 +25,7 @@ from .common import (
     wrap,
 )
 
-maps = lazy("cpu.map")
+maps = twin("map")
 LARGE = 1 << 17  # elements that are worth a kernel
 
 
@@ -155,8 +155,20 @@ class Remainder(Op):
         return g, -g * np.floor_divide(a, b) if needs[1] else None
 
 
+class RemainderOfNumber(Remainder):
+    """A number modulo a tensor, which torch does not differentiate."""
+
+    label = "torch::autograd::NotImplemented"
+
+    @staticmethod
+    def backward(saved, needs, g):
+        raise RuntimeError("derivative for aten::remainder is not implemented")
+
+
 class FloorDivide(Op):
     """floor(a / b), which torch does not differentiate."""
+
+    label = "torch::autograd::NotImplemented"
 
     @staticmethod
     def forward(a, b):
@@ -268,7 +280,8 @@ def floor_divide(input: Any, other: Any, *, out: Any = None) -> Any:
 
 def remainder(input: Any, other: Any, *, out: Any = None) -> Any:
     """Python's modulus: the sign of the result is the divisor's."""
-    return into(out, binary(Remainder, input, other, "remainder"), "remainder")
+    op = Remainder if isinstance(input, TensorBase) else RemainderOfNumber
+    return into(out, binary(op, input, other, "remainder"), "remainder")
 
 
 def neg(input: Any, *, out: Any = None) -> Any:
@@ -302,7 +315,7 @@ def rfloordiv(input: Any, other: Any) -> Any:
 
 def rmod(input: Any, other: Any) -> Any:
     """Python's other % input."""
-    return binary(Remainder, other, input, "remainder")
+    return remainder(other, input)
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg

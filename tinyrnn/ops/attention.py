@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..kernels import lazy
+from ..devices import of, put
+from ..kernels import twin
 from ..strides import order
 from ..tape import entitled
 from .common import Op, TensorBase, cast, expect_tensor, number, run
 from .rows import kind
 
-kernels = lazy("cpu.attention")
+kernels = twin("attention")
 CALL = "scaled_dot_product_attention"
 
 
 def neighbours(a: np.ndarray) -> np.ndarray:
     """`a`, with the numbers of a row next to each other."""
-    return a if a.strides[-1] == a.itemsize else np.ascontiguousarray(a)
+    return a if a.strides[-1] == a.itemsize else np.ascontiguousarray(a, like=a)
 
 
 def folded(a: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
@@ -50,7 +51,7 @@ class Attention(Op):
     @staticmethod
     def forward(query, key, value, mask, *, batch, shared, keep, causal, scale, factor, like_query):
         shape = (*batch, query.shape[-2], value.shape[-1])
-        out = np.empty_like(query, order=order(query)) if like_query else np.empty(shape, query.dtype)
+        out = np.empty_like(query, order=order(query)) if like_query else np.empty(shape, query.dtype, like=query)
         settings = batch, shared, keep, causal, scale, factor
         stats = kernels.forward(*arguments(query, key, value, mask, *settings), folded(out, batch))
         return out, (query, key, value, mask, out, stats, settings)
@@ -60,8 +61,8 @@ class Attention(Op):
         query, key, value, mask, out, stats, settings = saved
         batch = settings[0]
         given = q, k, v, *_ = arguments(query, key, value, mask, *settings)
-        dq, dk, dv = (np.zeros_like(a, order=order(a)) for a in (q, k, v))
-        d_mask = np.empty((*q.shape[:3], k.shape[2]), q.dtype) if needs[3] else None
+        dq, dk, dv = (np.empty_like(a, order=order(a)) for a in (q, k, v))
+        d_mask = np.empty((*q.shape[:3], k.shape[2]), q.dtype, like=q) if needs[3] else None
         kernels.backward(*given, folded(out, batch), stats, folded(neighbours(g), batch), dq, dk, dv, d_mask)
         shapes = [(*axes, *a.shape[-2:]) for axes, a in zip((batch, *(settings[1],) * 2), (q, k, v), strict=True)]
         gradients = [d.reshape(shape) for d, shape in zip((dq, dk, dv), shapes, strict=True)]
@@ -81,6 +82,11 @@ def arguments(query, key, value, mask, batch, shared, keep, causal, scale, facto
 
 def check_inputs(query: Any, key: Any, value: Any) -> None:
     """torch's errors for tensors that do not fit each other."""
+    if isinstance(query, TensorBase) and isinstance(key, TensorBase) and isinstance(value, TensorBase):
+        q, k, v = query.array, key.array, value.array
+        same = q.dtype == k.dtype == v.dtype and q.shape == k.shape and q.shape[:-1] == v.shape[:-1]
+        if same and q.dtype.kind == "f" and q.ndim > 1:  # the usual case, at once
+            return
     named = {"query": query, "key": key, "value": value}
     for name, given in named.items():
         expect_tensor(given, CALL, name)
@@ -161,6 +167,9 @@ def common_heads(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
 def batch_axes(query: Any, key: Any, value: Any, grouped: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes before the last two, broadcast: of the result, and of keys and values, which may have fewer heads."""
     last = 3 if grouped else 2
+    q, k, v = query.array.shape[:-2], key.array.shape[:-2], value.array.shape[:-2]
+    if q == k == v:
+        return q, k
     try:
         outer = np.broadcast_shapes(*(t.array.shape[:-last] for t in (query, key, value)))
     except ValueError:
@@ -210,9 +219,9 @@ def scaled_dot_product_attention(
         mask = attn_mask.array
     keep = None
     if p == 1.0:
-        keep = np.zeros(whole, bool)
+        keep = np.zeros(whole, bool, like=q)
     elif p > 0.0:
-        keep = random.default_generator.bernoulli(whole, 1.0 - p)
+        keep = put(random.default_generator.bernoulli(whole, 1.0 - p), of(q))
     # Where torch has a kernel of its own, the result lies in memory as the query does; else it is contiguous.
     flash = keep is None and {a.ndim for a in arrays} == {4} and q.shape[-1] == v.shape[-1]
     flash = flash and q.shape[:2] == batch and all(a.strides[-1] == a.itemsize for a in arrays)

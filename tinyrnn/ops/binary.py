@@ -219,7 +219,7 @@ def predicate(call: str, ufunc: Callable, doc: str, out: bool = True) -> Callabl
     """A function whose result is True or False."""
 
     def function(input: Any, *, out: Any = None) -> Any:
-        return into(out, wrap(np.asarray(ufunc(expect_tensor(input, call).array))), call)
+        return into(out, wrap(ufunc(expect_tensor(input, call).array)), call)
 
     def without_out(input: Any) -> Any:
         return function(input)
@@ -236,5 +236,5 @@ signbit = predicate(
 isposinf = predicate("isposinf", lambda a: a == np.inf, "Whether each element is +infinity.")
 isneginf = predicate("isneginf", lambda a: a == -np.inf, "Whether each element is -infinity.")
 isreal = predicate(
-    "isreal", lambda a: np.ones(a.shape, bool), "Whether each element is a real number: it is.", out=False
+    "isreal", lambda a: np.ones(a.shape, bool, like=a), "Whether each element is a real number: it is.", out=False
 )

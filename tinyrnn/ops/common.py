@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..devices import CPU, array_types, host, of, put
 from ..strides import order, overlaps
 from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, run, wrap, write
 
@@ -79,7 +80,7 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
     dtype = dtypes.promote(x, y)
     if dtype.kind not in kinds:
         dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
-    x, y = (np.asarray(v) for v in (x, y))
+    x, y = (v if type(v) in array_types else np.asarray(v) for v in (x, y))
     x, y = (v.astype(dtype, order(v), copy=False) for v in (x, y))  # an integer that does not fit wraps, as in torch
     check_broadcast(x, y)
     return a if isinstance(a, TensorBase) else None, b if isinstance(b, TensorBase) else None, x, y
@@ -88,9 +89,19 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
 def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
     """`op` on two tensors, or a tensor and a number, after torch's promotion of their types."""
     if not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
-        expect_tensor(a, call)
+        a = as_tensor(a) if call in OF_NUMBERS and isinstance(a, Number) else expect_tensor(a, call)
     a, b, x, y = operands(a, b, call, kinds)
     return run(op, (a, b), (x, y))
+
+
+OF_NUMBERS = {"add", "sub", "mul", "div", "floor_divide"}  # which torch also does for two numbers
+
+
+def as_tensor(x: Any) -> Any:
+    """A number as a 0-d tensor of the type that torch gives it."""
+    x = number(x, "a function", "input")
+    kinds = {bool: np.dtype(np.bool_), int: np.dtype(np.int64), float: dtypes.get_default_dtype().numpy}
+    return wrap(np.asarray(x, kinds[type(x)]))
 
 
 def number(x: Any, call: str, argument: str) -> Any:
@@ -138,7 +149,31 @@ class Truth(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        return tuple(np.zeros(*each) for each in saved)
+        return tuple(np.zeros(*each, like=g) for each in saved)
+
+
+def on_host(op: type[Op]) -> type[Op]:
+    """An op that is computed on the CPU wherever its arrays are: rare, or made of branches and searches."""
+    forward, backward = op.forward, op.backward
+
+    def there(*arrays: Any, **parameters: Any) -> Any:
+        where = CPU
+        for a in arrays:
+            if a is not None and type(a) is not np.ndarray:
+                where = of(a)
+        if where is CPU:
+            return forward(*arrays, **parameters)
+        out, saved = forward(*(None if a is None else host(a) for a in arrays), **parameters)
+        return (tuple(put(a, where) for a in out) if type(out) is tuple else put(out, where)), saved
+
+    def back(saved: tuple, needs: tuple, *gradients: Any) -> Any:
+        where = of(next(g for g in gradients if g is not None))
+        found = backward(saved, needs, *(None if g is None else host(g) for g in gradients))
+        found = found if type(found) is tuple else (found,)
+        return tuple(None if g is None else put(g, where) for g in found)
+
+    op.forward, op.backward = staticmethod(there), staticmethod(back)  # type: ignore[method-assign]
+    return op
 
 
 def inplace(function: Any) -> Any:
@@ -230,7 +265,7 @@ def into(out: Any, result: Any, call: str, exact: bool | None = None, apart: Seq
                 f"does not match the required output shape {list(result.array.shape)}.",
                 stacklevel=3,
             )
-        out.array = np.empty(result.array.shape, out.array.dtype)
+        out.array = np.empty(result.array.shape, out.array.dtype, like=out.array)
     return write(out, result)
 
 
@@ -310,6 +345,7 @@ __all__ = [
     "into",
     "number",
     "numpy_names",
+    "on_host",
     "operands",
     "run",
     "sizes",

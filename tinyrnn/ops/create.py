@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import devices, dtypes
+from .. import devices, dlpack, dtypes
 from .common import (
     TensorBase,
     cast,
@@ -26,8 +26,9 @@ from .common import (
 
 def finish(array: np.ndarray, requires_grad: bool, device: Any) -> Any:
     """A tensor of `array`, on the device asked for."""
-    devices.check(device)
-    tensor = wrap(array)
+    if device is None and devices.stated and type(array) is np.ndarray:
+        device = devices.default.device
+    tensor = wrap(array if device is None else devices.put(array, device))
     if requires_grad:
         tensor.requires_grad = True
     return tensor
@@ -105,6 +106,8 @@ def plain_data(data: Any) -> tuple[Any, bool]:
         return [p[0] for p in parts], any(p[1] for p in parts)
     if isinstance(data, (int, float)):
         return data, False
+    if isinstance(data, (complex, np.complexfloating)):
+        raise NotImplementedError(f"tensor(): complex numbers are not supported by tinyrnn ({data})")
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
 
 
@@ -155,12 +158,14 @@ def tensor(
 
 def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Any:
     """`data` as a tensor: itself or sharing its memory where possible, else a copy."""
-    devices.check(device)
     if isinstance(data, TensorBase):
+        data = data if device is None else data.to(device)  # type: ignore[attr-defined]
         return data if dtype is None or data.array.dtype == dtype.numpy else cast(data, dtype.numpy)
     if isinstance(data, np.ndarray) and data.flags.writeable and (dtype is None or data.dtype == dtype.numpy):
-        return from_numpy(data)
-    return wrap(from_data(data, dtype))
+        return finish(from_numpy(data).array, False, device)
+    if hasattr(data, "__cuda_array_interface__"):
+        return finish(devices.gpu().shared(data), False, device)
+    return finish(from_data(data, dtype), False, device)
 
 
 def asarray(
@@ -174,15 +179,13 @@ def asarray(
     """`obj` (a tensor, an array, a buffer, numbers) as a tensor that shares its memory where it can; always with a copy
     if `copy` is True, never if it is False.
     """
-    devices.check(device)
-    if not isinstance(obj, (TensorBase, np.ndarray, np.generic, Sequence, int, float)) or isinstance(
-        obj, (bytes, bytearray)
-    ):
+    plain = (TensorBase, np.ndarray, np.generic, Sequence, int, float)
+    if not (isinstance(obj, plain) or hasattr(obj, "__cuda_array_interface__")) or isinstance(obj, (bytes, bytearray)):
         try:
             obj = np.frombuffer(obj, numpy_type(dtype, dtypes.get_default_dtype().numpy))
         except TypeError:
             raise RuntimeError(f"Could not infer dtype of {type(obj).__name__}") from None
-    found = as_tensor(obj, dtype)
+    found = as_tensor(obj, dtype, device)
     shared = found is obj or (isinstance(obj, np.ndarray) and np.shares_memory(found.array, obj))
     if copy is False and not shared:
         raise ValueError(
@@ -213,7 +216,7 @@ def frombuffer(
         raise ValueError(
             f"frombuffer(): {count} elements of {kind.itemsize} bytes were asked for, but {left} bytes are left"
         )
-    return finish(np.frombuffer(memory, kind, count, offset), requires_grad, None)
+    return finish(np.frombuffer(memory, kind, count, offset), requires_grad, devices.CPU)
 
 
 def from_numpy(ndarray: np.ndarray) -> Any:
@@ -223,6 +226,16 @@ def from_numpy(ndarray: np.ndarray) -> Any:
     dtypes.of(ndarray.dtype)
     check_strides(ndarray)
     return wrap(ndarray.view(np.ndarray))
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
+    """A tensor that shares the memory of another library's array, on the CPU or the GPU, or of a DLPack capsule."""
+    array = dlpack.imported(ext_tensor)
+    dtypes.of(array.dtype)
+    found = devices.put(array, device)
+    if copy is False and found is not array:
+        raise ValueError(f"cannot move (i.e. copy) the array to {device} without a copy (from_dlpack(copy=False))")
+    return wrap(found.copy() if copy and found is array else found)
 
 
 # ------------------------------------------------------------------------------------------ one value
@@ -247,58 +260,75 @@ def full_of(
     memory_format: Any = None,
 ) -> Any:
     """The common end of all constructors."""
-    return finish(array, requires_grad, device) if out is None else into(out, wrap(array), call)
+    if out is None:
+        return finish(array, requires_grad, device)
+    return into(out, wrap(devices.put(array, devices.of(out.array))), call)
+
+
+def place(options: dict) -> Any:
+    """Something on the device that a constructor's keywords ask for: the `like` of NumPy's constructors."""
+    return devices.place(options.get("device"))
+
+
+def beside(a: Any, options: dict) -> dict:
+    """The keywords of a constructor, with the device of an array if they ask for none."""
+    if options.get("device") is None:
+        options["device"] = devices.of(a)
+    return options
 
 
 def zeros(*size: Any, **options: Any) -> Any:
     """Zeros of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "zeros")
-    return full_of(np.zeros(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "zeros", **options)
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    return full_of(np.zeros(shape, kind, like=place(options)), "zeros", **options)
 
 
 def ones(*size: Any, **options: Any) -> Any:
     """Ones of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "ones")
-    return full_of(np.ones(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "ones", **options)
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    return full_of(np.ones(shape, kind, like=place(options)), "ones", **options)
 
 
 def empty(*size: Any, **options: Any) -> Any:
     """A tensor of the given shape with whatever is in memory."""
     shape = shaped(size, options, "empty")
-    return full_of(np.empty(shape, kind_of(options, dtypes.get_default_dtype().numpy)), "empty", **options)
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    return full_of(np.empty(shape, kind, like=place(options)), "empty", **options)
 
 
 def full(size: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the given shape; its type is the value's unless `dtype` says otherwise."""
     scalar = isinstance(fill_value, TensorBase) and fill_value.array.ndim == 0
-    value = number(fill_value.array[()] if scalar else fill_value, "full", "fill_value")
-    dtype = kind_of(options, dtypes.promote(value))
-    return full_of(np.full(shaped((size,), {}, "full"), converted(value, dtype, "full")), "full", **options)
+    value = number(devices.host(fill_value.array)[()] if scalar else fill_value, "full", "fill_value")
+    value = converted(value, kind_of(options, dtypes.promote(value)), "full")
+    return full_of(np.full(shaped((size,), {}, "full"), value, value.dtype, like=place(options)), "full", **options)
 
 
 def zeros_like(input: Any, **options: Any) -> Any:
     """Zeros of the shape and type of `input`."""
     a = expect_tensor(input, "zeros_like").array
-    return full_of(np.zeros_like(a, kind_of(options, a.dtype)), "zeros_like", **options)
+    return full_of(np.zeros_like(a, kind_of(options, a.dtype)), "zeros_like", **beside(a, options))
 
 
 def ones_like(input: Any, **options: Any) -> Any:
     """Ones of the shape and type of `input`."""
     a = expect_tensor(input, "ones_like").array
-    return full_of(np.ones_like(a, kind_of(options, a.dtype)), "ones_like", **options)
+    return full_of(np.ones_like(a, kind_of(options, a.dtype)), "ones_like", **beside(a, options))
 
 
 def empty_like(input: Any, **options: Any) -> Any:
     """A tensor of the shape and type of `input` with whatever is in memory."""
     a = expect_tensor(input, "empty_like").array
-    return full_of(np.empty_like(a, kind_of(options, a.dtype)), "empty_like", **options)
+    return full_of(np.empty_like(a, kind_of(options, a.dtype)), "empty_like", **beside(a, options))
 
 
 def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the shape and type of `input`."""
     a = expect_tensor(input, "full_like").array
     value = converted(fill_value, kind_of(options, a.dtype), "full_like")
-    return full_of(np.full_like(a, value, value.dtype), "full_like", **options)
+    return full_of(np.full_like(a, value, value.dtype), "full_like", **beside(a, options))
 
 
 def eye(n: int, m: int | None = None, **options: Any) -> Any:
@@ -368,6 +398,26 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) ->
     if kind.kind == "b":
         raise unsupported("arange", kind)
     return full_of(shaped_as((first + by * np.arange(count)).astype(kind), **options), "arange", **options)
+
+
+def inclusive_range(start: Any, end: Any, step: Any = 1, **options: Any) -> Any:
+    """start, start + step, ... up to and with end, of the default type: torch.range, which arange replaced."""
+    warnings.warn("range() is deprecated, because it includes its end: use arange().", UserWarning, stacklevel=2)
+    start, end, step = (
+        v.array.item() if isinstance(v, TensorBase) else number(v, "range", n)
+        for v, n in ((start, "start"), (end, "end"), (step, "step"))
+    )
+    kind = kind_of(options, dtypes.get_default_dtype().numpy)
+    if not all(map(math.isfinite, (start, end))):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if step == 0:
+        raise RuntimeError("step must be nonzero (range())")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if kind.kind == "b":
+        raise unsupported("range", kind)
+    count = math.floor((end - start) / step) + 1
+    return full_of(shaped_as((start + step * np.arange(count)).astype(kind), **options), "range", **options)
 
 
 def shaped_as(values: np.ndarray, out: Any = None, **options: Any) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .common import Op, expect_tensor, run
+from ..devices import host
+from .common import Op, expect_tensor, on_host, run
 from .elementwise import where
 from .rows import by_reduction, kind
 
@@ -42,18 +43,19 @@ def paths(scores: np.ndarray, skips: np.ndarray) -> np.ndarray:
     return alpha
 
 
+@on_host
 class CTC(Op):
     """The loss of each sequence; logs (T, N, C), labels (N, L) with blanks between, and the lengths of both."""
 
     @staticmethod
     def forward(logs, *, labels, steps, lengths, zero_infinity):
         batch = np.arange(len(labels))
-        scores = logs[:, batch[:, None], labels] if len(logs) else np.empty((0, *labels.shape), logs.dtype)
+        scores = logs[:, batch[:, None], labels] if len(logs) else np.empty((0, *labels.shape), logs.dtype, like=logs)
         skips = np.zeros(labels.shape, bool)
         skips[:, 2:] = labels[:, 2:] != labels[:, :-2]
         skips[:, ::2] = False
         alpha = paths(scores, skips)
-        losses = np.empty(len(labels), logs.dtype)
+        losses = np.empty(len(labels), logs.dtype, like=logs)
         for n, (t, length) in enumerate(zip(steps, lengths, strict=True)):
             if t == 0:
                 losses[n] = 0.0 if length == 0 else np.inf
@@ -88,7 +90,7 @@ class CTC(Op):
 
 def lengths_of(given: Any, name: str, batch: int) -> np.ndarray:
     """Lengths, a tensor or a sequence of ints, as an array; checked."""
-    values = given.array if hasattr(given, "array") else np.asarray(given)
+    values = host(given.array) if hasattr(given, "array") else np.asarray(given)
     if values.dtype.kind not in "iu":
         raise RuntimeError(f"ctc_loss(): {name} must be integral")
     values = values.reshape(-1).astype(np.int64)
@@ -122,7 +124,7 @@ def ctc_loss(
     ids = expect_tensor(targets, "ctc_loss", "targets").array
     if ids.dtype.kind not in "iu":
         raise RuntimeError(f"targets must be integral (ctc_loss(): got {kind(targets)})")
-    single = x.ndim == 2
+    ids, single = host(ids), x.ndim == 2
     logs = x.unsqueeze(1) if single else x
     steps_most, batch, classes = logs.shape
     if not 0 <= blank < classes:

@@ -29,7 +29,7 @@ class CumSum(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        return np.asarray(np.cumsum(a, axis, dtype=dtype), order="C"), (axis,)
+        return np.asarray(np.cumsum(a, axis, dtype=dtype), order="C", like=a), (axis,)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -45,7 +45,7 @@ class CumProd(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        out = np.asarray(np.cumprod(a, axis, dtype=dtype), order="C")
+        out = np.asarray(np.cumprod(a, axis, dtype=dtype), order="C", like=a)
         return out, (a, out, axis)
 
     @staticmethod
@@ -143,7 +143,7 @@ class RunningExtreme(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, indices, axis = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         if g.size:
             add_along(out, indices, g, axis)
         return out
@@ -159,9 +159,9 @@ def running_extreme(name: str, ufunc: np.ufunc) -> Callable:
         a = expect_tensor(input, name).array
         over = axis(dim, a.ndim) if a.size else 0
         if a.ndim == 0:
-            return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64))), name)
-        values = np.asarray(ufunc.accumulate(a, over), order="C")
-        places = np.arange(a.shape[over]).reshape([-1 if i == over else 1 for i in range(a.ndim)])
+            return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64, like=a))), name)
+        values = np.asarray(ufunc.accumulate(a, over), order="C", like=a)
+        places = np.arange(a.shape[over], like=a).reshape([-1 if i == over else 1 for i in range(a.ndim)])
         indices = np.maximum.accumulate(np.where((a == values) | (a != a), places, 0), over)
         return all_into(
             out, kind(run(op, (input,), (a,), values=values, indices=indices, axis=over), wrap(indices)), name
@@ -186,7 +186,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     n = size if N is None else operator.index(N)
     if n < 0:
         raise RuntimeError("N must be non-negative.")
-    one = wrap(np.ones((size, 1), x.array.dtype))
+    one = wrap(np.ones((size, 1), x.array.dtype, like=x.array))
     powers = narrow(cumprod(cat([one, x.unsqueeze(-1).expand(size, max(n - 1, 0))], 1), 1), 1, 0, n)
     return powers.clone() if increasing else flip(powers, 1)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import of, put
 from ..tape import entitled
 from .common import Op, axis, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
@@ -19,7 +20,7 @@ from .shape import permute, reshape
 class Triangle(Op):
     @staticmethod
     def forward(a, *, cut, diagonal):
-        return np.ascontiguousarray(cut(a, diagonal)), (cut, diagonal)
+        return np.ascontiguousarray(cut(a, diagonal), like=a), (cut, diagonal)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -58,7 +59,7 @@ class Diagonal(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, offset, axes = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         diagonal_of(out, offset, axes)[...] = g
         return out
 
@@ -100,7 +101,7 @@ class DiagEmbed(Op):
     @staticmethod
     def forward(a, *, offset):
         n = a.shape[-1] + abs(offset)
-        out = np.zeros((*a.shape[:-1], n, n), a.dtype)
+        out = np.zeros((*a.shape[:-1], n, n), a.dtype, like=a)
         diagonal_of(out, offset, (-2, -1))[...] = a
         return out, (offset,)
 
@@ -145,7 +146,7 @@ def fill_diagonal(input: Any, fill_value: float, wrap: bool = False) -> Any:
         raise RuntimeError(f"all dimensions of input must be of equal length, got {list(a.shape)}")
     place = np.zeros(a.shape, bool)
     np.fill_diagonal(place, True, wrap)
-    return masked_fill(input, _tensor(place), fill_value)
+    return masked_fill(input, _tensor(put(place, of(a))), fill_value)
 
 
 _tensor = wrap

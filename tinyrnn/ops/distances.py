@@ -53,7 +53,7 @@ class Cdist(Op):
             found = d.max(-1, initial=0)
         else:
             found = (d**p).sum(-1) ** (1 / p)
-        return np.asarray(found, a.dtype), (a, b, found, p)
+        return np.asarray(found, a.dtype, like=a), (a, b, found, p)
 
     @staticmethod
     def backward(saved, needs, g):

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, random
+from ..devices import host, of, put
 from .common import Op, TensorBase, cast, check_broadcast, expect_tensor, into, number, run, unsupported, wrap
-from .create import full_of, kind_of, shaped
+from .create import beside, full_of, kind_of, place, shaped
 
 
 def generator_of(options: dict) -> random.Generator:
-    return options.pop("generator", None) or random.default_generator
+    generator = options.pop("generator", None)
+    if generator is None:
+        return random.default_generator
+    out = options.get("out")
+    return random.drawing(generator, of(place(options) if out is None else out.array))
 
 
 def rand(*size: Any, **options: Any) -> Any:
@@ -38,13 +43,13 @@ def in_one_piece(out: Any, shape: tuple[int, ...]) -> bool:
 def rand_like(input: Any, **options: Any) -> Any:
     """Uniform numbers in [0, 1), of the shape and type of `input`."""
     options.setdefault("dtype", expect_tensor(input, "rand_like").dtype)
-    return rand(input.array.shape, **options)
+    return rand(input.array.shape, **beside(input.array, options))
 
 
 def randn_like(input: Any, **options: Any) -> Any:
     """Standard normal numbers, of the shape and type of `input`."""
     options.setdefault("dtype", expect_tensor(input, "randn_like").dtype)
-    return randn(input.array.shape, **options)
+    return randn(input.array.shape, **beside(input.array, options))
 
 
 def randint(*bounds: Any, **options: Any) -> Any:
@@ -78,7 +83,7 @@ def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
         (0, *bounds, *named.values())[-2:] if "low" not in named else (named["low"], named.get("high", *bounds[:1]))
     )
     low, high = (v.array.item() if isinstance(v, TensorBase) else v for v in (low, high))
-    return randint(low, high, input.array.shape, **options)
+    return randint(low, high, input.array.shape, **beside(input.array, options))
 
 
 def randperm(n: int, **options: Any) -> Any:
@@ -98,7 +103,7 @@ class Drawn(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        return tuple(None if shape is None else np.zeros(shape, g.dtype) for shape in saved)
+        return tuple(None if shape is None else np.zeros(shape, g.dtype, like=g) for shape in saved)
 
 
 def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
@@ -121,11 +126,12 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
         if out is not None and expect_tensor(out, "normal", "out").array.dtype.kind != "f":
             raise unsupported("normal_kernel", out.array.dtype)
         target = [out.array] if out is not None and given[1] is None else []  # which torch broadcasts with
-        shape = check_broadcast(*arrays, *target)
+        shape, where = check_broadcast(*arrays, *target), of(next(t.array for t in given if t is not None))
         dtype = dtype if out is None else out.array.dtype
 
         def draw(mean, std):
-            return (generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(out, shape)) * std + mean).astype(dtype)
+            drawn = generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(out, shape))
+            return (put(drawn, where) * std + mean).astype(dtype)
 
         return into(out, run(Drawn, given, arrays, draw=draw), "normal")
     dtype = kind_of(options, dtypes.get_default_dtype().numpy)
@@ -138,17 +144,20 @@ BERNOULLI = Drawn.called("BernoulliBackward0")
 
 def bernoulli(input: Any, p: Any = None, *, generator: random.Generator | None = None, out: Any = None) -> Any:
     """1 with the probability that each element gives, or with probability `p`, else 0."""
-    a, source = expect_tensor(input, "bernoulli").array, generator or random.default_generator
+    a, source = expect_tensor(input, "bernoulli").array, random.drawing(generator, input.device)
     if p is not None:
         p = number(p, "bernoulli", "p")
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-        return drawn_into(out, wrap(source.bernoulli(a.shape, p).astype(a.dtype)))
+        return drawn_into(out, wrap(put(source.bernoulli(a.shape, p).astype(a.dtype), of(a))))
     if a.dtype.kind != "f":
         raise unsupported("bernoulli_tensor", a.dtype)
     if not np.all((a >= 0) & (a <= 1)):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return drawn_into(out, run(BERNOULLI, (input,), (a,), draw=lambda p: source.bernoulli_from(p).astype(p.dtype)))
+    return drawn_into(
+        out,
+        run(BERNOULLI, (input,), (a,), draw=lambda p: put(source.bernoulli_from(host(p)).astype(p.dtype), of(p))),
+    )
 
 
 def drawn_into(out: Any, result: Any) -> Any:
@@ -170,7 +179,7 @@ def multinomial(
     int64.
     """
     weights = expect_tensor(input, "multinomial").array
-    drawn = (generator or random.default_generator).multinomial(weights, num_samples, replacement)
+    drawn = random.drawing(generator, input.device).multinomial(host(weights), num_samples, replacement)
     if out is not None and expect_tensor(out, "multinomial", "out").array.dtype != np.int64:
         raise RuntimeError(f"multinomial expects Long tensor out, got: {dtypes.word(out.array.dtype)}")
-    return into(out, wrap(drawn), "multinomial")
+    return into(out, wrap(put(drawn, of(weights))), "multinomial")

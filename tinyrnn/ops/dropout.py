@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..devices import of, put
 from ..strides import memory_order
 from ..tape import check_writable, write
 from .common import Op, expect_tensor, run, wrap
@@ -28,11 +29,14 @@ class Dropout(Op):
 
 
 def noise(input: Any, p: float, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """0 with probability `p`, else 1, in the shape and type of `input`, drawn in torch's order; or in another shape."""
+    """0 with probability `p`, else 1, in the shape and type of `input`, drawn in torch's order; or in another shape.
+
+    Drawn on the CPU, so that a seed gives the same masks on both devices.
+    """
     x = input.array
     order = memory_order(x) if shape is None else list(range(len(shape)))
     drawn = random.default_generator.bernoulli(tuple((shape or x.shape)[i] for i in order), 1.0 - p)
-    return drawn.astype(x.dtype).transpose(np.argsort(order))
+    return put(drawn.astype(x.dtype).transpose(np.argsort(order)), of(x))
 
 
 def expect_probability(p: float) -> None:
@@ -69,7 +73,7 @@ def feature_dropout(input: Any, p: float, training: bool, inplace: bool) -> Any:
         return input
     shape = (*input.shape[:2], *(1 for _ in input.shape[2:]))
     x = input.array
-    mask = np.zeros(shape, x.dtype) if p == 1.0 else noise(input, p, shape) / x.dtype.type(1.0 - p)
+    mask = np.zeros(shape, x.dtype, like=x) if p == 1.0 else noise(input, p, shape) / x.dtype.type(1.0 - p)
     return masked(input, mask, inplace)
 
 

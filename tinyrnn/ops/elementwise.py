@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from itertools import compress
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..kernels import lazy
+from ..kernels import twin
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
 from ..tape import entitled
@@ -30,7 +31,7 @@ from .common import (
     unsupported,
 )
 
-map, ufuncs = lazy("cpu.map"), lazy("cpu.ufuncs")
+map, ufuncs = twin("map"), twin("ufuncs")
 
 
 @cache
@@ -234,7 +235,7 @@ class Clamp(Op):
     @staticmethod
     def forward(x, low, high):
         y = x if low is None else np.maximum(x, low)
-        return np.array(y if high is None else np.minimum(y, high)), (x, low, high)
+        return np.array(y if high is None else np.minimum(y, high), like=x), (x, low, high)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -310,7 +311,8 @@ class MaskedFill(Where):
 
     @staticmethod
     def forward(condition, a, b):
-        return np.asarray(np.where(condition, a, b), order="C"), (condition,)
+        out = np.where(condition, a, b)
+        return np.asarray(out, order="C", like=out), (condition,)
 
 
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
@@ -336,6 +338,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
             raise RuntimeError(
                 f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
             )
+        warnings.warn("where received a uint8 condition tensor, which is deprecated: use bool", stacklevel=2)
         truth = truth != 0
     check_broadcast(truth, x, y)
     return into(out, run(Where, (None, a, b), (truth, x, y)), "where")

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import lazy
+from ..devices import host, put
+from ..kernels import twin
 from ..tape import check_writable, entitled, no_grad
-from .common import Op, apply, expect_tensor, wrap
+from .common import Op, apply, expect_tensor, on_host, wrap
 from .rows import kind
 
-kernels = lazy("cpu.index")
+kernels = twin("index")
 
 
 class Embedding(Op):
@@ -25,9 +26,9 @@ class Embedding(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, ids, padding, scaled = saved
-        flat = np.ascontiguousarray(ids).reshape(-1)
-        out = np.zeros(shape, g.dtype)
-        kernels.scatter_add_rows(out, flat, np.ascontiguousarray(g).reshape(ids.size, shape[1]))
+        flat = np.ascontiguousarray(ids, like=ids).reshape(-1)
+        out = np.zeros(shape, g.dtype, like=g)
+        kernels.scatter_add_rows(out, flat, np.ascontiguousarray(g, like=g).reshape(ids.size, shape[1]))
         if scaled:
             out /= np.maximum(np.bincount(flat, minlength=shape[0]), 1).astype(g.dtype)[:, None]
         if padding is not None:
@@ -43,8 +44,9 @@ def indices_into(input: Any, table: np.ndarray, call: str) -> np.ndarray:
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
             f"{input.type()} instead (while checking arguments for {call})"
         )
-    if ids.size and (ids.min() < 0 or ids.max() >= table.shape[0]):
-        wrong = ids[(ids < 0) | (ids >= table.shape[0])].flat[0]
+    seen = host(ids)
+    if ids.size and (seen.min() < 0 or seen.max() >= table.shape[0]):
+        wrong = seen[(seen < 0) | (seen >= table.shape[0])].flat[0]
         raise IndexError(f"index out of range in self: {call}() got index {wrong}; the table has {table.shape[0]} rows")
     return ids
 
@@ -103,12 +105,13 @@ def embedding(
 
 
 # ------------------------------------------------------------------------------------------ bags
+@on_host
 class LargestOfBag(Op):
     """The largest element of each column within each bag; zeros for a bag without rows."""
 
     @staticmethod
     def forward(table, *, ids, starts, full, bags):
-        out = np.zeros((bags, table.shape[1]), table.dtype)
+        out = np.zeros((bags, table.shape[1]), table.dtype, like=table)
         rows = np.zeros(out.shape, np.int64)
         if len(full):
             chosen = table[ids]
@@ -122,7 +125,7 @@ class LargestOfBag(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, rows, full = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         np.add.at(out, (rows[full], np.arange(shape[1])), g[full])
         return out
 
@@ -172,7 +175,7 @@ def embedding_bag(
     elif input.ndim == 1:
         if offsets is None or expect_tensor(offsets, call, "offsets").ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor" + (" but got None" if offsets is None else ""))
-        starts = offsets.array
+        starts = host(offsets.array)
         if starts.dtype not in (np.int64, np.int32):
             raise RuntimeError(f"expected offsets to be Long or Int, but got {kind(offsets)} ({call}())")
     else:
@@ -184,12 +187,13 @@ def embedding_bag(
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
     refuse_sparse(sparse, "embedding_bag()")
+    here = weight.device  # the bags are counted on the CPU
     try:
-        ids = indices_into(input, weight.array, call).reshape(-1)
+        ids = host(indices_into(input, weight.array, call)).reshape(-1)
     except IndexError as error:  # torch's class for the same mistake differs between the two functions
         raise RuntimeError(str(error)) from None
     if max_norm is not None:
-        renormalise(weight, ids, max_norm, norm_type)
+        renormalise(weight, put(ids, here), max_norm, norm_type)
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
@@ -218,15 +222,15 @@ def embedding_bag(
         full = np.flatnonzero(counts)
         first = np.searchsorted(of, full)
         return apply(LargestOfBag, weight, ids=ids, starts=first, full=full, bags=len(starts))
-    rows = apply(Embedding, weight, ids=ids, padding=None, scaled=bool(scale_grad_by_freq))
+    rows = apply(Embedding, weight, ids=put(ids, here), padding=None, scaled=bool(scale_grad_by_freq))
     if per_sample_weights is not None:
         if per_sample_weights.dtype != weight.dtype:
             raise RuntimeError(
                 f"expected scalar type {kind(weight)} but found {kind(per_sample_weights)} ({call}(): "
                 "per_sample_weights)"
             )
-        rows = rows * per_sample_weights.reshape(-1)[wrap(kept)].unsqueeze(1)
-    summed = weight.new_zeros((len(starts), weight.shape[1])).index_add_(0, wrap(of), rows)
+        rows = rows * per_sample_weights.reshape(-1)[wrap(put(kept, here))].unsqueeze(1)
+    summed = weight.new_zeros((len(starts), weight.shape[1])).index_add_(0, wrap(put(of, here)), rows)
     if mode == "mean":
-        summed = summed / wrap(np.maximum(counts, 1).astype(weight.array.dtype)[:, None])
+        summed = summed / wrap(put(np.maximum(counts, 1).astype(weight.array.dtype)[:, None], here))
     return entitled(summed, "EmbeddingBagBackward0")

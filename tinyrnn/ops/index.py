@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes, return_types
-from ..kernels import lazy
+from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
+from ..kernels import twin
 from ..tape import Part, entitled, is_grad_enabled
 from .common import (
     Op,
@@ -26,7 +28,7 @@ from .common import (
 )
 from .shape import expand, reshape
 
-kernels = lazy("cpu.index")
+kernels = twin("index")
 
 
 class Slice(Op):
@@ -37,7 +39,7 @@ class Slice(Op):
     @staticmethod
     def forward(a, *, index):
         out = a[index]
-        if type(out) is not np.ndarray:  # NumPy gives a number where torch gives a 0-d view
+        if type(out) not in array_types:  # NumPy gives a number where torch gives a 0-d view
             out = a[(*index, ...)]
         return out, (a.shape, index)
 
@@ -56,34 +58,35 @@ class Gather(Op):
         except IndexError as error:
             index = of_nothing(a.shape, index, error)
             out = a[index]
-        return np.asarray(out, order="C"), (a.shape, index)  # NumPy's result may lie in memory in another order
+        return np.asarray(out, order="C", like=a), (a.shape, index)  # NumPy's result may lie in memory in another order
 
     @staticmethod
     def backward(saved, needs, g):
         shape, index = saved
-        out = np.zeros(shape, g.dtype)
-        if isinstance(index[0], np.ndarray) and all(isinstance(i, slice) for i in index[1:]):
+        out = np.zeros(shape, g.dtype, like=g)
+        if type(index[0]) in array_types and all(isinstance(i, slice) for i in index[1:]):
             ids = np.where(index[0] < 0, index[0] + shape[0], index[0]).reshape(-1)
             width = out[0].size if shape[0] else 0
             kernels.scatter_add_rows(
-                out.reshape(shape[0], width), ids, np.ascontiguousarray(g).reshape(ids.size, width)
+                out.reshape(shape[0], width), ids, np.ascontiguousarray(g, like=g).reshape(ids.size, width)
             )
         else:
-            positions = np.arange(out.size).reshape(shape)[index]
-            kernels.scatter_add(out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(g).reshape(-1))
+            positions = np.arange(out.size, like=g).reshape(shape)[index]
+            kernels.scatter_add(out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(g, like=g).reshape(-1))
         return out
 
 
 def of_nothing(shape: tuple[int, ...], index: tuple, error: IndexError) -> tuple:
     """An index in place of one that is out of range, if the result has no elements; else torch's IndexError."""
-    allowed = tuple(np.zeros_like(i) if isinstance(i, np.ndarray) else i for i in index)
+    allowed = nowhere(index)
     try:
         if np.broadcast_to(np.zeros((), bool), shape)[allowed].size == 0:
-            return allowed
+            return tuple(np.zeros_like(i) if type(i) in array_types else i for i in index)
     except IndexError:
         pass
     for dim, i in enumerate(index):
-        if isinstance(i, np.ndarray):
+        if type(i) in array_types:
+            i = host(i)
             wrong = i[(i < -shape[dim]) | (i >= shape[dim])]
             if wrong.size:
                 error = IndexError(f"index {wrong.flat[0]} is out of bounds for dimension {dim} with size {shape[dim]}")
@@ -132,7 +135,7 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
     if isinstance(index, slice) and isinstance(items[0], Exception):
         raise items[0]
     used = sum(
-        i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1
+        i.ndim if type(i) in array_types and i.dtype == bool else 1
         for i in items
         if i is not None and i is not Ellipsis
     )
@@ -159,7 +162,9 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
         if i is None:
             basic.append(None)
             advanced.append(slice(None))
-        elif isinstance(i, np.ndarray):
+        elif type(i) in array_types:
+            if type(i) is not type(a):
+                i = beside(a, i)
             if i.dtype == bool:
                 if a.shape[dim : dim + i.ndim] != i.shape:
                     wrong = next(k for k in range(i.ndim) if a.shape[dim + k] != i.shape[k])
@@ -188,7 +193,7 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
             dim += 1
     if late is not None:
         raise late
-    if not any(isinstance(i, np.ndarray) for i in advanced):
+    if not any(type(i) in array_types for i in advanced):
         return tuple(basic), None
     while isinstance(advanced[-1], slice):
         advanced.pop()
@@ -226,6 +231,7 @@ def convert(i: Any) -> Any:
     if isinstance(i, TensorBase):
         array = i.array
         if array.dtype == np.uint8:
+            warnings.warn("indexing with dtype torch.uint8 is now deprecated: use torch.bool", stacklevel=5)
             array = array.astype(bool)
         if array.ndim == 0 and array.dtype.kind == "i":
             return int(array)
@@ -251,7 +257,14 @@ def convert(i: Any) -> Any:
 
 
 def convert_item(x: Any) -> Any:
-    return x.array if isinstance(x, TensorBase) else x
+    return host(x.array) if isinstance(x, TensorBase) else x
+
+
+def beside(a: Any, i: Any) -> Any:
+    """An index that is not on the device of the array, brought there."""
+    if type(a) is np.ndarray:
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+    return put(i, of(a))
 
 
 def is_plain(index: tuple, shape: tuple[int, ...]) -> bool:
@@ -307,6 +320,10 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
                 f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination "
                 f"and {value.dtype} for the source."
             )
+    if type(value.array) is not type(input.array):
+        if advanced is not None and value.array.ndim:
+            raise RuntimeError(TWO_DEVICES)
+        value = value.to(input.device)
     have = value.array.shape
     while len(have) > len(shape) and have[0] == 1:
         have = have[1:]
@@ -326,14 +343,18 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
 
 def shape_of(shape: tuple[int, ...], index: tuple) -> tuple[int, ...]:
     """The shape that an index with arrays gives, whatever their elements are; IndexError if it does not fit."""
-    first = tuple(np.zeros_like(i) if isinstance(i, np.ndarray) else i for i in index)
-    return np.broadcast_to(np.zeros((), bool), shape)[first].shape
+    return np.broadcast_to(np.zeros((), bool), shape)[nowhere(index)].shape
+
+
+def nowhere(index: tuple) -> tuple:
+    """An index with arrays of zeros, on the CPU, in place of its arrays."""
+    return tuple(np.zeros(i.shape, np.int64) if type(i) in array_types else i for i in index)
 
 
 def places(shape: tuple[int, ...], index: tuple) -> tuple:
     """An index with arrays, checked; IndexError if it is out of range, but for a result of no elements."""
     try:
-        np.broadcast_to(np.zeros((), bool), shape)[index]
+        np.broadcast_to(np.zeros((), bool), shape)[tuple(host(i) if type(i) in array_types else i for i in index)]
         return index
     except IndexError as error:
         return of_nothing(shape, index, error)
@@ -342,7 +363,7 @@ def places(shape: tuple[int, ...], index: tuple) -> tuple:
 def masks_only(index: Any) -> bool:
     """Whether the only tensors of an index are masks: then a lone value is cast, as masked_fill does."""
     items = [convert(i) for i in (index if isinstance(index, tuple) else (index,))]
-    return all(i.dtype == bool and i.ndim > 0 for i in items if isinstance(i, np.ndarray))
+    return all(i.dtype == bool and i.ndim > 0 for i in items if type(i) in array_types)
 
 
 @numpy_names
@@ -391,6 +412,7 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     """The slices along `dim` that `index` (a vector of integers) names."""
     shape = expect_tensor(input, "index_select").array.shape
     ids = expect_tensor(index, "index_select", "index").array
+    check_same(input.array, ids)
     if ids.ndim > 1:
         raise IndexError(f"index_select(): Index is supposed to be a vector, got shape {list(ids.shape)}")
     ids, over = integers(index, "index_select").reshape(-1), axis(dim, len(shape))
@@ -399,12 +421,13 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     n = shape[over] if shape else 1
     if ids.size and n == 0 and len(shape) > 1:
         raise RuntimeError(f"index_select(): self indexing axis dim should be positive, got shape {list(shape)}")
-    wrong = ids[(ids < 0) | (ids >= n)]
+    seen = host(ids)
+    wrong = seen[(seen < 0) | (seen >= n)]
     if wrong.size:
         raise IndexError(f"index out of range in self: index_select() got {wrong[0]} along a dimension of size {n}")
     if not shape:
         return into(out, input.clone(), "index_select", apart=(input, index))
-    rows = np.ascontiguousarray(input.array)  # so that the result is contiguous
+    rows = np.ascontiguousarray(input.array, like=input.array)  # so that the result is contiguous
     found = run(Gather, (input,), (rows,), index=(*(slice(None),) * over, ids))
     return into(out, entitled(found, "IndexSelectBackward0"), "index_select", apart=(input, index))
 
@@ -429,6 +452,26 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     return into(out, wrap(np.argwhere(a)), "nonzero")
 
 
+def unravel_index(indices: Any, shape: Any) -> tuple:
+    """The indices into a tensor of `shape` of elements that are counted in order: a tensor for each dimension."""
+    ids = expect_tensor(indices, "unravel_index", "indices").array
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    counts = list(shape) if isinstance(shape, (tuple, list)) else [shape]
+    for n in counts:
+        if not hasattr(n, "__index__"):
+            raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(n).__name__}")
+        if n < 0:
+            raise ValueError(f"'shape' cannot have negative values, but got {counts}")
+    if ids.size and 0 in counts:
+        raise RuntimeError(f"ZeroDivisionError: unravel_index() into a shape without elements, {counts}")
+    ids, found = ids.astype(np.int64), []
+    for n in reversed(counts):
+        found.append(wrap(ids % max(n, 1)))
+        ids = ids // max(n, 1)
+    return tuple(reversed(found))
+
+
 Sorted, TopK = return_types.sort, return_types.topk
 
 
@@ -440,14 +483,14 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     if ids.size == 0:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        return wrap(np.zeros((*ids.shape, num_classes), np.int64))
+        return wrap(np.zeros((*ids.shape, num_classes), np.int64, like=ids))
     if ids.min() < 0:
         raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
         num_classes = int(ids.max()) + 1
     elif ids.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return wrap((ids[..., None] == np.arange(num_classes)).astype(np.int64))
+    return wrap((ids[..., None] == np.arange(num_classes, like=ids)).astype(np.int64))
 
 
 def argwhere(input: Any) -> Any:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, run, wrap
+from ..devices import TWO_DEVICES
+from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, run
+from .create import empty
 from .index import Slice
 from .shape import atleast_1d, atleast_2d, atleast_3d, reshape
 
@@ -22,7 +24,7 @@ class Cat(Op):
         shapes = [a.shape for a in arrays]
         if (0,) in shapes:  # torch skips empty vectors
             arrays = [a for a in arrays if a.shape != (0,)] or arrays[:1]
-        return np.asarray(np.concatenate(arrays, axis), order="C"), (axis, shapes)
+        return np.asarray(np.concatenate(arrays, axis), order="C", like=arrays[0]), (axis, shapes)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -97,8 +99,11 @@ class Stack(Op):
     def forward(*arrays, axis):
         before = (slice(None),) * axis
         shape = arrays[0].shape
-        out = np.empty((*shape[:axis], len(arrays), *shape[axis:]), arrays[0].dtype)
+        out = np.empty((*shape[:axis], len(arrays), *shape[axis:]), arrays[0].dtype, like=arrays[0])
+        here = type(out)
         for k, a in enumerate(arrays):
+            if type(a) is not here:
+                raise RuntimeError(TWO_DEVICES)
             out[(*before, k)] = a
         return out, (before,)
 
@@ -141,9 +146,11 @@ class Split(Op):
     def backward(saved, needs, *gradients):
         shape, widths, axis = saved
         if any(g is None for g in gradients):
-            dtype = next(g.dtype for g in gradients if g is not None)
+            some = next(g for g in gradients if g is not None)
             sizes = [(*shape[:axis], w, *shape[axis + 1 :]) for w in widths]
-            gradients = [np.zeros(s, dtype) if g is None else g for g, s in zip(gradients, sizes, strict=True)]
+            gradients = [
+                np.zeros(s, some.dtype, like=some) if g is None else g for g, s in zip(gradients, sizes, strict=True)
+            ]
         return np.concatenate(gradients, axis)
 
 
@@ -197,14 +204,14 @@ class Unbind(Op):
     @staticmethod
     def forward(a, *, axis):
         at = (slice(None),) * axis
-        return tuple(np.asarray(a[(*at, i, ...)]) for i in range(a.shape[axis])), (a.shape, axis)
+        return tuple(a[(*at, i, ...)] for i in range(a.shape[axis])), (a.shape, axis)
 
     @staticmethod
     def backward(saved, needs, *gradients):
         shape, axis = saved
-        dtype = next(g.dtype for g in gradients if g is not None)
+        some = next(g for g in gradients if g is not None)
         rest = shape[:axis] + shape[axis + 1 :]
-        return np.stack([np.zeros(rest, dtype) if g is None else g for g in gradients], axis)
+        return np.stack([np.zeros(rest, some.dtype, like=some) if g is None else g for g in gradients], axis)
 
 
 @numpy_names
@@ -249,7 +256,7 @@ class BlockDiag(Op):
     def forward(*arrays):
         ends = np.cumsum([(0, 0), *(a.shape for a in arrays)], 0).tolist()
         blocks = tuple((slice(i, m), slice(j, n)) for (i, j), (m, n) in itertools.pairwise(ends))
-        found = np.zeros(ends[-1], arrays[0].dtype)
+        found = np.zeros(ends[-1], arrays[0].dtype, like=arrays[0])
         for block, a in zip(blocks, arrays, strict=True):
             found[block] = a
         return found, (blocks,)
@@ -269,7 +276,7 @@ def block_diag(*tensors: Any) -> Any:
                 f"{x.array.ndim} dimensions"
             )
     if not chosen:
-        return wrap(np.empty((1, 0), dtypes.get_default_dtype().numpy))
+        return empty(1, 0)
     dtype = dtypes.promote(*(x.array for x in chosen))
     matrices = [atleast_2d(x) for x in chosen]
     return run(BlockDiag, matrices, [x.array.astype(dtype, copy=False) for x in matrices])

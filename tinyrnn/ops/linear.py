@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..kernels import lazy
+from ..kernels import twin
+from ..strides import restrided
 from ..tape import entitled
 from .arithmetic import add, mul, sub
 from .common import (
@@ -26,7 +27,7 @@ from .common import (
 from .elementwise import where
 from .reduce import norm, sum
 
-gemm, reduce = lazy("cpu.gemm"), lazy("cpu.reduce")
+gemm, reduce = twin("gemm"), twin("reduce")
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -34,7 +35,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind == "b":
         raise unsupported("matmul", a.dtype)
     if a.dtype.kind != "f":
-        return np.asarray(np.matmul(a, b), order="C")
+        return np.asarray(np.matmul(a, b), order="C", like=a)
     return gemm.matmul(a, b)
 
 
@@ -177,7 +178,8 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1, 
 
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * the sum of the products of two batches of matrices."""
-    found = plus_product("addbmm", input, sum(bmm(batch1, batch2), 0), beta, alpha)
+    product = bmm(batch1, batch2)
+    found = plus_product("addbmm", input, sum(product, 0, dtype=product.dtype), beta, alpha)
     return into(out, entitled(found, "AddbmmBackward0"), "addbmm")
 
 
@@ -346,6 +348,7 @@ class Linear(Op):
     """x (..., I) @ w.T + bias for w (O, I) and bias (O,) or None: (..., O)."""
 
     keeps = ((1,), (0,))
+    last_first = True  # the weight's gradient is transposed before it is the leaf's
 
     @staticmethod
     def forward(x, w, bias):
@@ -416,7 +419,7 @@ class Einsum(Op):
     @staticmethod
     def forward(*arrays, terms, result):
         out = np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=True)
-        return np.asarray(out, order="C"), (*arrays, terms, result)
+        return np.asarray(out, order="C", like=arrays[0]), (*arrays, terms, result)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -432,7 +435,7 @@ class Einsum(Op):
             spec = f"{','.join([result, *(t for t, _ in others)])}->{kept}"
             d = np.einsum(spec, g, *(x for _, x in others), optimize=True)
             lost = tuple(i for i, c in enumerate(term) if c not in have)
-            gradients.append(np.array(np.broadcast_to(np.expand_dims(d, lost), a.shape)))
+            gradients.append(np.array(np.broadcast_to(np.expand_dims(d, lost), a.shape), like=a))
         return tuple(gradients)
 
 
@@ -533,13 +536,13 @@ class Diagonal(Op):
         rest = [d for d in range(a.ndim) if d not in (axis1, axis2)]
         shape, strides = ([x[d] for d in rest] for x in (a.shape, a.strides))
         step = a.strides[axis1] + a.strides[axis2]
-        out = np.lib.stride_tricks.as_strided(a, (*shape, a.shape[axis1]), (*strides, step))
+        out = restrided(a, (*shape, a.shape[axis1]), (*strides, step))
         return out, (a.shape, axis1, axis2)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, axis1, axis2 = saved
-        out = np.zeros(shape, g.dtype)
-        steps = np.arange(g.shape[-1])
+        out = np.zeros(shape, g.dtype, like=g)
+        steps = np.arange(g.shape[-1], like=g)
         np.moveaxis(out, (axis1, axis2), (-2, -1))[..., steps, steps] = g
         return out

@@ -187,7 +187,11 @@ def binary_cross_entropy_with_logits(
     expect_floating(input, call)
     if target.array.dtype.kind != "f":
         raise RuntimeError(f"result type {kind(input)} can't be cast to the desired output type {kind(target)}")
-    one = wrap(np.ones((), input.array.dtype)) if pos_weight is None else constant(pos_weight, call, "pos_weight")
+    one = (
+        wrap(np.ones((), input.array.dtype, like=input.array))
+        if pos_weight is None
+        else constant(pos_weight, call, "pos_weight")
+    )
     check_fits(input, one)
     losses = cast(terms(call, input, target, one.array), target.array.dtype)
     return by_reduction(scaled(losses, weight, call), reduction, call)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.formulas import LOSSES
+from ..tape import entitled
 from .common import check_broadcast, expect_tensor, operands, run, wrap
 from .elementwise import derived, logsigmoid, relu, where
 from .rows import by_reduction, constant, expect_floating, kind, reduction_of
@@ -37,7 +38,7 @@ def margin_ranking_loss(
             f"{call} : All input tensors should have same dimension but got sizes: input1: {shapes[0]}, "
             f"input2: {shapes[1]}, target: {shapes[2]}"
         )
-    return by_reduction((-target * (input1 - input2) + margin).clamp(min=0), reduction, call)
+    return by_reduction((-target * (input1 - input2) + float(margin)).clamp_min(0), reduction, call)
 
 
 def hinge_embedding_loss(
@@ -71,7 +72,8 @@ def soft_margin_loss(
     expect_floating(expect_tensor(input, call), call)
     _, _, x, y = operands(input, constant(target, call, "target"), call)
     check_broadcast(x, y)
-    return by_reduction(run(derived(LOSSES[call]), (input, target), (x, y)), reduction, call)
+    losses = run(derived(LOSSES[call]), (input, target), (x, y))
+    return entitled(by_reduction(losses, reduction, call), "SoftMarginLossBackward0")
 
 
 def rows_of(input: Any, target: Any, reduction: str, call: str, several: bool) -> tuple[Any, np.ndarray]:
@@ -123,7 +125,8 @@ def multi_margin_loss(
     if p == 2:
         short = short * short
     losses = short.sum(1) / x.shape[1] if weight is None else (short * weight[right]).sum(1) / x.shape[1]
-    return by_reduction(losses if input.ndim > 1 else losses.squeeze(0), reduction, call)
+    losses = losses if input.ndim > 1 or target.ndim else losses.squeeze(0)
+    return entitled(by_reduction(losses, reduction, call), "MultiMarginLossBackward0")
 
 
 def multilabel_margin_loss(
@@ -137,13 +140,14 @@ def multilabel_margin_loss(
     reduction = reduction_of(size_average, reduce, reduction)
     x, classes = rows_of(input, target, reduction, call, several=True)
     listed = np.logical_and.accumulate(classes >= 0, axis=1)
-    right = np.zeros(classes.shape, bool)
+    right = np.zeros(classes.shape, bool, like=classes)
     row, place = np.nonzero(listed)
     right[row, classes[row, place]] = True
     of_right = x.gather(1, wrap(np.where(listed, classes, 0))).unsqueeze(2)
     short = relu(1 - of_right + x.unsqueeze(1)).masked_fill(wrap(~(listed[:, :, None] & ~right[:, None, :])), 0.0)
     losses = short.sum((1, 2)) / x.shape[1]
-    return by_reduction(losses if input.ndim > 1 else losses.squeeze(0), reduction, call)
+    losses = losses if input.ndim > 1 else losses.squeeze(0)
+    return entitled(by_reduction(losses, reduction, call), "MultilabelMarginLossBackward0")
 
 
 def multilabel_soft_margin_loss(

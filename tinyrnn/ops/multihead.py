@@ -38,7 +38,8 @@ class Heads(Op):
     @staticmethod
     def backward(saved, needs, *gradients):
         shape, heads, batch_first = saved
-        d = np.empty(shape, next(g.dtype for g in gradients if g is not None))
+        some = next(g for g in gradients if g is not None)
+        d = np.empty(shape, some.dtype, like=some)
         for part, g in zip(Heads.split(d, len(gradients), heads, batch_first), gradients, strict=True):
             part[...] = 0 if g is None else g
         return d
@@ -101,7 +102,9 @@ def additive(mask: Any, name: str, other: Any, other_name: str, dtype: Any) -> A
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both instead.",
             stacklevel=3,
         )
-    return mask if mask.is_floating_point() else zeros(mask.shape, dtype=dtype).masked_fill_(mask, -math.inf)
+    if mask.is_floating_point():
+        return mask
+    return zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(mask, -math.inf)
 
 
 def check_dimensions(query: Any, key: Any, value: Any, key_padding_mask: Any, attn_mask: Any, heads: int) -> None:

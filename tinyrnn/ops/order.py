@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
+from ..devices import check_same, host, of, put
 from ..strides import overlaps
 from ..tape import entitled
 from .common import Op, TensorBase, axis, expect_tensor, into, number, numpy_names, run, unsupported, wrap
@@ -59,10 +60,10 @@ def by_kernel(name: str, a: np.ndarray, over: int, *how: Any, descending: bool =
     from ..kernels.cpu import order as kernels
 
     moved = np.moveaxis(a, over, -1)
-    keys = as_keys(np.ascontiguousarray(moved).reshape(-1, a.shape[over]), descending)
+    keys = as_keys(np.ascontiguousarray(moved, like=moved).reshape(-1, a.shape[over]), descending)
     at = np.empty(keys.shape, np.int64)
-    getattr(kernels, name)(keys, *how, at)
-    return np.moveaxis(at.reshape(moved.shape), -1, over)
+    getattr(kernels, name)(host(keys), *how, at)
+    return np.moveaxis(put(at, of(a)).reshape(moved.shape), -1, over)
 
 
 def picked(
@@ -73,13 +74,13 @@ def picked(
     """
     a = input.array
     if a.ndim == 0:
-        return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64))), call)
+        return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64, like=input.array))), call)
     values = np.empty_like(indices, a.dtype)  # which lie in memory as they do
     values[...] = np.take_along_axis(a, indices, over)
     if keepdim is False:
         values, indices = values.squeeze(over), indices.squeeze(over)
     if call != "sort" or a.flags.c_contiguous or overlaps(a):
-        values, indices = (np.asarray(x, order="C") for x in (values, indices))
+        values, indices = (np.asarray(x, order="C", like=input.array) for x in (values, indices))
     found = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim is not False)
     entitled(found, f"{call.capitalize()}Backward{int(call in ('median', 'nanmedian'))}")
     return all_into(out, kind(found, wrap(indices)), call, apart=() if keepdim is None else (input,))
@@ -121,7 +122,7 @@ def topk(
     n = a.shape[over] if a.ndim else 1
     if not 0 <= k <= n:
         raise RuntimeError(f"selected index k out of range (topk(): k={k}, but dimension {over} has size {n})")
-    order = np.asarray(foremost(a, over, k, bool(largest), bool(sorted)), order="C") if a.ndim else a
+    order = np.asarray(foremost(a, over, k, bool(largest), bool(sorted)), order="C", like=a) if a.ndim else a
     return picked(input, order, over, return_types.topk, "topk", out=out)
 
 
@@ -129,7 +130,7 @@ def foremost(a: np.ndarray, over: int, k: int, largest: bool, sorted: bool) -> n
     """Where the first k elements in ascending or descending order are; which of equal ones only torch's way tells."""
     n = a.shape[over]
     if k == 0 or a.size == 0:
-        return np.empty((*a.shape[:over], k, *a.shape[over + 1 :]), np.int64)
+        return np.empty((*a.shape[:over], k, *a.shape[over + 1 :]), np.int64, like=a)
     if sorted or k * 64 <= n:  # torch sorts few of many whether it is asked to or not
         keys = as_keys(np.moveaxis(a, over, -1), largest)
         front = np.argpartition(keys, k, -1)[..., : k + 1] if k < n else np.argsort(keys, -1)
@@ -160,7 +161,7 @@ class Median(Extremum):
     @staticmethod
     def forward(a, *, place):
         flat = a.reshape(-1)
-        out = flat[place(flat, 0)[0]] if flat.size else np.full((), np.nan).astype(a.dtype)
+        out = flat[place(flat, 0)[0]] if flat.size else np.full((), np.nan, a.dtype, like=a)
         return out, (a, out)
 
 
@@ -215,7 +216,9 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -
     a = expect_tensor(input, "mode").array
     over = axis(dim, a.ndim)
     check_not_empty(a, (over,), "mode")
-    return picked(input, most_frequent(a, over) if a.ndim else a, over, return_types.mode, "mode", keepdim, out)
+    return picked(
+        input, put(most_frequent(host(a), over), of(a)) if a.ndim else a, over, return_types.mode, "mode", keepdim, out
+    )
 
 
 def most_frequent(a: np.ndarray, over: int) -> np.ndarray:
@@ -306,13 +309,13 @@ def unique_consecutive(
         over = slices_along(a, dim, "unique_consecutive")
         rows = np.moveaxis(a, over, 0)
     n = rows.shape[0]
-    new = np.ones(n, bool)
+    new = np.ones(n, bool, like=a)
     new[1:] = (rows[1:] != rows[:-1]).reshape(max(n - 1, 0), -1).any(1) if n > 1 else new[1:]
     inverse = np.cumsum(new) - 1
     values = rows[new] if dim is None else np.moveaxis(rows[new], 0, over)
-    counts = np.bincount(inverse, minlength=0) if n else np.empty(0)
+    counts = np.bincount(inverse, minlength=0) if n else np.empty(0, like=a)
     inverse = inverse.reshape(a.shape) if dim is None else inverse
-    distinct = run(UniqueConsecutive, (input,), (a,), values=np.ascontiguousarray(values))
+    distinct = run(UniqueConsecutive, (input,), (a,), values=np.ascontiguousarray(values, like=values))
     return with_counts(distinct, inverse, counts, return_inverse, return_counts)
 
 
@@ -328,6 +331,8 @@ def isin(
     )
     if "b" in (a.dtype.kind, b.dtype.kind):
         raise RuntimeError("Unsupported input type encountered for isin(): Bool")
+    if a.ndim and b.ndim:
+        check_same(a, b)
     dtype = dtypes.promote(a, b)
     return into(out, wrap(np.isin(a.astype(dtype), b.astype(dtype), assume_unique, invert)), "isin")
 
@@ -355,6 +360,7 @@ def searchsorted(
         )
     if isinstance(input, TensorBase):
         values = input.array
+        check_same(edges, values)
     else:
         scalar = number(input, "searchsorted", "input")
         values = np.asarray(scalar, dtypes.promote(edges, scalar))
@@ -385,13 +391,14 @@ def searchsorted(
             f"{out_int32}"
         )
     which: Any = "right" if right or side == "right" else "left"
+    here, edges, values = of(edges), host(edges), host(values)
     if edges.ndim == 1:
         places = np.searchsorted(edges, values, which)
     else:
         places = np.empty(values.shape, whole)
         for at in np.ndindex(values.shape[:-1]):
             places[at] = np.searchsorted(edges[at], values[at], which)
-    return into(out, wrap(np.asarray(places, whole)), "searchsorted")
+    return into(out, wrap(put(np.asarray(places, whole), here)), "searchsorted")
 
 
 def sorted_by(edges: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -439,7 +446,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
-        return wrap(np.empty(0, a.dtype))
+        return wrap(np.empty(0, a.dtype, like=a))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = np.array(list(choose(range(a.size), r)), np.int64).reshape(-1, r)
-    return input[wrap(places)]
+    return input[wrap(put(places, of(a)))]

@@ -36,7 +36,7 @@ class EdgePad(Op):
         shape, places = saved
         for axis, at in enumerate(places):
             if len(at) != shape[axis] or (at != np.arange(shape[axis])).any():
-                out = np.zeros((*g.shape[:axis], shape[axis], *g.shape[axis + 1 :]), g.dtype)
+                out = np.zeros((*g.shape[:axis], shape[axis], *g.shape[axis + 1 :]), g.dtype, like=g)
                 np.add.at(np.moveaxis(out, axis, 0), at, np.moveaxis(g, axis, 0))
                 g = out
         return g

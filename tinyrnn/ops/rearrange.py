@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import host, of, put
 from ..strides import order
 from ..tape import entitled
 from .common import (
@@ -27,7 +28,7 @@ from .shape import reshape, transpose
 class Repeat(Op):
     @staticmethod
     def forward(a, *, repeats):
-        return np.asarray(np.tile(a, repeats), order="C"), (a.shape, repeats)
+        return np.asarray(np.tile(a, repeats), order="C", like=a), (a.shape, repeats)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -92,7 +93,7 @@ def flip(input: Any, *dims: Any, **named: Any) -> Any:
 class Roll(Op):
     @staticmethod
     def forward(a, *, shifts, axes):
-        return np.asarray(np.roll(a, shifts, axes), order="C"), (shifts, axes)
+        return np.asarray(np.roll(a, shifts, axes), order="C", like=a), (shifts, axes)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -121,13 +122,17 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 class RepeatInterleave(Op):
     @staticmethod
     def forward(a, *, repeats, axis):
-        return np.repeat(a, repeats, axis), (a.shape, repeats, axis)
+        if type(a) is np.ndarray:
+            return np.repeat(a, repeats, axis), (a.shape, repeats, axis)
+        places = np.repeat(np.arange(a.shape[axis]), repeats)
+        return np.take(a, put(places, of(a)), axis), (a.shape, repeats, axis)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, repeats, axis = saved
-        out = np.zeros(shape, g.dtype)
-        np.add.at(np.moveaxis(out, axis, 0), np.repeat(np.arange(shape[axis]), repeats), np.moveaxis(g, axis, 0))
+        out = np.zeros(shape, g.dtype, like=g)
+        places = put(np.repeat(np.arange(shape[axis]), repeats), of(g))
+        np.add.at(np.moveaxis(out, axis, 0), places, np.moveaxis(g, axis, 0))
         return out
 
 
@@ -141,12 +146,12 @@ def repeat_interleave(
     """
     expect_tensor(input, "repeat_interleave")
     if repeats is None:
-        input, repeats, dim = wrap(np.arange(input.array.size)), input, 0
+        input, repeats, dim = wrap(np.arange(input.array.size, like=input.array)), input, 0
         if repeats.array.ndim != 1:
             raise RuntimeError(
                 f"repeat_interleave only accept 1D vector as repeat, got one of shape {list(repeats.array.shape)}"
             )
-    counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
+    counts = host(repeats.array) if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
     if counts.dtype not in (np.int64, np.int32):
         raise unsupported("repeat_interleave", counts.dtype)
     if counts.ndim > 1:
@@ -200,9 +205,13 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
         raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
     if axis(over[0], ndim) == axis(over[1], ndim):
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {over[0]} and dim1 = {over[1]}")
-    turns = k % 4
-    if turns == 1:
-        return transpose(flip(input, over[1]), *over)
-    if turns == 3:
-        return transpose(flip(input, over[0]), *over)
-    return flip(input, over) if turns == 2 else run(Copy, (input,), (input.array,), in_order=True)
+    match k % 4:
+        case 1:
+            turned = transpose(flip(input, over[1]), *over)
+        case 2:
+            turned = flip(input, over)
+        case 3:
+            turned = transpose(flip(input, over[0]), *over)
+        case _:
+            turned = run(Copy, (input,), (input.array,), in_order=True)
+    return entitled(turned, "Rot90Backward0")

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import lazy
+from ..kernels import twin
 from ..kernels.cells import PLAIN, Cell, Noise
 from .common import Op, apply
 
-recurrence = lazy("cpu.recurrence")
+recurrence = twin("recurrence")
 
 
 class Recurrence(Op):
@@ -29,8 +29,10 @@ class Recurrence(Op):
         steps = recurrence.steps_of(*x.shape[:2]) if sizes is None else recurrence.Steps(sizes)
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
-        stacked = np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype)
-        rows = np.ascontiguousarray(x).reshape(steps.N, x.shape[-1])
+        stacked = (
+            np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype, like=x)
+        )
+        rows = np.ascontiguousarray(x, like=x).reshape(steps.N, x.shape[-1])
         out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise)
         out = out.reshape(*x.shape[:-1], out.shape[1])
         if batch_first[1]:

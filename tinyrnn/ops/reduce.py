@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
-from ..kernels import lazy
+from ..kernels import twin
+from ..strides import at
 from ..tape import entitled
 from .arithmetic import add, div, sub
 from .common import (
@@ -31,12 +32,12 @@ from .common import (
 )
 from .elementwise import maximum, minimum
 
-kernels = lazy("cpu.reduce")
+kernels = twin("reduce")
 
 
 def spread(g: np.ndarray, reduced: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """The gradient of a reduction's result, with the reduced axes back (of size one)."""
-    return np.asarray(g) if keepdim else with_axes(g, reduced)
+    return g if keepdim else with_axes(g, reduced)
 
 
 def with_axes(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -54,7 +55,7 @@ def repeated(g: np.ndarray, axes: tuple[int, ...], keepdim: bool, shape: tuple[i
     strides = list(g.strides)
     for i in axes:
         strides[i : i + keepdim] = (0,)
-    return np.ndarray(shape, g.dtype, g, 0, strides)  # what np.broadcast_to does, ten times faster
+    return at(g, shape, strides)  # what np.broadcast_to does, ten times faster
 
 
 class Sum(Op):
@@ -76,13 +77,13 @@ class Mean(Op):
     def forward(a, *, axes, keepdim):
         count = math.prod([a.shape[i] for i in axes])
         with np.errstate(invalid="ignore"):
-            out = np.asarray(kernels.sum(a, axes) / a.dtype.type(count))
+            out = np.asarray(kernels.sum(a, axes) / a.dtype.type(count), like=a)
         return (with_axes(out, axes) if keepdim else out), (a.shape, axes, keepdim, count)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, axes, keepdim, count = saved
-        return repeated(np.asarray(g / g.dtype.type(count)), axes, keepdim, shape)
+        return repeated(np.asarray(g / g.dtype.type(count), like=g), axes, keepdim, shape)
 
 
 def prepared(input: Any, dtype: dtypes.dtype | None, call: str, out: Any = None) -> tuple[Any, np.dtype | None]:
@@ -128,7 +129,7 @@ class Prod(Op):
     @staticmethod
     def forward(a, *, axis, keepdim, dtype, whole):
         out = np.multiply.reduce(a, axis, dtype=dtype, keepdims=keepdim)
-        out = np.asarray(out, order="C")
+        out = np.asarray(out, order="C", like=a)
         return out, (a, out, axis, keepdim, whole)
 
     @staticmethod
@@ -202,14 +203,14 @@ def nanmean(
     known = np.count_nonzero(~np.isnan(a), axes(dim, a.ndim), keepdims=keepdim)
     if out is not None and expect_tensor(out, "nanmean", "out").array.dtype.kind != "f":
         raise unsupported("nansum", out.array.dtype)
-    return into(out, div(nansum(input, dim, keepdim, dtype=dtype), wrap(np.asarray(known))), "nanmean")
+    return into(out, div(nansum(input, dim, keepdim, dtype=dtype), wrap(known)), "nanmean")
 
 
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are not zero, over `dim` (an int, several, or all): int64."""
     a = expect_tensor(input, "count_nonzero").array
     over = axes(dim, a.ndim)
-    return wrap(np.asarray(np.count_nonzero(a, over) if a.ndim else a != 0, np.int64, order="C"))
+    return wrap(np.asarray(np.count_nonzero(a, over) if a.ndim else a != 0, np.int64, order="C", like=a))
 
 
 def sum_to_size(input: Any, *size: Any) -> Any:
@@ -247,7 +248,7 @@ class Pick(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, indices, axis, keepdim = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         np.put_along_axis(out, indices if keepdim else np.expand_dims(indices, axis), spread(g, (axis,), keepdim), axis)
         return out
 
@@ -257,7 +258,7 @@ class Extreme(Op):
 
     @staticmethod
     def forward(a, *, ufunc, axes, keepdim):
-        out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim), order="C")
+        out = np.asarray(ufunc.reduce(a, axes, keepdims=keepdim), order="C", like=a)
         return out, (a, out, axes, keepdim)
 
     @staticmethod
@@ -313,7 +314,7 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
         over = axis(dim, a.ndim)
         check_not_empty(a, (over,), name)
         if a.ndim == 0:
-            indices = np.zeros((), np.int64)
+            indices = np.zeros((), np.int64, like=a)
             picked = run(whole, (input,), (a,), ufunc=ufunc, axes=(), keepdim=False)
         else:
             values, indices = kernels.extreme(a, over, largest)
@@ -369,7 +370,7 @@ def positions(name: str, largest: bool) -> Callable:
                 f"with the 'dim' argument. (The input has shape {list(a.shape)}.)"
             )
         if a.ndim == 0:
-            return into(out, wrap(np.zeros((), np.int64)), name)
+            return into(out, wrap(np.zeros((), np.int64, like=a)), name)
         if over is None:
             indices = kernels.extreme(a.reshape(-1), 0, largest)[1]
             return into(out, wrap(indices.reshape((1,) * a.ndim) if keepdim else indices), name)
@@ -390,7 +391,7 @@ def truth(name: str, ufunc: np.ufunc) -> Callable:
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         a = expect_tensor(input, name).array
         over = () if isinstance(dim, (tuple, list)) and not dim else axes(dim, a.ndim)
-        found = np.asarray(ufunc.reduce(a != 0, over, keepdims=keepdim), order="C")
+        found = np.asarray(ufunc.reduce(a != 0, over, keepdims=keepdim), order="C", like=a)
         if out is not None and expect_tensor(out, name, "out").array.dtype not in (np.bool_, np.uint8):
             raise RuntimeError(f"{name} only supports bool tensor for result, got: {dtypes.word(out.array.dtype)}")
         kind = np.uint8 if a.dtype == np.uint8 or (out is not None and out.array.dtype == np.uint8) else np.bool_
@@ -442,7 +443,7 @@ class Variance(Op):
     def forward(a, *, axes, keepdim, correction, root, whole):
         n = math.prod(a.shape[i] for i in axes)
         with np.errstate(all="ignore"):
-            distance = a - with_axes(np.asarray(kernels.sum(a, axes) / a.dtype.type(n)), axes)
+            distance = a - with_axes(np.asarray(kernels.sum(a, axes) / a.dtype.type(n), like=a), axes)
             out = kernels.sum(distance * distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
             out = np.sqrt(out) if root else out
         out = with_axes(out, axes) if keepdim else out
@@ -513,7 +514,8 @@ def with_mean(name: str, function: Callable) -> Callable:
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         spread = function(input, dim, unbiased, keepdim, correction=correction)
-        return spread, mean(input, dim, keepdim)
+        title = f"{name.title().replace('_', '')}Backward0"
+        return entitled(spread, title), entitled(mean(input, dim, keepdim), title)
 
     pair.__name__ = pair.__qualname__ = name
     pair.__doc__ = f"({function.__name__}, mean) over `dim`."
@@ -536,7 +538,7 @@ class Norm(Op):
             out = np.count_nonzero(a, axis=axes).astype(a.dtype) if axes else (a != 0).astype(a.dtype)
         else:
             out = kernels.sum(np.abs(a) ** p, axes) ** (1 / p)
-        out = np.asarray(out, a.dtype, order="C")
+        out = np.asarray(out, a.dtype, order="C", like=a)
         out = with_axes(out, axes) if keepdim else out
         return out, (a, out, p, axes, keepdim)
 

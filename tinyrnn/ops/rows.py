@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..kernels import lazy
+from ..devices import host
+from ..kernels import twin
 from ..tape import entitled, is_grad_enabled
 from ..titles import LOSSES
 from .arithmetic import div, mul, neg
@@ -17,13 +18,13 @@ from .common import Op, axis, cast, expect_tensor, into, numpy_names, run, sizes
 from .create import TYPED
 from .reduce import mean, sum
 
-kernels = lazy("cpu.rows")
+kernels = twin("rows")
 
 
 def as_rows(a: np.ndarray, over: int) -> np.ndarray:
     """`a` with axis `over` last, as a contiguous matrix."""
     moved = a if over >= a.ndim - 1 else np.moveaxis(a, over, -1)
-    return np.ascontiguousarray(moved).reshape(-1, a.shape[over] if a.ndim else 1)
+    return np.ascontiguousarray(moved, like=moved).reshape(-1, a.shape[over] if a.ndim else 1)
 
 
 def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
@@ -33,7 +34,7 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray
     if over == len(shape) - 1:
         return rows.reshape(shape)
     moved = rows.reshape(*shape[:over], *shape[over + 1 :], shape[over])
-    return np.ascontiguousarray(np.moveaxis(moved, -1, over))
+    return np.ascontiguousarray(np.moveaxis(moved, -1, over), like=moved)
 
 
 class Softmax(Op):
@@ -97,9 +98,12 @@ def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out:
 
 
 # ------------------------------------------------------------------------------------------ classification losses
-def ratio(a: float, b: float) -> float:
-    """a / b, as IEEE 754 has it for b = 0."""
-    return a / b if b else a * math.inf
+def quotient(a: Any, b: float, dtype: np.dtype) -> np.ndarray:
+    """A number in double precision (of no axes) divided by another, in the end as `dtype`."""
+    if type(a) in (np.float64, np.ndarray):  # Python is faster, but has its own mind about b = 0
+        a = float(a)
+        return np.asarray(a / b if b else a * math.inf, dtype)
+    return (a / float(b)).astype(dtype)
 
 
 class CrossEntropy(Op):
@@ -111,18 +115,18 @@ class CrossEntropy(Op):
 
     @staticmethod
     def forward(x, *, target, weight, ignored, smoothing, divisor):
-        x = np.ascontiguousarray(x)
+        x = np.ascontiguousarray(x, like=x)
         losses, lse = kernels.cross_entropy(x, target, weight, ignored, smoothing)
         if divisor is not None:
-            losses = np.asarray(ratio(float(np.add.reduce(losses, dtype=np.float64)), divisor), x.dtype)
+            losses = quotient(np.add.reduce(losses, dtype=np.float64), divisor, x.dtype)
         return losses, (x, target, weight, ignored, smoothing, lse, divisor)
 
     @staticmethod
     def backward(saved, needs, g):
         *saved, divisor = saved
         if divisor is not None:
-            g = np.full(len(saved[1]), ratio(float(g), divisor), g.dtype)
-        return kernels.cross_entropy_backward(*saved, np.ascontiguousarray(g))
+            g = np.full(len(saved[1]), quotient(g.astype(np.float64), divisor, g.dtype), g.dtype, like=g)
+        return kernels.cross_entropy_backward(*saved, np.ascontiguousarray(g, like=g))
 
 
 class NegativeLogLikelihood(Op):
@@ -133,7 +137,7 @@ class NegativeLogLikelihood(Op):
         (places,) = np.nonzero(target != ignored)
         ids = target[places]
         scale = -weight[ids] if weight.size else x.dtype.type(-1)
-        losses = np.zeros(len(target), x.dtype)
+        losses = np.zeros(len(target), x.dtype, like=x)
         with np.errstate(all="ignore"):
             losses[places] = scale * x[places, ids]
         return losses, (x.shape, places, ids, scale)
@@ -141,7 +145,7 @@ class NegativeLogLikelihood(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, places, ids, scale = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         out[places, ids] = scale * g[places]
         return out
 
@@ -217,15 +221,18 @@ def class_numbers(
         raise RuntimeError(f"expected scalar type Long but found {kind(target)} ({call}(): target)")
     if not isinstance(ignored, int):
         raise TypeError(f"{call}(): argument 'ignore_index' must be int, not {type(ignored).__name__}")
+    a = input.array
+    none = NO_WEIGHTS[a.dtype] if type(a) is np.ndarray else np.empty(0, a.dtype, like=a)
     ids = target.array.reshape(-1).astype(np.int64)
-    if weight is None and ids.size and not 0 <= ignored < classes and ids.min() >= 0 and ids.max() < classes:
-        return ids, NO_WEIGHTS[input.array.dtype], ids.size
-    kept = ids != ignored
-    wrong = ids[kept & ((ids < 0) | (ids >= classes))]
+    seen = host(ids)
+    if weight is None and ids.size and not 0 <= ignored < classes and seen.min() >= 0 and seen.max() < classes:
+        return ids, none, ids.size
+    kept = seen != ignored
+    wrong = seen[kept & ((seen < 0) | (seen >= classes))]
     if wrong.size:
         raise IndexError(f"Target {wrong[0]} is out of bounds. ({call}(): there are {classes} classes)")
     if weight is None:
-        return ids, NO_WEIGHTS[input.array.dtype], int(kept.sum())
+        return ids, none, int(kept.sum())
     if constant(weight, call).array.shape != (classes,):
         raise RuntimeError(
             f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight "
@@ -233,7 +240,7 @@ def class_numbers(
         )
     if weight.array.dtype != input.array.dtype:
         raise RuntimeError(f"expected scalar type {kind(input)} but found {kind(weight)} ({call}(): weight)")
-    return ids, weight.array.copy(), float(weight.array[ids[kept]].sum())
+    return ids, weight.array.copy(), float(host(weight.array)[seen[kept]].sum())
 
 
 def cross_entropy(
@@ -339,15 +346,15 @@ def nll_loss(
 # ------------------------------------------------------------------------------------------ layer norm
 def matrix(a: np.ndarray, columns: int) -> np.ndarray:
     """`a` as a contiguous matrix with so many columns."""
-    return np.ascontiguousarray(a).reshape(a.size // columns if columns else 0, columns)
+    return np.ascontiguousarray(a, like=a).reshape(a.size // columns if columns else 0, columns)
 
 
 class LayerNorm(Op):
     @staticmethod
     def forward(x, weight, bias, *, shape, eps):
-        empty = np.empty(0, x.dtype)
+        empty = np.empty(0, x.dtype, like=x)
         flat = matrix(x, math.prod(shape))
-        w, b = (empty if p is None else np.ascontiguousarray(p).reshape(-1) for p in (weight, bias))
+        w, b = (empty if p is None else np.ascontiguousarray(p, like=p).reshape(-1) for p in (weight, bias))
         out, mean, rstd = kernels.layer_norm(flat, w, b, eps)
         return out.reshape(x.shape), (x, weight, mean, rstd, shape)
 
@@ -355,7 +362,7 @@ class LayerNorm(Op):
     def backward(saved, needs, g):
         x, weight, mean, rstd, shape = saved
         flat, dout = (matrix(a, math.prod(shape)) for a in (x, g))
-        w = np.empty(0, x.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
+        w = np.empty(0, x.dtype, like=x) if weight is None else np.ascontiguousarray(weight, like=weight).reshape(-1)
         dx, dw, db = kernels.layer_norm_backward(flat, w, mean, rstd, dout)
         dx = dx if dx.shape == x.shape else dx.reshape(x.shape)  # not a view, of which a leaf would have to take a copy
         return dx, dw.reshape(shape), db.reshape(shape)

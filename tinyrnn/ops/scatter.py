@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..kernels import lazy
+from ..devices import check_same, host
+from ..kernels import twin
 from ..tape import entitled
 from .common import (
     Op,
@@ -30,29 +33,30 @@ from .index import Gather, Put, Slice, integers, select, setitem
 from .rearrange import Copy
 from .shape import expand, reshape
 
-kernels = lazy("cpu.index")
+kernels = twin("index")
 
 
 class TakeAlong(Op):
     @staticmethod
     def forward(a, *, index, axis):
-        return np.asarray(np.take_along_axis(a, index, axis), order="C"), (a.shape, index, axis)
+        return np.asarray(np.take_along_axis(a, index, axis), order="C", like=a), (a.shape, index, axis)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, index, axis = saved
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         add_along(out, index, g, axis)
         return out
 
 
 def add_along(out: np.ndarray, index: np.ndarray, g: np.ndarray, axis: int) -> None:
     """out[..., index[i, j, k], ...] += g[i, j, k] in a fixed order; `out` is contiguous."""
-    places: list[Any] = list(np.indices(index.shape, sparse=True))
-    places[axis] = index
-    positions = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), out.shape)
+    steps = [stride // out.itemsize for stride in out.strides]
+    positions = functools.reduce(operator.add, [at * step for at, step in zip(grid(index, axis), steps, strict=True)])
     kernels.scatter_add(
-        out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(np.broadcast_to(g, index.shape)).reshape(-1)
+        out.reshape(-1),
+        positions.reshape(-1),
+        np.ascontiguousarray(np.broadcast_to(g, index.shape), like=g).reshape(-1),
     )
 
 
@@ -64,6 +68,7 @@ def part(shape: tuple[int, ...], over: int | None = None) -> tuple[slice, ...]:
 def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarray]:
     """The dimension and the indices of gather and scatter, checked; 0-d tensors count as vectors."""
     ids, over = expect_tensor(index, call, "index").array, axis(dim, a.ndim)
+    check_same(a, ids)
     if ids.size == 0:
         return over, ids
     ids = integers(index, call)
@@ -80,7 +85,8 @@ def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarr
                 f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no larger than self "
                 f"{list(shape)} apart from dimension {over} ({call}())"
             )
-    wrong = ids[(ids < 0) | (ids >= shape[over])]
+    seen = host(ids)
+    wrong = seen[(seen < 0) | (seen >= shape[over])]
     if wrong.size:
         raise RuntimeError(f"index {wrong[0]} is out of bounds for dimension {over} with size {shape[over]}")
     return over, ids
@@ -107,9 +113,7 @@ class Scatter(Op):
         if reduce == "add":
             add_along(out, index, values.astype(out.dtype, copy=False), axis)
         elif reduce == "multiply":
-            places = list(np.indices(index.shape, sparse=True))
-            places[axis] = index
-            np.multiply.at(out, tuple(places), values)
+            np.multiply.at(out, grid(index, axis), values)
         else:
             np.put_along_axis(out[part(index.shape, axis)], index, values, axis)
         return out, (index, axis, reduce, src.shape)
@@ -126,7 +130,7 @@ class Scatter(Op):
             np.put_along_axis(da[cut], index, 0, axis)
         dsrc = np.take_along_axis(g[cut], index, axis)
         if dsrc.shape != shape and shape:
-            whole = np.zeros(shape, g.dtype)
+            whole = np.zeros(shape, g.dtype, like=g)
             whole[part(index.shape)] = dsrc
             dsrc = whole
         return da, dsrc
@@ -141,7 +145,7 @@ class Untouched(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        return g, np.zeros(saved[0], g.dtype)
+        return g, np.zeros(saved[0], g.dtype, like=g)
 
 
 def checked(input: Any, dim: int, index: Any, src: Any, call: str) -> tuple[int, np.ndarray, np.ndarray]:
@@ -241,7 +245,7 @@ class ScatterReduce(Op):
             known = np.where(a == 0, 1, a)
             rest = ScatterReduce.forward(known, src, index=index, axis=axis, reduce=reduce, own=own)[0]
             da = g * rest / known
-            zeros = np.zeros(a.shape, np.int64)
+            zeros = np.zeros(a.shape, np.int64, like=a)
             np.add.at(zeros, places, values == 0)
             lone = (values == 0) & (zeros[places] == 1)  # the product of all others is what its gradient needs
             others = src.copy()
@@ -257,7 +261,7 @@ class ScatterReduce(Op):
         if not own:
             da[places] = 0
         if src.shape != dsrc.shape:
-            whole = np.zeros(src.shape, g.dtype)
+            whole = np.zeros(src.shape, g.dtype, like=g)
             whole[cut] = dsrc
             dsrc = whole
         return da, dsrc
@@ -265,7 +269,10 @@ class ScatterReduce(Op):
 
 def grid(index: np.ndarray, axis: int) -> tuple:
     """The places that an index along an axis stands for, as NumPy takes them."""
-    places: list[Any] = list(np.indices(index.shape, sparse=True))
+    ndim = index.ndim
+    places = [
+        np.arange(n, like=index).reshape([-1 if d == k else 1 for d in range(ndim)]) for k, n in enumerate(index.shape)
+    ]
     places[axis] = index
     return tuple(places)
 
@@ -283,7 +290,7 @@ def start(reduce: str, dtype: np.dtype) -> Any:
 
 def counts(shape: tuple[int, ...], places: tuple, own: bool, dtype: np.dtype) -> np.ndarray:
     """How many values a mean has at each place: one where none came."""
-    number = np.full(shape, int(own), dtype)
+    number = np.full(shape, int(own), dtype, like=places[0])
     np.add.at(number, places, 1)
     return np.maximum(number, 1)
 
@@ -407,7 +414,9 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     value = cast(value, input.array.dtype) if isinstance(value, TensorBase) else value
     n = input.array.shape[over] if input.array.ndim else 1
     if n == 0 and ids.size:
-        raise RuntimeError(f"index_fill_(): index {ids.flat[0]} is out of bounds for dimension {over} with size 0")
+        raise RuntimeError(
+            f"index_fill_(): index {ids.reshape(-1)[0].item()} is out of bounds for dimension {over} with size 0"
+        )
     in_range = bool(np.all((ids >= -n) & (ids < n)))  # else the index is refused below
     target = input.clone() if input.array.ndim else reshape(input, 1).clone()
     setitem(target, (*(slice(None),) * over, wrap(np.unique(ids % max(n, 1)) if in_range else ids.reshape(-1))), value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..strides import places, span
+from ..devices import of, put
+from ..strides import at, places, restrided, span
 from ..tape import entitled
 from .common import (
     Op,
@@ -66,7 +67,7 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
     a = input.array
     dtype = named["dtype"] if not size and set(named) == {"dtype"} else size[0] if len(size) == 1 else None
     if isinstance(dtype, dtypes.dtype):
-        return as_bytes(input, dtype.numpy)
+        return as_bytes(input, dtype)
     size = resolve(sizes(size, "view", named), a)
     if not a.flags.c_contiguous:
         try:
@@ -79,19 +80,33 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
     return run(View, (input,), (a,), shape=size)
 
 
-def as_bytes(input: Any, dtype: np.dtype) -> Any:
-    """The same memory as elements of another type; no gradient flows."""
-    a = input.array
-    try:
-        array = a.view(dtype)
-    except ValueError:
-        raise RuntimeError(
-            f"view(): the last dimension of shape {list(a.shape)} ({a.itemsize} bytes an element, strides "
-            f"{list(a.strides)} bytes) cannot be seen as elements of {dtype.itemsize} bytes"
-        ) from None
+def as_bytes(input: Any, dtype: dtypes.dtype) -> Any:
+    """The same memory as elements of another type, at multiples of their size; no gradient flows."""
+    a, size = input.array, dtype.numpy.itemsize
+    if size != a.itemsize:
+        for holds, wanted in fits(input, size // a.itemsize):
+            if not holds:
+                from .create import TYPED
+
+                names = " as ".join(TYPED[t].removesuffix("Tensor") for t in (input.dtype, dtype))
+                must, but, got = wanted.partition(", but")
+                raise RuntimeError(f"self.{must} to view {names} (different element sizes){but}{got}")
     alias = input.detach()
-    alias.array = array
+    alias.array = a.view(dtype.numpy)
     return alias
+
+
+def fits(input: Any, ratio: int) -> Iterator[tuple[bool, str]]:
+    """What must hold for a view as elements of `ratio` times the size (0 if they are smaller), in torch's words."""
+    steps = [step // input.array.itemsize for step in input.array.strides]
+    yield bool(steps), "dim() cannot be 0"
+    if ratio:
+        for name, n in (("size(-1)", input.array.shape[-1]), ("storage_offset()", input.storage_offset())):
+            yield n % ratio == 0, f"{name} must be divisible by {ratio}, but got {n}"
+    yield steps[-1] == 1, f"stride(-1) must be 1, but got {steps[-1]}"
+    if ratio:
+        for k, step in enumerate(steps[:-1]):
+            yield step % ratio == 0, f"stride({k}) must be divisible by {ratio}, but got {step}"
 
 
 def reshape(input: Any, *shape: Any, **named: Any) -> Any:
@@ -233,7 +248,7 @@ class Expand(Op):
     @staticmethod
     def forward(a, *, shape):
         # np.broadcast_to marks its result read-only; writes are refused by check_writable, with torch's error
-        return np.lib.stride_tricks.as_strided(a, shape, np.broadcast_to(a, shape).strides), ()
+        return restrided(a, shape, np.broadcast_to(a, shape).strides), ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -365,18 +380,18 @@ class Unfold(Op):
     @staticmethod
     def forward(a, *, axis, size, step):
         if not a.ndim:
-            return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,)), (a.shape, axis, size, step)
+            return restrided(a, (size,), (a.itemsize,)), (a.shape, axis, size, step)
         count = (a.shape[axis] - size) // step + 1
         shape = (*a.shape[:axis], count, *a.shape[axis + 1 :], size)
         strides = (*a.strides[:axis], step * a.strides[axis], *a.strides[axis + 1 :], a.strides[axis])
-        return np.lib.stride_tricks.as_strided(a, shape, strides), (a.shape, axis, size, step)
+        return restrided(a, shape, strides), (a.shape, axis, size, step)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, axis, size, step = saved
         if not shape:
             return g.sum()
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype, like=g)
         along = np.moveaxis(out, axis, 0)
         windows = np.moveaxis(g, axis, 0)
         for k in range(size):
@@ -405,20 +420,20 @@ class AsStrided(Op):
 
     @staticmethod
     def forward(a, *, memory, shape, strides, offset):
-        view = np.ndarray(shape, a.dtype, memory, offset, strides)
+        view = at(memory, shape, strides, offset)
         here = a.shape, span(a)[1] - span(memory)[0], a.strides
         return view, (here, memory.size, (shape, offset, strides))
 
     @staticmethod
     def backward(saved, needs, g):
         here, size, there = saved
-        flat = np.zeros(size, g.dtype)
-        np.add.at(flat, places(*there, g.itemsize), g)
+        flat = np.zeros(size, g.dtype, like=g)
+        np.add.at(flat, put(places(*there, g.itemsize), of(g)), g)
         inside = places(*here, g.itemsize)
         if size == 0:
-            return np.zeros(inside.shape, g.dtype)
+            return np.zeros(inside.shape, g.dtype, like=g)
         shown = np.bincount(inside.reshape(-1), minlength=size)  # how often the tensor itself shows an element
-        return flat[inside] / shown[inside].astype(g.dtype)
+        return flat[put(inside, of(g))] / put(shown[inside].astype(g.dtype), of(g))
 
 
 def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
@@ -433,7 +448,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         )
     whole = input._view.base.array if input._view is not None else a
     low, _, high = span(whole)
-    memory = np.ndarray(((high - low) // a.itemsize if whole.size else 0,), a.dtype, flat_memory(whole))
+    memory = at(flat_memory(whole), ((high - low) // a.itemsize if whole.size else 0,), (a.itemsize,))
     offset = (span(a)[1] - low) // a.itemsize if storage_offset is None else operator.index(storage_offset)
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
@@ -454,4 +469,4 @@ def flat_memory(a: np.ndarray) -> np.ndarray:
     size = (high - low) // a.itemsize if a.size else 0
     if first != low:
         a = a[tuple(slice(-1, None, -1) if s < 0 else slice(None) for s in a.strides)]
-    return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,))
+    return restrided(a, (size,), (a.itemsize,))

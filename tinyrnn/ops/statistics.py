@@ -38,7 +38,7 @@ def quantiles(name: str, known: bool) -> Any:
         a = expect_tensor(input, name).array
         if a.size == 0:
             raise RuntimeError(f"{name}() input tensor must be non-empty, but its shape is {list(a.shape)}")
-        shares = q.array if isinstance(q, TensorBase) else np.asarray(number(q, name, "q"), a.dtype)
+        shares = q.array if isinstance(q, TensorBase) else np.asarray(number(q, name, "q"), a.dtype, like=a)
         if shares.ndim > 1:
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor, but its shape is {list(shares.shape)}")
         if a.dtype.kind != "f":
@@ -103,7 +103,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     if minlength < 0:
         raise RuntimeError(f"minlength should be >= 0, got {minlength}")
     if a.size == 0 and a.ndim == 1:
-        return wrap(np.zeros(minlength, np.int64))
+        return wrap(np.zeros(minlength, np.int64, like=a))
     if a.ndim != 1 or a.min() < 0:
         raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got shape {list(a.shape)}")
     if weights is None:

@@ -59,7 +59,7 @@ class Adagrad(Optimizer):
     def _start(self, p: Tensor) -> dict[str, Any]:
         """The state of a parameter before the first step."""
         start = self.defaults["initial_accumulator_value"]
-        self.state[p] = {"step": counter(), "sum": wrap(np.full(p.array.shape, start, p.array.dtype))}
+        self.state[p] = {"step": counter(), "sum": wrap(np.full(p.array.shape, start, p.array.dtype, like=p.array))}
         return self.state[p]
 
     def step(self, closure: Callable | None = None) -> Any:

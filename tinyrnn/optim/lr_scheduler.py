@@ -298,6 +298,12 @@ class PolynomialLR(_Factor):
 
 
 # ------------------------------------------------------------------------------------------ curves
+def renewed(state: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The state with another value for `key`, which comes last as in torch."""
+    state.pop(key, None)
+    return {**state, key: value}
+
+
 class _Lambdas(LRScheduler):
     """Base of the schedulers that are given functions of the steps done: one for all groups, or a list."""
 
@@ -319,7 +325,7 @@ class _Lambdas(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """All attributes but the optimizer; of the functions, only the attributes of those that are objects."""
         objects = [None if isinstance(f, types.FunctionType) else f.__dict__.copy() for f in self.lr_lambdas]
-        return {**super().state_dict(), "lr_lambdas": objects}
+        return renewed(super().state_dict(), "lr_lambdas", objects)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what state_dict() gave."""
@@ -494,7 +500,7 @@ class CyclicLR(LRScheduler):
         """All attributes but the optimizer; of `scale_fn`, only the attributes if it is an object."""
         custom = self._scale_fn_custom
         kept = None if custom is None or isinstance(custom, types.FunctionType) else custom.__dict__.copy()
-        return {**super().state_dict(), "_scale_fn_custom": kept}
+        return renewed(super().state_dict(), "_scale_fn_custom", kept)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what state_dict() gave."""
@@ -558,7 +564,6 @@ class OneCycleLR(LRScheduler):
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
         self.total_steps = math.prod(given.values())  # type: ignore[arg-type]
-        self._anneal_func_type = anneal_strategy
         top = pct_start * self.total_steps - 1
         last = self.total_steps - 1
         low, high = "base_momentum", "max_momentum"
@@ -570,6 +575,7 @@ class OneCycleLR(LRScheduler):
             ]
         names = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
         self._schedule_phases: list[dict[str, Any]] = [dict(zip(names, phase, strict=True)) for phase in phases]
+        self._anneal_func_type = anneal_strategy
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             self.use_beta1 = momentum_is_beta1(optimizer)
@@ -650,13 +656,14 @@ class ReduceLROnPlateau(LRScheduler):
         if listed and len(min_lr) != groups:
             raise ValueError(f"expected {groups} min_lrs, got {len(min_lr)}")
         self.optimizer = optimizer
-        self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
-        self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
-        self.mode_worse = math.inf if mode == "min" else -math.inf
+        self.factor = factor
         self.default_min_lr = None if listed else min_lr
         self.min_lrs = list(min_lr) if listed else [min_lr] * groups
+        self.patience, self.cooldown, self.eps = patience, cooldown, eps
         self.last_epoch = 0
         self._last_lr = self._lrs()
+        self.mode_worse = math.inf if mode == "min" else -math.inf
+        self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
         self._reset()
 
     def _reset(self) -> None:
@@ -732,7 +739,7 @@ class _Several(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """All attributes but the optimizer, and the states of the schedulers."""
-        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
+        return renewed(super().state_dict(), "_schedulers", [s.state_dict() for s in self._schedulers])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what state_dict() gave."""

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..devices import host
 from ..dtypes import get_default_dtype
 from ..hooks import RemovableHandle
-from ..kernels import lazy
+from ..kernels import twin
 from ..kernels.formulas import UPDATES
 from ..tape import wrap
 from ..tensor import Tensor
 
-map = lazy("cpu.map")
+map = twin("map")
 
 
 class _Required:
@@ -201,10 +202,11 @@ class Optimizer:
 
 
 def _fitted(value: Any, p: Tensor, name: Any = None) -> Any:
-    """A copy of what a parameter's state holds, its tensors in the type of the parameter; "step" stays as it is."""
+    """A copy of what a parameter's state holds, its tensors of the parameter's type and device; "step" stays so."""
     if isinstance(value, Tensor):
-        keeps = name == "step" or not p.is_floating_point()
-        return value.detach().clone() if keeps else value.detach().to(p.dtype, copy=True)
+        if name == "step":
+            return value.detach().clone()
+        return value.detach().to(p.device, p.dtype if p.is_floating_point() else None, copy=True)
     if isinstance(value, dict):
         return {k: _fitted(v, p, k) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -252,7 +254,7 @@ def closure_loss(closure: Callable | None) -> Any:
 
 def as_number(value: Any) -> Any:
     """An option that may be a one-element tensor, as a number: one of the tensor's precision, which torch keeps."""
-    return value.array.reshape(())[()] if isinstance(value, Tensor) else value
+    return host(value.array).reshape(())[()] if isinstance(value, Tensor) else value
 
 
 def check(name: str, value: Any, good: bool) -> None:
@@ -276,7 +278,7 @@ def check_fused(fused: bool | None, foreach: bool | None) -> None:
 
 def check_capturable(group: dict[str, Any]) -> None:
     """torch's error: capturable is for steps that become part of a CUDA graph."""
-    if group["capturable"]:
+    if group["capturable"] and any(p.is_cpu for p in group["params"]):
         raise AssertionError("If capturable=True, params and state_steps must be on supported devices, not on the CPU.")
 
 
@@ -287,14 +289,14 @@ def counter(steps: float = 0) -> Tensor:
 
 def zeros_like(p: Tensor) -> Tensor:
     """The state of a parameter before the first step."""
-    return wrap(np.zeros(p.array.shape, p.array.dtype))
+    return wrap(np.zeros(p.array.shape, p.array.dtype, like=p.array))
 
 
 class Updates:
     """Derived updates of parameters, put off so that all that share a formula and its numbers are one launch."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple, list[list[np.ndarray]]] = {}  # (formula, numbers, type) -> arrays of each parameter
+        self._groups: dict[tuple, list[list[np.ndarray]]] = {}  # (formula, numbers, ...) -> arrays of each parameter
         self._places: list[tuple[np.ndarray, np.ndarray]] = []  # what is not contiguous, and the copy in its stead
         self._seen: set[int] = set()
 
@@ -320,13 +322,13 @@ class Updates:
                 if k != 1:
                     self._places.append((a, arrays[k]))
         if maximize:
-            arrays[1] = np.asarray(-arrays[1])  # of no axes, it would be a number
-        self._groups.setdefault((formula, numbers, dtype), []).append(arrays)
+            arrays[1] = np.asarray(-arrays[1], like=own)  # of no axes, it would be a number
+        self._groups.setdefault((formula, numbers, dtype, type(own)), []).append(arrays)
         p.version[0] += 1
 
     def run(self) -> None:
         """Do all updates that were added."""
-        for (formula, numbers, _), arrays in self._groups.items():
+        for (formula, numbers, *_), arrays in self._groups.items():
             map.update(UPDATES[formula], arrays, numbers)
         for place, new in self._places:
             place[...] = new

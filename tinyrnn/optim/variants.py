@@ -299,7 +299,7 @@ class Rprop(EachParameter):
         super().__init__(params, options | {"differentiable": differentiable, "capturable": capturable})
 
     def _start(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        size = np.full(p.array.shape, as_number(group["lr"]), p.array.dtype)
+        size = np.full(p.array.shape, as_number(group["lr"]), p.array.dtype, like=p.array)
         return {"prev": zeros_like(p), "step_size": wrap(size)}
 
     def _update(self, p: Tensor, state: dict[str, Any], group: dict[str, Any], lr: float, step: float) -> None:

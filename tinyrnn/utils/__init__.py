@@ -1,5 +1,5 @@
-"""What stands around training: feeding data."""
+"""What stands around training: feeding data, and memory."""
 
-from . import data
+from . import checkpoint, data, dlpack
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data", "dlpack"]

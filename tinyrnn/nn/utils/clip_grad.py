@@ -10,11 +10,11 @@ import numpy as np
 
 from ... import tape
 from ...dtypes import get_default_dtype
-from ...kernels import lazy
+from ...kernels import twin
 from ...ops.join import stack
 from ...tensor import Tensor
 
-kernels = lazy("cpu.clip")
+kernels = twin("clip")
 Tensors = Tensor | Iterable[Tensor]
 
 
@@ -28,10 +28,10 @@ def _gradients(parameters: Tensors) -> list[Tensor]:
 
 def _alike(tensors: list[Tensor]) -> bool:
     """Whether the kernels can do all at once: contiguous tensors of one floating-point type, free to be written to."""
-    dtype = tensors[0].array.dtype
+    dtype, place = tensors[0].array.dtype, type(tensors[0].array)
     for t in tensors:
         a = t.array
-        if a.dtype != dtype or not (a.flags.c_contiguous and a.flags.writeable):
+        if a.dtype != dtype or type(a) is not place or not (a.flags.c_contiguous and a.flags.writeable):
             return False
         if t._node is not None or t._requires or t._view is not None or type(t._writes) not in (list, type(None)):
             return False
@@ -56,10 +56,10 @@ def _norm(tensors: list[Tensor], norm_type: float, error_if_nonfinite: bool, ali
         return tape.wrap(np.zeros((), get_default_dtype().numpy))
     if norm_type == 2.0 and alike:
         arrays = [t.array for t in tensors]
-        total = tape.wrap(np.asarray(kernels.norm(arrays), arrays[0].dtype))
+        total = tape.wrap(np.asarray(kernels.norm(arrays), arrays[0].dtype, like=arrays[0]))
     else:
         with tape.no_grad():
-            total = stack([t.norm(norm_type) for t in tensors]).norm(norm_type)
+            total = stack([t.norm(norm_type).to(tensors[0].device) for t in tensors]).norm(norm_type)
     if error_if_nonfinite and not total.isfinite():
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
@@ -82,7 +82,7 @@ def _clip(gradients: list[Tensor], max_norm: float, total_norm: Tensor, alike: b
     if alike and type(max_norm) in (int, float):
         real = total_norm.array.dtype.type
         factor = real(max_norm) / (total_norm.array[()] + real(1e-6))
-        if factor >= 1:
+        if isinstance(factor, np.floating) and factor >= 1:  # on a GPU the kernel looks, and nobody waits for it
             return
         kernels.scale([grad.array for grad in gradients], factor)
         for grad in gradients:
@@ -92,7 +92,7 @@ def _clip(gradients: list[Tensor], max_norm: float, total_norm: Tensor, alike: b
         scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
         if scale != 1:
             for grad in gradients:
-                grad.mul_(scale)
+                grad.mul_(scale.to(grad.device))
 
 
 def clip_grad_norm_(

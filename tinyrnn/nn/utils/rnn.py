@@ -56,13 +56,14 @@ class PackedSequence(_Packed):
             return self
         if "copy" in kwargs:
             raise RuntimeError(".to() does not accept copy argument (PackedSequence.to converts `data` only)")
-        return self._replace(data=data)
+        order, back = (i if i is None else i.to(data.device) for i in (self.sorted_indices, self.unsorted_indices))
+        return self._replace(data=data, sorted_indices=order, unsorted_indices=back)
 
     def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        return self.to(*args, **kwargs)
+        return self.to(*args, **{**kwargs, "device": "cpu"})
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        return self._replace(data=self.data.cuda(*args, **kwargs))
+        return self.to(*args, **({"device": "cuda"} if not args else {}), **kwargs)
 
     # fmt: off
     def double(self) -> PackedSequence: return self.to(dtypes.float64)
@@ -90,7 +91,8 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation that takes back another one."""
     if permutation is None:
         return None
-    return zeros_like(permutation).scatter_(0, permutation, wrap(np.arange(permutation.array.size)))
+    a = permutation.array
+    return zeros_like(permutation).scatter_(0, permutation, wrap(np.arange(a.size, like=a)))
 
 
 def places(sizes: np.ndarray) -> np.ndarray:
@@ -104,7 +106,8 @@ def unpack_steps(data: Tensor, sizes: np.ndarray) -> Tensor:
     at = places(sizes)
     if len(at) == steps * batch:
         return data.reshape(steps, batch, *data.array.shape[1:])
-    padded = wrap(np.zeros((steps * batch, *data.array.shape[1:]), data.array.dtype))
+    a = data.array
+    padded = wrap(np.zeros((steps * batch, *a.shape[1:]), a.dtype, like=a))
     padded[wrap(at)] = data
     return padded.reshape(steps, batch, *data.array.shape[1:])
 
@@ -125,11 +128,17 @@ def pack_padded_sequence(
     """
     expect_tensor(input, "pack_padded_sequence")
     if not isinstance(lengths, Tensor):
-        lengths = as_tensor(lengths, dtype=dtypes.int64)
+        lengths = as_tensor(lengths, dtype=dtypes.int64, device="cpu")
     lengths, order = lengths.to(dtypes.int64), None
     if not enforce_sorted:
         lengths, order = lengths.sort(descending=True)
+        order = order.to(input.device)
         input = input.index_select(0 if batch_first else 1, order)
+    if not lengths.is_cpu:
+        raise RuntimeError(
+            f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.dim()}D cuda:0 Long tensor "
+            "(pack_padded_sequence)"
+        )
     sizes = lengths.array
     if sizes.ndim != 1:
         raise RuntimeError(
@@ -184,7 +193,7 @@ def pad_packed_sequence(
             "(pad_packed_sequence)"
         )
     rest = data.array.shape[1:]
-    padded = full((length * int(sizes[0]), *rest), padding_value, dtype=data.dtype)
+    padded = full((length * int(sizes[0]), *rest), padding_value, dtype=data.dtype, device=data.device)
     padded[wrap(places(sizes))] = data
     padded = padded.reshape(length, int(sizes[0]), *rest)
     if batch_first:
@@ -192,7 +201,8 @@ def pad_packed_sequence(
     lengths = wrap((sizes[:, None] > np.arange(sizes[0])).sum(0))
     if sequence.unsorted_indices is None:
         return padded, lengths
-    return padded.index_select(0 if batch_first else 1, sequence.unsorted_indices), lengths[sequence.unsorted_indices]
+    back = sequence.unsorted_indices
+    return padded.index_select(0 if batch_first else 1, back), lengths[back.cpu()]
 
 
 class Padded(Op):
@@ -203,7 +213,7 @@ class Padded(Op):
     @staticmethod
     def forward(*arrays, longest, filler, left, batch_first):
         size = (len(arrays), longest) if batch_first else (longest, len(arrays))
-        out = np.full((*size, *arrays[0].shape[1:]), filler)
+        out = np.full((*size, *arrays[0].shape[1:]), filler, filler.dtype, like=arrays[0])
         places = []
         for k, a in enumerate(arrays):
             steps = slice(longest - len(a), longest) if left else slice(0, len(a))
@@ -254,7 +264,7 @@ def pad_sequence(
                     f"{list(s.array.shape)} at entry {k}: {error}"
                 ) from None
         rows.append(s.to(dtype))
-    filler = full((), padding_value, dtype=dtype).array
+    filler = full((), padding_value, dtype=dtype, device="cpu").array
     return apply(Padded, *rows, longest=longest, filler=filler, left=padding_side == "left", batch_first=batch_first)
 
 

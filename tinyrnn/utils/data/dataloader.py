@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from ...devices import has_gpu
 from ...random import Generator
 from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
@@ -204,7 +205,7 @@ class BatchIterator:
         self._base_seed = stream(loader.generator, "DataLoader").random_int64()
         batched = loader.batch_sampler is not None
         self._fetcher_arguments = (loader.dataset, batched, loader.collate_fn, loader.drop_last)
-        if loader.pin_memory:
+        if loader.pin_memory and not has_gpu():
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
                 "won't be used.",
