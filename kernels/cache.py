@@ -2,7 +2,8 @@
 
 Machine code is kept per function, but what a function compiles to also depends on the functions it calls.  So
 everything is kept in one directory whose name is a hash of all sources of the CPU's kernels, the Python, Numba and
-llvmlite versions and the host CPU; code for a GPU has a hash of its own sources in its file's name.  Whatever changes, a new directory is used, and old code cannot be found.
+llvmlite versions and the host CPU; the name of a file of code for a GPU holds a hash of the GPU's.  Whatever changes,
+another name is looked for, and old code cannot be found.
 
 Derived source is written there as well, to be read and so that tracebacks have lines; the name of a derived module
 holds a hash of its text.

@@ -77,13 +77,8 @@ def kernels(real, tile: Tile, width: int, values: int) -> dict[str, Kernel]:
     scores, row_room, key_room = tall * wide, tall * at_once, wide * at_once
     row_sums, key_sums, key_v_sums = tall * each, high * each, high * v_each
     row_v_sums = tall * v_each
-    copy, exp, zero, nothing, one = (
-        copy_later(1),
-        functions.exp,
-        real(0),
-        real(-np.inf),
-        real(1 - 2 * np.finfo(real).eps),
-    )
+    copy, exp = copy_later(1), functions.exp
+    zero, nothing, one = real(0), real(-np.inf), real(1 - 2 * np.finfo(real).eps)
 
     @device
     def fill(to, first, width, step, n, source, at, row_step, inside, columns):
@@ -250,20 +245,8 @@ def kernels(real, tile: Tile, width: int, values: int) -> dict[str, Kernel]:
                     memory[totals + y * tall + a] = memory[totals + y * tall + a] * shrink + total
             cuda.syncwarp()
             multiply_rows_by(sums, memory, shrinks, y)
-            add_over_keys(
-                sums,
-                min(keys, count - key),
-                v_each,
-                v_some,
-                load_values,
-                memory,
-                p_first,
-                memory,
-                v_first,
-                v_step,
-                y,
-                x,
-            )
+            seen = min(keys, count - key)
+            add_over_keys(sums, seen, v_each, v_some, load_values, memory, p_first, memory, v_first, v_step, y, x)
         cuda.syncwarp()
         for a in range(x, tall, across):
             total, top, r = memory[totals + y * tall + a], memory[tops + y * tall + a], row + y * tall + a
