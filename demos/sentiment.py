@@ -348,6 +348,8 @@ def main() -> None:
     held = {"new": reviews(1000, without=seen), "recombined": reviews(1000, recombined=True)}
     words = sorted({word for r in training for word in r.words} - set(MARKS))
     index = {word: i for i, word in enumerate(MARKS + words, start=1)}
+    if new := {word for rs in held.values() for r in rs for word in r.words} - index.keys():
+        parser.error(f"--reviews {args.reviews}: so few do not show all words; {', '.join(sorted(new))} would be new")
     tests = {name: (rs, numbers(rs, index)) for name, rs in held.items()}
     model = Reader(1 + len(index), 32, args.hidden, args.cell).to(args.device)
     parameters = sum(p.numel() for p in model.parameters())

@@ -102,4 +102,6 @@ def test_it_refuses_what_it_cannot_do():
     done = run("--epochs", "0")
     assert done.returncode == 2
     assert "--reviews, --epochs and --hidden must be at least 1" in done.stderr
+    done = run("--reviews", "3")
+    assert done.returncode == 2 and "--reviews 3: so few do not show all words" in done.stderr
     assert run("--help").returncode == 0
