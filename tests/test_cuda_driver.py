@@ -198,7 +198,8 @@ def test_what_waits_is_given_back_before_memory_runs_out(gpu):
 
 def test_what_the_garbage_collector_gives_back_meanwhile_waits_no_more_either(gpu):
     """An array in a cycle goes at any time, also while others are given back to the driver."""
-    x, pool = array.empty(1000, np.uint8), memory.pool()
+    cycle, pool = [array.empty(5000, np.uint8)], memory.pool()
+    cycle.append(cycle)
     free = pool.device.free
 
     def free_and_collect(address):
@@ -206,8 +207,8 @@ def test_what_the_garbage_collector_gives_back_meanwhile_waits_no_more_either(gp
         gc.collect()
 
     pool.device.free = free_and_collect
-    cycle = [array.empty(5000, np.uint8)]
-    cycle.append(cycle)
+    pool.empty()
+    x = array.empty(1000, np.uint8)
     gc.disable()
     try:
         del x, cycle
@@ -260,7 +261,14 @@ def test_views_are_numpys(gpu):
 
 
 def test_a_machine_without_a_gpu_says_which_part_is_missing(monkeypatch):
-    assert "nvidia-smi" in drivers.missing()
+    import cuda.bindings.driver
+
+    def no_library(flags):
+        raise RuntimeError("libcuda.so.1 was not found")
+
+    for init in (no_library, lambda flags: (100,)):  # the second: CUDA_ERROR_NO_DEVICE
+        monkeypatch.setattr(cuda.bindings.driver, "cuInit", init)
+        assert "nvidia-smi" in drivers.missing()
     with pytest.raises(drivers.NoGPU, match="there is no GPU"):
         drivers.driver()
     monkeypatch.setitem(sys.modules, "numba_cuda", None)

@@ -151,7 +151,8 @@ def kernels(real) -> SimpleNamespace:
         room = borrow()
         packed_b = address_of(room)
         packed_a = packed_b + S * DEPTH * COLUMNS
-        packs_a = (m > HIGH and n >= 4 * WIDE and (a_column != S or a_row % 4096 == 0)) or (a_row != S and a_column != S)
+        many = m > HIGH and n >= 4 * WIDE
+        packs_a = (many and (a_column != S or a_row % 4096 == 0)) or (a_row != S and a_column != S)
         for j0 in range(0, n, COLUMNS):
             width = min(n - j0, COLUMNS)
             for k0 in range(0, k, DEPTH):
