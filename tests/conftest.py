@@ -22,6 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--record", action="store_true", help="write torch's answers to tests/recorded/ (needs torch)")
     parser.addoption("--cases", type=int, default=0, help="so many random cases of each property in test_properties.py")
     parser.addoption("--recorded", action="store_true", help="use the recorded answers even where torch is installed")
+    parser.addoption("--on-gpu", action="store_true", help="the tests of CUDA kernels on a GPU, not in the simulator")
     parser.addoption("--every-sample", action="store_true", help="all of torch's operator samples, not some of each")
 
 
@@ -51,6 +52,11 @@ def pytest_configure(config):
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("properties")
+    if config.getoption("--on-gpu"):
+        sys.path.insert(0, str(Path(__file__).parent))
+        import on_gpu
+
+        on_gpu.install()
     if config.getoption("--record") and torch is None:
         raise pytest.UsageError("--record needs torch")
 

@@ -93,4 +93,5 @@ def test_half_precision_is_refused_and_its_absence_accepted():
         loss = (tinyrnn.ones(2, requires_grad=True) * 2).sum()
     scaler = tinyrnn.amp.GradScaler(enabled=False)
     assert scaler.scale(loss) is loss and not scaler.is_enabled()
-    assert tinyrnn.accelerator.current_accelerator() is None and not tinyrnn.accelerator.is_available()
+    assert tinyrnn.accelerator.is_available() == tinyrnn.cuda.is_available()
+    assert (tinyrnn.accelerator.current_accelerator() is None) == (not tinyrnn.cuda.is_available())
