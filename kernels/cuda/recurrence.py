@@ -47,7 +47,7 @@ class Geometry(NamedTuple):
 
 
 # high x wide sums of a warp, by the bytes of a number and how many rows there are; more would not fit into registers.
-TILES = {(4, 1): ((4, 1),), (4, 4): ((4, 4),), (4, 8): ((4, 8), (8, 8))}
+TILES = {(4, 1): ((4, 1),), (4, 4): ((4, 4),), (4, 8): ((4, 8),)}
 TILES |= {(8, 1): ((4, 1),), (8, 4): ((4, 4),), (8, 8): ((4, 4),)}
 
 
@@ -317,7 +317,7 @@ def backward(
 def examples() -> list[Kernel]:
     """Kernels of each kind, to be compiled where there is no GPU: those that need the most registers, and others."""
     found = [copies(np.float32).place]
-    for cell, real, tile in ((LSTM, np.float32, (8, 8)), (LSTM, np.float64, (4, 4)), (GRU, np.float32, (4, 1))):
+    for cell, real, tile in ((LSTM, np.float32, (4, 8)), (LSTM, np.float64, (4, 4)), (GRU, np.float32, (4, 1))):
         made = family(cell, real, (), False, False, tile)
         found += [made.forward, made.backward]
     one_by_one = family(LSTM, np.float32, (True, True), True, True)
