@@ -92,13 +92,16 @@ def as_bytes(input: Any, dtype: dtypes.dtype) -> Any:
                 must, but, got = wanted.partition(", but")
                 raise RuntimeError(f"self.{must} to view {names} (different element sizes){but}{got}")
     alias = input.detach()
-    alias.array = a.view(dtype.numpy)
+    if a.size or not a.ndim:
+        alias.array = a.view(dtype.numpy)
+    else:  # NumPy's steps between no elements are nought
+        alias.array = np.empty((*a.shape[:-1], a.shape[-1] * a.itemsize // size), dtype.numpy, like=a)
     return alias
 
 
 def fits(input: Any, ratio: int) -> Iterator[tuple[bool, str]]:
     """What must hold for a view as elements of `ratio` times the size (0 if they are smaller), in torch's words."""
-    steps = [step // input.array.itemsize for step in input.array.strides]
+    steps = input.stride()
     yield bool(steps), "dim() cannot be 0"
     if ratio:
         for name, n in (("size(-1)", input.array.shape[-1]), ("storage_offset()", input.storage_offset())):
