@@ -992,3 +992,28 @@ def test_a_loss_keeps_its_name_after_the_backward():
     ):
         loss.backward()
         assert loss.grad_fn.name() == name
+
+
+def test_a_leaf_takes_a_gradient_that_nobody_else_holds_and_copies_any_other():
+    held, made = [], []
+
+    class Fresh(Op):
+        """Its gradient is a view of a new array, which `held` may hold too."""
+
+        @staticmethod
+        def forward(a, *, keep):
+            return a + 1, (keep,)
+
+        @staticmethod
+        def backward(saved, needs, g):
+            base = np.full(g.size, 2.0, g.dtype)
+            made.append(base.ctypes.data)
+            if saved[0]:
+                held.append(base)
+            return base.reshape(g.shape)
+
+    for keep in (False, True):
+        x = tinyrnn.ones(2, 3, requires_grad=True)
+        tape.run(Fresh, (x,), (x.array,), keep=keep).sum().backward()
+        assert x.grad.tolist() == [[2.0] * 3] * 2
+        assert (x.grad.data_ptr() == made[-1]) is not keep
