@@ -286,6 +286,7 @@ def test_samples(operator, dtype):
 LARGER_DIFFER = {
     **{f"nn.functional.{name}": "torch's gradient at NaN is NaN or zero, not the incoming one"
        for name in ("celu", "elu", "selu", "hardshrink", "softshrink", "hardtanh", "relu6")},
+    "digamma": "the gradient at a pole is what rounding makes of it: ours is computed in float64, torch's is not",
     "sinc": "the gradient near zero is a difference of large numbers",
     "where": "the samples call a method of a number",
     "__rsub__": "the samples call a method of a number",
