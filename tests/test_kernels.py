@@ -291,6 +291,9 @@ LAYERS = {  # cell, sizes of the steps, input features, H, projection
     "lstm, packed": (LSTM, [9, 7, 7, 3, 1], 20, 33, 0),
     "lstm, projection": (LSTM, [5, 5, 2], 4, 19, 6),
     "peephole": (PEEPHOLE, [4, 3, 2], 3, 10, 0),
+    "strips": (RNN_TANH, [9, 4, 3, 2], 5, 3 * 48 + 30, 0),
+    "large": (LSTM, [66, 65, 2], 150, 200, 0),
+    "large, few rows": (GRU, [5, 4], 150, 300, 0),
 }
 
 
@@ -306,6 +309,10 @@ def test_recurrent_layers_are_numpys(name, reverse):
         np.testing.assert_allclose(out, expected, **tolerance)
         for a, b in zip(last, expected_last, strict=True):
             np.testing.assert_allclose(a, b, **tolerance)
+        again, last_again, nothing = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse, keep=False)
+        assert nothing is None
+        for a, b in zip([out, *last], [again, *last_again], strict=True):
+            np.testing.assert_array_equal(a, b)
 
     # Along a random direction the result changes as its gradients say.
     d_out, d_last = normal(*out.shape, seed=5), [normal(*s.shape, seed=6) for s in last]
@@ -341,6 +348,7 @@ def test_recurrent_layers_have_the_same_bits(threads, dtype):
         "gru": (GRU, packed, 20, 40, 0), "lstm": (LSTM, [37] * 15, 30, 40, 0), "packed": (LSTM, packed, 30, 40, 0),
         "projection": (LSTM, packed, 30, 40, 20), "peephole": (PEEPHOLE, packed, 30, 40, 0),
         "few rows": (LSTM, [2] * 4, 30, 150, 0), "one row": (GRU, [1] * 4, 200, 200, 0),
+        "large": (LSTM, [40] * 3, 150, 200, 0),  # one thread multiplies x and h together, and two do not
     }  # fmt: skip
     for name, (cell, sizes, features, H, projection) in calls.items():
         given = layer(cell, sizes, features, H, dtype, projection)

@@ -5,10 +5,11 @@
                                        the weights' gradients
 
 A job is the array of words that cell_job.py describes, and `function` the address of a kernel that cell_source.py
-printed.  Blocking: a step's product goes in tiles of ROWS rows and WIDE columns, strip by strip of the packed weights,
-so that a strip is read once for all rows; one or two rows go in tiles of four strips.  The backward takes as many steps
-at a time as have about `chunk` rows: the gradients of their gates are still in the cache when the weights' gradients
-are made of them, as products over all rows of the chunk.
+printed.  Blocking: a step's product goes in tiles of HIGH rows and WIDE columns, strip by strip of the packed weights,
+so that a strip is read once for all rows, and while that is going on the next one is fetched into the second cache:
+large weights come from further away in every step.  One or two rows go in tiles of three strips.  The backward takes as
+many steps at a time as have about `chunk` rows: the gradients of their gates are still in the cache when the weights'
+gradients are made of them, as products over all rows of the chunk.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from .cell_job import AT
 from .jit import kernel, njit
 from .pool import run, split
 from .simd import get, lanes, load_first, put, store_first, word
-from .tile import ROWS, VECTORS_WIDE, tile
+from .tile import LINE, ROWS, tile
+
+# Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
+# the fewer strips there are, the less often the rows are read.
+HIGH, STRIP = (4, 3) if ROWS == 6 else (8, 3)
 
 
 @functools.cache
@@ -34,10 +39,11 @@ def shared(real) -> SimpleNamespace:
     Addresses and steps are in bytes.
     """
     L, S = lanes(real), real().itemsize
-    WIDE = VECTORS_WIDE * L
-    high, low = tile(real, ROWS, VECTORS_WIDE, 2), tile(real, ROWS // 2, VECTORS_WIDE, 2)
-    row = tile(real, 1, 8, 2, strips=True)
-    pack, multiply = gemm.kernels(real).pack_b, gemm.kernels(real).product
+    WIDE = STRIP * L
+    high, low = (tile(real, rows, STRIP, 2, fetch=True) for rows in (HIGH, HIGH // 2))
+    two_wide, one_wide = (tile(real, HIGH, vectors, 2) for vectors in (2, 1))  # of what is left of a last strip
+    row = tile(real, 1, 3 * STRIP, 2, strips=STRIP)
+    pack, multiply = gemm.packing(real, STRIP), gemm.kernels(real).product
     FIRST_ARRAY, FIRST_KEPT, FIRST_SPARE, FIRST_NUMBER = AT.kept, AT.gates, AT.w_x, AT.T
 
     # ------------------------------------------------------------------------------ products and sums
@@ -45,7 +51,7 @@ def shared(real) -> SimpleNamespace:
     def columns(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
         if m <= 2:
             for i in range(m):
-                for j in range(first, last, 4 * WIDE):
+                for j in range(first, last, 3 * WIDE):
                     row(
                         1, last - j, initial + i * initial_step + S * j, 0, c + i * c_step + S * j, 0,
                         k, a + i * a_row, 0, S, b + S * j * k, S * WIDE,
@@ -53,26 +59,43 @@ def shared(real) -> SimpleNamespace:
                     )  # fmt: skip
             return
         for j in range(first, last, WIDE):
-            for i in range(0, m, ROWS):
+            strip, strip2, right = b + S * j * k, b2 + S * j * k2, last - j
+            following = j + WIDE if right > WIDE else first
+            ahead, ahead2 = b + S * following * k, b2 + S * following * k2
+            for i in range(0, m, HIGH):
                 start, to = initial + i * initial_step + S * j, c + i * c_step + S * j
-                if m - i > ROWS // 2:
+                tall, rows, rows2 = min(m - i, HIGH), a + i * a_row, a2 + i * a2_row
+                if right <= L:
+                    one_wide(
+                        tall, right, start, initial_step, to, c_step,
+                        k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
+                    )  # fmt: skip
+                elif right <= 2 * L:
+                    two_wide(
+                        tall, right, start, initial_step, to, c_step,
+                        k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
+                    )  # fmt: skip
+                elif tall > HIGH // 2:
                     high(
-                        min(m - i, ROWS), last - j, start, initial_step, to, c_step, k, a + i * a_row, a_row, S,
-                        b + S * j * k, S * WIDE, k2, a2 + i * a2_row, a2_row, S, b2 + S * j * k2, S * WIDE,
+                        tall, right, start, initial_step, to, c_step,
+                        k, rows, a_row, S, strip, S * WIDE, ahead, k2, rows2, a2_row, S, strip2, S * WIDE, ahead2,
                     )  # fmt: skip
                 else:
                     low(
-                        m - i, last - j, start, initial_step, to, c_step, k, a + i * a_row, a_row, S,
-                        b + S * j * k, S * WIDE, k2, a2 + i * a2_row, a2_row, S, b2 + S * j * k2, S * WIDE,
+                        tall, right, start, initial_step, to, c_step,
+                        k, rows, a_row, S, strip, S * WIDE, ahead, k2, rows2, a2_row, S, strip2, S * WIDE, ahead2,
                     )  # fmt: skip
+                # Each tile fetches its part of the next strip; the last ones have nothing left to fetch.
+                ahead = min(ahead + LINE * k, b + S * (following + WIDE) * k)
+                ahead2 = min(ahead2 + LINE * k2, b2 + S * (following + WIDE) * k2)
 
     all_columns = split(columns)
 
     @kernel
     def product(spread, m, n, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
         """c (m, n) = initial + a (m, k) @ b + a2 (m, k2) @ b2 for packed b and b2; `spread` over threads or not."""
-        least = 4 * WIDE if spread else n
-        all_columns(n, least, 4 * WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+        least = 2 * WIDE if spread else n
+        all_columns(n, least, WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
 
     @kernel
     def sum_columns(first, last, rows, a, a_row, initial, out):

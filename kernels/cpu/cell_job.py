@@ -33,7 +33,7 @@ ARRAYS, contiguous:
 KEPT, by the forward for the backward:
 
     gates           (N, G*H), pre-activations, whole gates first; of a split gate, the half that comes from x
-    hidden          (N, Q*H), the other half of the split gates
+    hidden          (N, Q*H), the other half of the split gates; both are (B, .) if they are not `lasting`
     carried         (N, P), the hidden state before the step
     entering        (N, P), the same as it enters the product with w_hh: with recurrent dropout; else it is `carried`
     states          (S-1, N, H), the other states before the step
@@ -75,6 +75,7 @@ NUMBERS = (
     "d_out_row",
     "columns", "whole",  # G*H, and W*H of them
     "fused",  # whether x is multiplied within the loop over time
+    "lasting",  # 1 if each step has its own gates, 0 if nobody wants them afterwards
     "states_count", "vectors_count",
     "zone_row",
     "chunk",  # rows of which the backward keeps the gates' gradients at a time

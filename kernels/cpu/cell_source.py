@@ -60,10 +60,10 @@ def forward(job, part):
             following = t - 1 if reverse else t + 1
             staying, next_row = get(int64, sizes + 8 * following), get(int64, offsets + 8 * following)
         for top in range(low, alive, block):
-            rows, r = min(alive - top, block), row + top
+            rows, r, gates_row = min(alive - top, block), row + top, row * lasting + top
 {products}
             for b in range(top, top + rows):
-                r = row + b
+                r, gates_row = row + b, row * lasting + b
                 place, width = (next_row + b, N) if b < staying else (b, B)
                 after = states if b < staying else last
 {pointers}
@@ -87,6 +87,7 @@ def backward(job, part):
 {projection}
             for b in range(top, top + rows):
                 r, chunk_row = row + b, row + b - first_row
+                gates_row = r
 {pointers}
                 for j in range(0, H, LANES):
                     n, here = H - j, SIZE * j
@@ -175,8 +176,8 @@ class Printer:
         self.whole, self.states, self.vectors = self.gates - self.halves, len(cell.states), len(cell.vectors)
         self.parameters = {**cell.recording.inputs, **cell.recording.keywords}
         G, Q = self.gates, self.halves
-        self.inputs = {f"gate_{k}": f"gates + SIZE * (r * {G} * H + {k} * H)" for k in range(G)}
-        self.inputs |= {f"hidden_{k}": f"hidden + SIZE * (r * {Q} * H + {k} * H)" for k in range(Q)}
+        self.inputs = {f"gate_{k}": f"gates + SIZE * (gates_row * {G} * H + {k} * H)" for k in range(G)}
+        self.inputs |= {f"hidden_{k}": f"hidden + SIZE * (gates_row * {Q} * H + {k} * H)" for k in range(Q)}
         self.inputs |= {f"state_{k}": f"states + SIZE * ({k - 1} * N + r) * H" for k in range(1, self.states)}
         self.inputs |= {"state_0": "carried + SIZE * r * H"}
         self.inputs |= {f"vector_{k}": f"vectors + SIZE * {k} * H" for k in range(self.vectors)}
@@ -207,7 +208,7 @@ class Printer:
         products = DROP.splitlines()[1:] if self.dropped else []
         if W:
             products += [
-                f"pre = gates + SIZE * r * {G} * H",
+                f"pre = gates + SIZE * gates_row * {G} * H",
                 f"product(spread, rows, {W} * H, I if fused else 0, inputs + SIZE * r * I, SIZE * I, w_x,",
                 "        P, entering + SIZE * r * P, SIZE * P, w_h,",
                 f"        bias if fused else pre, 0 if fused else SIZE * {G} * H, pre, SIZE * {G} * H)",
@@ -216,9 +217,9 @@ class Printer:
             products += [
                 "if fused:",
                 f"    product(spread, rows, {Q} * H, I, inputs + SIZE * r * I, SIZE * I, w_x_split, 0, 0, 0, 0,",
-                f"            bias + SIZE * {W} * H, 0, gates + SIZE * (r * {G} * H + {W} * H), SIZE * {G} * H)",
+                f"            bias + SIZE * {W} * H, 0, gates + SIZE * (gates_row * {G} + {W}) * H, SIZE * {G} * H)",
                 f"product(spread, rows, {Q} * H, P, entering + SIZE * r * P, SIZE * P, w_h_split, 0, 0, 0, 0,",
-                f"        bias_split, 0, hidden + SIZE * r * {Q} * H, SIZE * {Q} * H)",
+                f"        bias_split, 0, hidden + SIZE * gates_row * {Q} * H, SIZE * {Q} * H)",
             ]
         outputs = self.cell.recording.outputs
         body = [f"{v.name} = {_load(pointer)}" for v, pointer in self.reads().items()] + lines(outputs)

@@ -41,15 +41,11 @@ def broadcast(array, axis):
 
 
 @functools.cache
-def kernels(real) -> SimpleNamespace:
-    """The kernels for numpy.float32 or numpy.float64.  Addresses and strides are in bytes."""
+def packing(real, vectors: int):
+    """A kernel: pack_b(n, k, b, b_row, b_column, to) copies b (k, n) into strips of `vectors`, to[strip, i, j]."""
     L, S = lanes(real), real().itemsize
-    WIDE = VECTORS_WIDE * L
-    COLUMNS = 1024 * 4 // S
-    high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
-    high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
-    row_masked = tile(real, 1, 8, masked=True)
-    transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
+    WIDE = vectors * L
+    transpose = transposed(real, L)
 
     @kernel
     def pack_columns(n, k, b, b_row, to):
@@ -95,6 +91,22 @@ def kernels(real) -> SimpleNamespace:
                 pack_rows(width, k, b + j * b_column, b_column, strip)
             else:
                 pack_any(width, 0, k, b + j * b_column, b_row, b_column, strip)
+
+    return pack_b
+
+
+@functools.cache
+def kernels(real) -> SimpleNamespace:
+    """The kernels for numpy.float32 or numpy.float64.  Addresses and strides are in bytes."""
+    L, S = lanes(real), real().itemsize
+    WIDE = VECTORS_WIDE * L
+    COLUMNS = 1024 * 4 // S
+    high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
+    narrow = tile(real, HIGH, 1)  # of what is left of a last strip
+    high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
+    row_masked = tile(real, 1, 8, masked=True)
+    pack_b = packing(real, VECTORS_WIDE)
+    transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
 
     @kernel
     def pack_a(m, k, a, a_row, a_column, to):
@@ -175,7 +187,9 @@ def kernels(real) -> SimpleNamespace:
                                 start, step = initial + (i0 + i) * initial_step + S * (j0 + j), initial_step
                             strip, right = packed_b + S * j * depth, width - j
                             # fmt: off
-                            if tall > MIDDLE:
+                            if right <= L:
+                                narrow(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
+                            elif tall > MIDDLE:
                                 high(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
                             elif tall > LOW:
                                 middle(tall, right, start, step, to, c_step, depth, first, row, step_a, strip, S * WIDE)
@@ -252,10 +266,21 @@ def kernels(real) -> SimpleNamespace:
 
     all_columns, all_rows = split(some_columns), split(some_rows)
 
+    @njit
+    def row_times_matrix(n, k, a, a_column, b, b_row, b_column, c):
+        """c (n,) = c + a (k,) @ b (k, n) on all threads."""
+        how, least = method(1, k, a_column, b_row, b_column), max(WIDE, SMALL // 8 // max(k, 1))
+        all_columns(n, least, WIDE, how, 1, k, a, 0, a_column, b, b_row, b_column, c, 0, c, 0)
+
     @kernel
     def product(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
         """c = initial + a @ b on all threads."""
         if m == 0 or n == 0:
+            return
+        if n == 1 and m > 1 and c_step == S:  # a column: as a row, it fills whole vectors
+            for i in range(m):
+                put(real, c + S * i, get(real, initial + i * initial_step))
+            row_times_matrix(m, k, b, b_row, a, a_column, a_row, c)
             return
         how = method(m, k, a_column, b_row, b_column)
         if n > m:
@@ -264,7 +289,7 @@ def kernels(real) -> SimpleNamespace:
                 n, least, WIDE, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
             )
         else:
-            least = max(LOW, SMALL // max(n * k, 1))
+            least = max(LOW, SMALL // max(max(n, WIDE) * k, 1))
             all_rows(m, least, LOW, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
 
     @kernel

@@ -1,6 +1,6 @@
 """Recurrence: a derived cell over a whole sequence, forward and backward.
 
-    forward(cell, x, steps, initial, weights, vectors, reverse, noise)             -> out, last, saved
+    forward(cell, x, steps, initial, weights, vectors, reverse, noise, keep)       -> out, last, saved
     backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x)       -> gradients
 
     x        (N, I)          the rows of all steps, one step after the other: N = T * B if all sequences are as long
@@ -19,7 +19,7 @@ B batch, T time, I input, H hidden, G gates, S states, V vectors; cell_job.py te
 Rows never meet in the loop over time, so each thread takes some sequences through all steps, and nothing waits
 (cell_source.py); what comes before and after, the weights' gradients for one, is in cell_driver.py.  A few rows with
 large weights are not divided; there the columns of each step's product are.  x and h are multiplied in one pass if both
-weights fit into the second cache, else x comes first, in one product of all steps.
+weights fit into the second cache or are read for many rows, else x comes first, in one product of all steps.
 
 The step of each cell is printed from its recording, like every derived kernel, and kept on disk.
 """
@@ -35,11 +35,10 @@ import numpy as np
 from .. import cache
 from ..cells import PLAIN, Cell, Noise
 from . import gemm
-from .cell_driver import shared
+from .cell_driver import HIGH, shared
 from .cell_job import AT, Words
 from .cell_source import print_kernel
 from .pool import get_threads
-from .tile import ROWS
 
 
 class Steps:
@@ -121,7 +120,7 @@ def division(steps: Steps, columns: int, width: int, size: int) -> tuple[int, in
     parts = max(1, min(threads, steps.B, steps.N * columns * (width + 16) // 2_000_000))
     if weights > CACHED // 8:
         return parts, max(steps.B, 1), 0
-    return parts, max(ROWS, (1 << 15) // max(1, columns * size) // ROWS * ROWS), 0
+    return parts, max(HIGH, (1 << 15) // max(1, columns * size) // HIGH * HIGH), 0
 
 
 class Plan(NamedTuple):
@@ -144,10 +143,11 @@ def plan(
     reverse: bool,
     noise: Noise,
     forward: bool,
+    keep: bool = True,
 ) -> Plan:
     """The plan of a forward or backward; made once for each kind of call and number of threads.  `widths`: I, P, H."""
     zoned, dropped = noise.zoned, noise.drop is not None
-    key = (cell, dtype, widths, projected, reverse, zoned, dropped, forward, get_threads())
+    key = (cell, dtype, widths, projected, reverse, zoned, dropped, forward, keep, get_threads())
     found = steps.plans.get(key)
     if found is not None:
         return found
@@ -155,16 +155,18 @@ def plan(
     G, Q, S, V, size = len(cell.gates), len(cell.split), len(cell.states), len(cell.vectors), dtype.itemsize
     GH, QH, N, B = G * H, Q * H, steps.N, steps.B
     common = shared(dtype.type)
-    fused = forward and (steps.T == 1 or (I + P) * GH * size <= CACHED)
+    fused = forward and (steps.T == 1 or (I + P) * GH * size <= CACHED or 32 * get_threads() <= B)
     parts, block, spread = division(steps, GH, P + I if fused else P, size)
     chunk_rows = min(N, CHUNK + B)
+    lasting = keep or not fused
+    gates_rows = N if lasting else B
 
     def strips(rows: int, columns: int) -> int:
         return rows * -(-columns // common.wide) * common.wide
 
     kept = {
-        "gates": N * GH, "hidden": N * QH, "carried": N * P, "entering": dropped * N * P, "states": (S - 1) * N * H,
-        "full": N * H * projected,
+        "gates": gates_rows * GH, "hidden": gates_rows * QH, "carried": N * P, "entering": dropped * N * P,
+        "states": (S - 1) * N * H, "full": N * H * projected,
     }  # fmt: skip
     if forward:
         spare = {
@@ -189,7 +191,8 @@ def plan(
         words[AT.entering // 8] = words[AT.carried // 8]
     numbers = {
         "T": steps.T, "B": B, "N": N, "I": I, "P": P, "H": H, "reverse": reverse, "block": block, "spread": spread,
-        "columns": GH, "whole": GH - QH, "fused": fused, "states_count": S, "vectors_count": V, "chunk": CHUNK,
+        "columns": GH, "whole": GH - QH, "fused": fused, "lasting": lasting, "states_count": S,
+        "vectors_count": V, "chunk": CHUNK,
     }  # fmt: skip
     for name, number in numbers.items():
         words[getattr(AT, name) // 8] = number
@@ -213,11 +216,13 @@ def reordered(cell: Cell, weights: Sequence[np.ndarray | None], back: bool = Fal
     return [w if w is None else np.concatenate([np.split(w, len(order))[g] for g in order]) for w in weights]
 
 
-def forward(cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: bool, noise: Noise = PLAIN):
-    """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs)."""
+def forward(
+    cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: bool, noise: Noise = PLAIN, keep: bool = True
+):
+    """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs if `keep`)."""
     dtype, (GH, P), w_hr = x.dtype, weights[1].shape, weights[4]
     H, S, B, N = GH // len(cell.gates), len(cell.states), steps.B, steps.N
-    p = plan(cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, True)
+    p = plan(cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, True, keep)
     out, last, last_carried = np.empty((N, P), dtype), np.empty((S - 1, B, H), dtype), np.empty((B, P), dtype)
     kept, spare = np.empty(p.kept, np.uint8), np.empty(p.spare, np.uint8)
     weights = [*reordered(cell, weights[:4]), w_hr]
@@ -230,7 +235,7 @@ def forward(cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: boo
     job[AT.zone_row // 8] = noise.by_row
     job[-S:] = identities(initial)
     p.launch(p.function, id(job), p.parts)
-    return out, [last_carried, *last], (x, steps, kept, noise)
+    return out, [last_carried, *last], (x, steps, kept, noise) if keep else None
 
 
 def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool):

@@ -30,12 +30,13 @@ from .simd import (
 # A tile is as large as the registers allow: 32 of them, or 16 on x86 without AVX-512.
 ROWS = 6 if "x86" in cpu_target.target_context.codegen().magic_tuple()[0] and BYTES < 64 else 8
 VECTORS_WIDE = 2
+LINE = 64  # bytes that a cache fetches at a time
 # The heights of tiles of packed matrices: the more rows share a vector of B, the less is loaded.
 HEIGHTS = (14, 8, 4) if ROWS == 8 else (6, 4, 2)
 
 
-def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False, strips: bool = False,
-         late: bool = False):  # fmt: skip
+def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False, strips: int = 0,
+         late: bool = False, fetch: bool = False):  # fmt: skip
     """A function for Numba: tile(m, n, initial, initial_step, c, c_step, (k, a, a_row, a_step, b, b_step) a product).
 
     m, n           rows (1 to `rows`) and columns (at least 1) of the tile that are wanted
@@ -45,13 +46,15 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
     k, a, b        the length of the sum, the first row of A and of B
     a_row, a_step  from one row of A to the next, and from one k to the next
     b_step         from one row of B to the next; a row is `vectors` vectors, of which no more than n numbers are
-                   touched if `masked`; or, if `strips`, B is packed in strips of VECTORS_WIDE vectors, k rows each
+                   touched if `masked`; or B is packed in strips of `strips` vectors, k rows each
+    ahead          with `fetch` one more for each product: where there are LINE bytes for each k that will be wanted
+                   soon, and come into the second cache meanwhile
 
     Addresses and steps are in bytes.  Rows from m on repeat the last one: they compute the same values and store them
     in the same place, so that one loop does for every number of rows.
     """
     vector = VECTORS[types.float32 if real().itemsize == 4 else types.float64]
-    count, kind = vector.count, vector.kind
+    count, kind, each = vector.count, vector.kind, 6 + fetch
 
     def emit(context, b: ir.IRBuilder, signature, args):
         m, n, initial, initial_step, c, c_step, *operands = args
@@ -73,12 +76,12 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
             if strips:
                 offsets = []
                 for j in range(vectors):
-                    strip, vector_of_strip = divmod(j, VECTORS_WIDE)
-                    size = b.mul(operands[6 * k], operands[6 * k + 5])
-                    there = b.icmp_signed(">", n, I64(strip * VECTORS_WIDE * count))  # else the first again, unused
+                    strip, vector_of_strip = divmod(j, strips)
+                    size = b.mul(operands[each * k], operands[each * k + 5])
+                    there = b.icmp_signed(">", n, I64(strip * strips * count))  # else the first again, unused
                     start = b.select(there, b.mul(I64(strip), size), I64(0))
                     offsets.append(b.add(start, I64(vector_of_strip * BYTES)))
-            sums = accumulate(b, sums, masks, row, offsets, operands[6 * k : 6 * k + 6])
+            sums = accumulate(b, sums, masks, row, offsets, operands[each * k : each * k + each])
         if late:
             sums = [b.fadd(x, y) for x, y in zip(start(), sums, strict=True)]
         for (r, j), value in zip(cells, sums, strict=True):
@@ -86,7 +89,7 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
         return context.get_dummy_value()
 
     def accumulate(b, sums, masks, row, offsets, operands):
-        length, a, a_row, a_step, b_first, b_step = operands
+        length, a, a_row, a_step, b_first, b_step, *ahead = operands
         starts = [b.add(a, b.mul(r, a_row)) for r in row]
         before = b.block
         loop, after = b.append_basic_block("sum"), b.append_basic_block("summed")
@@ -97,6 +100,8 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
             carried.append(b.phi(value.type))
             carried[-1].add_incoming(value, before)
         k, offset, at, *running = carried
+        for place in ahead:
+            prefetch(b, b.add(place, b.mul(k, I64(LINE))))
         places = [b.add(at, offsets[j]) for j in range(vectors)]
         if masked:
             columns = [load_masked(b, p, mask, kind) for p, mask in zip(places, masks, strict=True)]
@@ -119,12 +124,21 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
             final[-1].add_incoming(result, loop)
         return final
 
-    names = ", ".join(f"a{k}" for k in range(6 + 6 * products))
-    signature = types.void(*(types.intp,) * (6 + 6 * products))
-    name = f"tile_{rows}x{vectors}x{products}{'_masked' * masked}{'_strips' * strips}{'_late' * late}_{vector.name}"
+    arguments = 6 + each * products
+    names = ", ".join(f"a{k}" for k in range(arguments))
+    signature = types.void(*(types.intp,) * arguments)
+    kinds = f"{'_masked' * masked}{f'_strips_{strips}' * (strips > 0)}{'_late' * late}{'_fetch' * fetch}"
+    name = f"tile_{rows}x{vectors}x{products}{kinds}_{vector.name}"
     scope: dict = {"typed": (signature, emit)}
     exec(f"def {name}(context, {names}): return typed", scope)
     return intrinsic(scope[name])
+
+
+def prefetch(b: ir.IRBuilder, address) -> None:
+    """Have memory, which need not exist, brought into the second cache."""
+    number = ir.IntType(32)
+    reading, level, data = number(0), number(2), number(1)
+    llvm(b, "llvm.prefetch.p0", ir.VoidType(), pointer(b, address, ir.IntType(8)), reading, level, data)
 
 
 def transposed(real, keep: int):

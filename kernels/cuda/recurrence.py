@@ -1,6 +1,6 @@
 """Recurrence: a derived cell over a whole sequence, forward and backward, on the GPU.
 
-    forward(cell, x, steps, initial, weights, vectors, reverse, noise)             -> out, last, saved
+    forward(cell, x, steps, initial, weights, vectors, reverse, noise, keep)       -> out, last, saved
     backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x)       -> gradients
 
 Arguments and results are those of cpu/recurrence.py.  What comes from x is one product of all rows before the steps,
@@ -177,10 +177,10 @@ def family(
 
 
 def forward(
-    cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: bool, noise: Noise = PLAIN,
+    cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: bool, noise: Noise = PLAIN, keep: bool = True,
     divided: Geometry | None = None,
 ):  # fmt: skip
-    """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs).
+    """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs if `keep`).
 
     `divided`, for tests, is the geometry to be used.
     """
@@ -229,7 +229,7 @@ def forward(
                     device.blocks(rows * P, device.threads), device.threads, rows, row, staying, following, B, P, sums,
                     masks()[0], noise.by_row, masks()[3], carried, entering, out, last_carried,
                 )  # fmt: skip
-    saved = Kept(x, steps, noise, gates, hidden, carried, entering, states, full)
+    saved = Kept(x, steps, noise, gates, hidden, carried, entering, states, full) if keep else None
     return out, [last_carried, *last], saved
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import twin
 from ..kernels.cells import PLAIN, Cell, Noise
-from .common import Op, apply
+from .common import Op, apply, is_grad_enabled
 
 recurrence = twin("recurrence")
 
@@ -23,8 +23,9 @@ class Recurrence(Op):
 
     @staticmethod
     def forward(
-        x, *arrays, cell: Cell, sizes, reverse: bool, batch_first: tuple[bool, bool], layered: bool, noise: Noise
-    ):
+        x, *arrays, cell: Cell, sizes, reverse: bool, batch_first: tuple[bool, bool], layered: bool, noise: Noise,
+        keep: bool,
+    ):  # fmt: skip
         given, x = x, x.swapaxes(0, 1) if batch_first[0] else x
         steps = recurrence.steps_of(*x.shape[:2]) if sizes is None else recurrence.Steps(sizes)
         count = len(cell.states)
@@ -33,7 +34,7 @@ class Recurrence(Op):
             np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype, like=x)
         )
         rows = np.ascontiguousarray(x, like=x).reshape(steps.N, x.shape[-1])
-        out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise)
+        out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise, keep)
         out = out.reshape(*x.shape[:-1], out.shape[1])
         if batch_first[1]:
             out = out.swapaxes(0, 1)
@@ -90,5 +91,6 @@ def run_cell(
         batch_first=batch_first,
         layered=layered,
         noise=noise,
+        keep=is_grad_enabled(),
     )
     return out, tuple(last)
