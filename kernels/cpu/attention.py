@@ -94,7 +94,7 @@ def kernels(real) -> SimpleNamespace:
     KEYS, QUERIES, GROUP = next_multiple(1024 // S, WIDE), 8 * ROWS, 4 * ROWS  # of blocks of scores
     STEP = S * (KEYS + L)  # between their rows; not a power of two, so that columns spread over the cache
     high, low = (tile(real, rows, VECTORS_WIDE, late=True) for rows in (ROWS, ROWS // 2))
-    pack_b = gemm.kernels(real).pack_b
+    pack_b = gemm.packing(real)
     NOTHING, FAR, ONE = real(-np.inf), 1 << 40, 1 - 2 * np.finfo(real).eps
 
     @njit
@@ -241,8 +241,8 @@ def kernels(real) -> SimpleNamespace:
             end = min(keys, start + height) if causal else keys
             for k0 in range(0, end, block):
                 n = min(block, end - k0)
-                pack_b(n, width, place(k, i, h // group, k0), S, stride(k, 2), k_strips)
-                pack_b(values, n, place(v, i, h // group, k0), stride(v, 2), S, v_strips)
+                pack_b(n, width, place(k, i, h // group, k0), S, stride(k, 2), WIDE, k_strips)
+                pack_b(values, n, place(v, i, h // group, k0), stride(v, 2), S, WIDE, v_strips)
                 for r0 in range(0, height, GROUP):
                     m, row = min(GROUP, height - r0), start + r0
                     offset = row - k0 if causal else FAR
@@ -375,9 +375,9 @@ def kernels(real) -> SimpleNamespace:
                         clear(width, place(dq, i, h, r))
             for k0 in range(part * length, end, block):
                 n = min(block, end - k0)
-                pack_b(n, width, place(k, i, c, k0), S, stride(k, 2), k_columns)
-                pack_b(n, values, place(v, i, c, k0), S, stride(v, 2), v_columns)
-                pack_b(width, n, place(k, i, c, k0), stride(k, 2), S, k_strips)
+                pack_b(n, width, place(k, i, c, k0), S, stride(k, 2), WIDE, k_columns)
+                pack_b(n, values, place(v, i, c, k0), S, stride(v, 2), WIDE, v_columns)
+                pack_b(width, n, place(k, i, c, k0), stride(k, 2), S, WIDE, k_strips)
                 for h in range(c * group, (c + 1) * group):
                     to, to_step = place(dq, i, h, 0), stride(dq, 2)
                     if part > 0:
@@ -385,8 +385,8 @@ def kernels(real) -> SimpleNamespace:
                         to = data(more) + to_step * ((part - 1) * all_rows + (i * heads + h) * rows)
                     for q0 in range(k0 // QUERIES * QUERIES if causal else 0, rows, QUERIES):
                         m = min(QUERIES, rows - q0)
-                        pack_b(width, m, place(q, i, h, q0), stride(q, 2), S, q_strips)
-                        pack_b(values, m, place(g, i, h, q0), stride(g, 2), S, g_strips)
+                        pack_b(width, m, place(q, i, h, q0), stride(q, 2), S, WIDE, q_strips)
+                        pack_b(values, m, place(g, i, h, q0), stride(g, 2), S, WIDE, g_strips)
                         offset, row = (q0 - k0 if causal else FAR), place(q, i, h, q0)
                         products(m, n, offset, width, row, stride(q, 2), k_columns, zeros, weights)
                         row = place(g, i, h, q0)

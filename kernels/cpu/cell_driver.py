@@ -43,7 +43,7 @@ def shared(real) -> SimpleNamespace:
     high, low = (tile(real, rows, STRIP, 2, fetch=True) for rows in (HIGH, HIGH // 2))
     two_wide, one_wide = (tile(real, HIGH, vectors, 2) for vectors in (2, 1))  # of what is left of a last strip
     row = tile(real, 1, 3 * STRIP, 2, strips=STRIP)
-    pack, multiply = gemm.packing(real, STRIP), gemm.kernels(real).product
+    pack, multiply = gemm.packing(real), gemm.kernels(real).product
     FIRST_ARRAY, FIRST_KEPT, FIRST_SPARE, FIRST_NUMBER = AT.kept, AT.gates, AT.w_x, AT.T
 
     # ------------------------------------------------------------------------------ products and sums
@@ -144,8 +144,8 @@ def shared(real) -> SimpleNamespace:
     @kernel
     def pack_rows(w, width, whole, halves, to, to_split):
         """The weights (whole + halves, width), transposed: those of whole gates, and those of split ones."""
-        pack(whole, width, data(w), stride(w, 1), stride(w, 0), to)
-        pack(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), to_split)
+        pack(whole, width, data(w), stride(w, 1), stride(w, 0), WIDE, to)
+        pack(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), WIDE, to_split)
 
     @kernel
     def set_biases(job):
@@ -171,7 +171,7 @@ def shared(real) -> SimpleNamespace:
         set_biases(job)
         pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
         if w_hr:
-            pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), word(job, AT.w_r))
+            pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), WIDE, word(job, AT.w_r))
         if word(job, AT.fused):
             pack_rows(w_ih, I, whole, columns - whole, word(job, AT.w_x), word(job, AT.w_x_split))
         else:
@@ -232,11 +232,11 @@ def shared(real) -> SimpleNamespace:
         T, B, P, H, V = word(job, AT.T), word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.vectors_count)
         whole, zeros = word(job, AT.whole), word(job, AT.zeros)
         w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
-        pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h))
+        pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h))
         lower = data(w_hh) + whole * stride(w_hh, 0)
-        pack(P, word(job, AT.columns) - whole, lower, stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h_split))
+        pack(P, word(job, AT.columns) - whole, lower, stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h_split))
         if w_hr:
-            pack(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), word(job, AT.w_r))
+            pack(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), WIDE, word(job, AT.w_r))
         set_states(job, 0, word(job, AT.d_carried), word(job, AT.d_states))
         copy_row(B * V * H, 0, 0, d_vectors)
         sizes, offsets, reverse = word(job, AT.sizes), word(job, AT.offsets), word(job, AT.reverse)

@@ -41,56 +41,55 @@ def broadcast(array, axis):
 
 
 @functools.cache
-def packing(real, vectors: int):
-    """A kernel: pack_b(n, k, b, b_row, b_column, to) copies b (k, n) into strips of `vectors`, to[strip, i, j]."""
+def packing(real):
+    """A kernel: pack_b(n, k, b, b_row, b_column, wide, to) copies b (k, n) into strips of `wide` columns, some vectors:
+    to[strip, i, j]."""
     L, S = lanes(real), real().itemsize
-    WIDE = vectors * L
     transpose = transposed(real, L)
 
     @kernel
-    def pack_columns(n, k, b, b_row, to):
-        """to[strip, i, j] = b[i, strip, j], the numbers of a row being neighbours: rows as long as can be."""
+    def pack_columns(n, k, b, b_row, wide, to):
+        """The numbers of a row are neighbours: rows as long as can be."""
         for i in range(k):
-            for j in range(0, n, WIDE):
-                for v in range(0, WIDE, L):
+            for j in range(0, n, wide):
+                for v in range(0, wide, L):
                     store(
-                        real, to + S * (j * k + i * WIDE + v), load_first(real, b + i * b_row + S * (j + v), n - j - v)
+                        real, to + S * (j * k + i * wide + v), load_first(real, b + i * b_row + S * (j + v), n - j - v)
                     )
 
     # What fills up a strip is never used, but it is multiplied: zeros, since leftovers may be denormal, which is slow.
 
     @kernel
-    def pack_any(n, first, k, b, b_row, b_column, to):
-        """to[i, j] = b[i, j] for j < n <= WIDE and i from `first` on, an element at a time."""
+    def pack_any(n, first, k, b, b_row, b_column, wide, to):
+        """to[i, j] = b[i, j] for j < n <= wide and i from `first` on, an element at a time."""
         for i in range(first, k):
-            for j in range(WIDE):
-                put(real, to + S * (i * WIDE + j), get(real, b + i * b_row + j * b_column) if j < n else real(0))
+            for j in range(wide):
+                put(real, to + S * (i * wide + j), get(real, b + i * b_row + j * b_column) if j < n else real(0))
 
     @kernel
-    def pack_rows(n, k, b, b_column, to):
-        """to[i, j] = b[i, j] for j < n <= WIDE, the numbers of a column being neighbours."""
+    def pack_rows(n, k, b, b_column, wide, to):
+        """to[i, j] = b[i, j] for j < n <= wide, the numbers of a column being neighbours."""
         whole = k - k % L
-        for j in range(0, WIDE, L):
+        for j in range(0, wide, L):
             for i in range(0, whole, L):
                 if j < n:
-                    transpose(n - j, b + j * b_column + S * i, b_column, to + S * (i * WIDE + j), S * WIDE)
+                    transpose(n - j, b + j * b_column + S * i, b_column, to + S * (i * wide + j), S * wide)
                 else:
                     for row in range(i, i + L):
-                        store(real, to + S * (row * WIDE + j), splat(real, 0.0))
-        pack_any(n, whole, k, b, S, b_column, to)
+                        store(real, to + S * (row * wide + j), splat(real, 0.0))
+        pack_any(n, whole, k, b, S, b_column, wide, to)
 
     @kernel
-    def pack_b(n, k, b, b_row, b_column, to):
-        """Strips of b (k, n): to[strip, i, j]."""
+    def pack_b(n, k, b, b_row, b_column, wide, to):
         if b_column == S:
-            pack_columns(n, k, b, b_row, to)
+            pack_columns(n, k, b, b_row, wide, to)
             return
-        for j in range(0, n, WIDE):
-            strip, width = to + S * j * k, min(n - j, WIDE)
+        for j in range(0, n, wide):
+            strip, width = to + S * j * k, min(n - j, wide)
             if b_row == S:
-                pack_rows(width, k, b + j * b_column, b_column, strip)
+                pack_rows(width, k, b + j * b_column, b_column, wide, strip)
             else:
-                pack_any(width, 0, k, b + j * b_column, b_row, b_column, strip)
+                pack_any(width, 0, k, b + j * b_column, b_row, b_column, wide, strip)
 
     return pack_b
 
@@ -105,7 +104,7 @@ def kernels(real) -> SimpleNamespace:
     narrow = tile(real, HIGH, 1)  # of what is left of a last strip
     high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
     row_masked = tile(real, 1, 8, masked=True)
-    pack_b = packing(real, VECTORS_WIDE)
+    pack_b = packing(real)
     transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
 
     @kernel
@@ -169,7 +168,7 @@ def kernels(real) -> SimpleNamespace:
             width = min(n - j0, COLUMNS)
             for k0 in range(0, k, DEPTH):
                 depth = min(k - k0, DEPTH)
-                pack_b(width, depth, b + k0 * b_row + j0 * b_column, b_row, b_column, packed_b)
+                pack_b(width, depth, b + k0 * b_row + j0 * b_column, b_row, b_column, WIDE, packed_b)
                 for i0 in range(0, m, BLOCK):
                     height = min(m - i0, BLOCK)
                     rows = a + i0 * a_row + k0 * a_column
@@ -266,12 +265,6 @@ def kernels(real) -> SimpleNamespace:
 
     all_columns, all_rows = split(some_columns), split(some_rows)
 
-    @njit
-    def row_times_matrix(n, k, a, a_column, b, b_row, b_column, c):
-        """c (n,) = c + a (k,) @ b (k, n) on all threads."""
-        how, least = method(1, k, a_column, b_row, b_column), max(WIDE, SMALL // 8 // max(k, 1))
-        all_columns(n, least, WIDE, how, 1, k, a, 0, a_column, b, b_row, b_column, c, 0, c, 0)
-
     @kernel
     def product(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
         """c = initial + a @ b on all threads."""
@@ -280,7 +273,8 @@ def kernels(real) -> SimpleNamespace:
         if n == 1 and m > 1 and c_step == S:  # a column: as a row, it fills whole vectors
             for i in range(m):
                 put(real, c + S * i, get(real, initial + i * initial_step))
-            row_times_matrix(m, k, b, b_row, a, a_column, a_row, c)
+            how, least = method(n, k, b_row, a_column, a_row), max(WIDE, SMALL // 8 // max(k, 1))
+            all_columns(m, least, WIDE, how, n, k, b, 0, b_row, a, a_column, a_row, c, 0, c, 0)
             return
         how = method(m, k, a_column, b_row, b_column)
         if n > m:
@@ -337,7 +331,7 @@ def kernels(real) -> SimpleNamespace:
             )  # fmt: skip
 
     assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE
-    return SimpleNamespace(matrix=matrix, linear=linear, batch=batch, product=product, pack_b=pack_b)
+    return SimpleNamespace(matrix=matrix, linear=linear, batch=batch, product=product)
 
 
 _zeros = np.zeros(64)
