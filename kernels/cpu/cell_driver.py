@@ -24,7 +24,7 @@ from .arrays import data, stride
 from .cell_job import AT
 from .jit import kernel, njit
 from .pool import run, split
-from .simd import get, lanes, load_first, put, store_first, word
+from .simd import BYTES, get, lanes, load_first, put, store_first, word
 from .tile import LINE, ROWS, tile
 
 # Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
@@ -100,12 +100,20 @@ def shared(real) -> SimpleNamespace:
     @kernel
     def sum_columns(first, last, rows, a, a_row, initial, out):
         """out[j] = initial[j] + the sum over rows of a[:, j], in their order."""
-        for j in range(first, last, L):
-            n = last - j
-            sums = load_first(real, initial + S * j, n)
-            for i in range(rows):
-                sums = sums + load_first(real, a + i * a_row + S * j, n)
-            store_first(real, out + S * j, sums, n)
+        for j in range(first, last, 4 * L):  # neighbours: rows may be a page apart
+            n0, n1, n2, n3 = last - j, last - j - L, last - j - 2 * L, last - j - 3 * L
+            start, at, to = initial + S * j, a + S * j, out + S * j
+            s0, s1 = load_first(real, start, n0), load_first(real, start + BYTES, n1)
+            s2, s3 = load_first(real, start + 2 * BYTES, n2), load_first(real, start + 3 * BYTES, n3)
+            for _ in range(rows):
+                s0, s1 = s0 + load_first(real, at, n0), s1 + load_first(real, at + BYTES, n1)
+                s2 = s2 + load_first(real, at + 2 * BYTES, n2)
+                s3 = s3 + load_first(real, at + 3 * BYTES, n3)
+                at += a_row
+            store_first(real, to, s0, n0)
+            store_first(real, to + BYTES, s1, n1)
+            store_first(real, to + 2 * BYTES, s2, n2)
+            store_first(real, to + 3 * BYTES, s3, n3)
 
     all_sums = split(sum_columns)
 
