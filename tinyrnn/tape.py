@@ -743,8 +743,12 @@ def backward(
                         if part:
                             g, alone = g.whole(shape, dtype), True
                         else:
-                            base = g.base
-                            alone = sum([g is other for other in (*gradients, *results)]) < 2 and (
+                            base, times = g.base, 0
+                            for other in results:
+                                times += other is g
+                            for other in gradients:
+                                times += other is g
+                            alone = times < 2 and (
                                 base is None
                                 or type(base) is np.ndarray
                                 and sys.getrefcount(base) == HELD_ONCE

@@ -332,11 +332,10 @@ def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> None:
-    """Each group holds arrays of one shape in the order of the formula's parameters, such as a parameter, its gradient
-    and its state.  All but the second are overwritten; they must be contiguous.
+    """Each group holds contiguous arrays of one shape in the order of the formula's parameters, a parameter, say, its
+    gradient and its state.  All but the second are overwritten.
     """
-    rows = [[a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in group] for group in groups]
-    if rows:
-        width = len(rows[0]) + 1
-        table = np.array([i for row in rows for i in (0, *map(id, row))] + [0] * width).reshape(-1, width)
-        update_module(formula, rows[0][0].dtype).update(id(table), *map(float, numbers))
+    if groups:
+        width = len(groups[0]) + 1
+        table = np.array([i for group in groups for i in (0, *map(id, group))] + [0] * width).reshape(-1, width)
+        update_module(formula, groups[0][0].dtype).update(id(table), *map(float, numbers))

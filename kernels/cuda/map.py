@@ -171,11 +171,10 @@ def arithmetic(ufunc: np.ufunc, a: Any, b: Any) -> Array:
 
 
 def update(formula: Formula, groups: Sequence[Sequence[Array]], numbers: tuple[float, ...]) -> None:
-    """Each group holds arrays of one shape in the order of the formula's parameters, such as a parameter, its gradient
-    and its state.  All but the second are overwritten; they must be contiguous.
+    """Each group holds contiguous arrays of one shape in the order of the formula's parameters, a parameter, say, its
+    gradient and its state.  All but the second are overwritten.
     """
-    rows = [[a if a.flags.c_contiguous else elementwise.copy(a) for a in group] for group in groups]
-    table = table_of(rows) if rows else None
+    table = table_of(groups) if groups else None
     if table is not None and table.chunks:
-        kernel = update_kernel(formula, rows[0][0].dtype.name)
+        kernel = update_kernel(formula, groups[0][0].dtype.name)
         kernel.launch(table.blocks(), driver().threads, table.array, table.groups, table.chunks, *map(float, numbers))

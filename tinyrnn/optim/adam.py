@@ -109,6 +109,6 @@ class Adam(Optimizer):
                 if amsgrad:
                     moments.append(state["max_exp_avg_sq"])
                 updates.add(formula, p, moments, numbers, maximize)
-                count += 1
+                count[()] = step
         updates.run()
         return loss
