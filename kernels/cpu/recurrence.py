@@ -115,7 +115,7 @@ def division(steps: Steps, columns: int, width: int, size: int) -> tuple[int, in
     """(parts, block, spread): how many threads divide the sequences, how many rows go through a step at a time, and
     whether instead each step's product is divided."""
     threads, weights = get_threads(), columns * width * size
-    if threads > 1 and weights > CACHED // 4 and 4 * threads > steps.B:
+    if threads > 1 and weights > CACHED // 2 and 4 * threads > steps.B:
         return 1, max(steps.B, 1), 1
     parts = max(1, min(threads, steps.B, steps.N * columns * (width + 16) // 2_000_000))
     if weights > CACHED // 8:
