@@ -32,6 +32,12 @@ from .tile import LINE, ROWS, tile
 HIGH, STRIP = (4, 3) if ROWS == 6 else (8, 3)
 
 
+@njit
+def aligned(address):
+    """The next address where a line begins: a vector that lies across two lines takes twice as long to load."""
+    return (address + LINE - 1) // LINE * LINE
+
+
 @functools.cache
 def shared(real) -> SimpleNamespace:
     """The driver for numpy.float32 or numpy.float64: forward, backward, product, and the width of a strip.
@@ -130,10 +136,11 @@ def shared(real) -> SimpleNamespace:
         for at in range(FIRST_ARRAY, FIRST_KEPT, 8):
             array = word(job, at)
             put(int64, job + at, data(array) if array else 0)
+        kept, spare = aligned(word(job, AT.kept)), aligned(word(job, AT.spare))
         for at in range(FIRST_KEPT, FIRST_SPARE, 8):
-            put(int64, job + at, word(job, at) + word(job, AT.kept))
+            put(int64, job + at, word(job, at) + kept)
         for at in range(FIRST_SPARE, FIRST_NUMBER, 8):
-            put(int64, job + at, word(job, at) + word(job, AT.spare))
+            put(int64, job + at, word(job, at) + spare)
 
     @kernel
     def set_states(job, rows, first, others):

@@ -39,6 +39,7 @@ from .cell_driver import HIGH, shared
 from .cell_job import AT, Words
 from .cell_source import print_kernel
 from .pool import get_threads
+from .tile import LINE
 
 
 class Steps:
@@ -185,8 +186,8 @@ def plan(
         end = 0
         for name, count in places.items():
             words[getattr(AT, name) // 8] = end
-            end += -(-count * size // 64) * 64
-        ends.append(end)
+            end += -(-count * size // LINE) * LINE
+        ends.append(end + LINE)  # it may not begin where a line does
     if not dropped:
         words[AT.entering // 8] = words[AT.carried // 8]
     numbers = {
