@@ -6,8 +6,9 @@
 A result is cut into strips of WIDE columns (two vectors) and these into tiles of HIGH rows or less, which stay in
 registers (tile.py).  B is copied ("packed") strip by strip, DEPTH rows and COLUMNS columns at a time, so that a strip
 is contiguous, and passes by from the second cache for HIGH rows of A, which stay in the first.  Rows of A are packed
-where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies.  Sums run
-over k in order whatever the shape, but for one or two rows times a transposed matrix, which are dot products.
+where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies, and a
+result of one column is computed as a row.  Sums run over k in order whatever the shape, but for one or two rows times a
+transposed matrix, which are dot products.
 
     scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / HIGH strips of (DEPTH, HIGH)
 

@@ -109,6 +109,7 @@ def module(
 
 
 CACHED = 1 << 20  # bytes of packed weights that stay in the second cache
+MANY = 32  # rows of a step, for each thread, that make up for reading the weights of x again in every step
 CHUNK = 1024  # rows of which the backward keeps the gates' gradients at a time
 
 
@@ -156,7 +157,7 @@ def plan(
     G, Q, S, V, size = len(cell.gates), len(cell.split), len(cell.states), len(cell.vectors), dtype.itemsize
     GH, QH, N, B = G * H, Q * H, steps.N, steps.B
     common = shared(dtype.type)
-    fused = forward and (steps.T == 1 or (I + P) * GH * size <= CACHED or 32 * get_threads() <= B)
+    fused = forward and (steps.T == 1 or (I + P) * GH * size <= CACHED or MANY * get_threads() <= B)
     parts, block, spread = division(steps, GH, P + I if fused else P, size)
     chunk_rows = min(N, CHUNK + B)
     lasting = keep or not fused
