@@ -8,7 +8,9 @@ from test_simd import guarded
 
 import tinyrnn  # noqa: F401  (makes tinyrnn.kernels importable from a checkout)
 from tinyrnn.kernels.cpu import gemm, pool
+from tinyrnn.kernels.cpu.arrays import data, extent, stride
 from tinyrnn.kernels.cpu.gemm import linear, matmul
+from tinyrnn.kernels.cpu.jit import njit
 
 TYPES = ["float32", "float64"]
 SIZES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300]
@@ -188,6 +190,27 @@ def test_the_same_bits_for_any_number_of_threads_and_every_time(threads, dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+def test_a_product_is_added_to_what_is_there(dtype):
+    product = gemm.kernels(np.dtype(dtype).type).product
+
+    @njit
+    def add(c, a, b):
+        product(
+            extent(c, 0), extent(c, 1), extent(a, 1), data(a), stride(a, 0), stride(a, 1), data(b), stride(b, 0),
+            stride(b, 1), data(c), stride(c, 0), data(c), stride(c, 0),
+        )  # fmt: skip
+
+    random = np.random.default_rng(10)
+    for m, k, n in [(1, 30, 40), (2, 30, 40), (7, 20, 300), (40, 300, 37), (64, 128, 50), (70, 300, 90), (50, 90, 1)]:
+        for left in (plain, transposed):
+            for right in (plain, transposed):
+                a, b, c = (random.normal(size=size).astype(dtype) for size in ((m, k), (k, n), (m, n)))
+                found, x, y = c.copy(), left(a), right(b)
+                add(id(found), id(x), id(y))
+                check(found, a, b, c.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 def test_nothing_but_the_result_is_written(threads, dtype):
     """The result is some of the rows and columns of an array, and all around it stays as it was."""
     threads(3)
@@ -219,7 +242,9 @@ def test_nothing_beyond_the_matrices_is_read(dtype):
     def columns_at_the_end(x):
         return at_the_end(x.T).T
 
-    for m, k, n in [(1, 5, 7), (2, 37, 9), (3, 5, 77), (9, 5, 3), (30, 21, 35), (40, 270, 70), (70, 3, 1)]:
+    for m, k, n in [
+        (1, 5, 7), (2, 37, 9), (3, 5, 77), (9, 5, 3), (30, 21, 35), (40, 270, 70), (70, 3, 1), (5, 33, 21), (33, 77, 60),
+    ]:  # fmt: skip
         for left in (at_the_end, columns_at_the_end):
             for right in (at_the_end, columns_at_the_end):
                 a, b = random.normal(size=(m, k)).astype(dtype), random.normal(size=(k, n)).astype(dtype)

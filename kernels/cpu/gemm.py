@@ -32,6 +32,7 @@ from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
+FEW, LONG = 64, 2048  # rows, of which length, for which packing a matrix is more work than the product itself
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
@@ -102,7 +103,7 @@ def kernels(real) -> SimpleNamespace:
     WIDE = VECTORS_WIDE * L
     COLUMNS = 1024 * 4 // S
     high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
-    narrow = tile(real, HIGH, 1)  # of what is left of a last strip
+    narrow, slim = tile(real, HIGH, 1), tile(real, MIDDLE, 1)  # of what is left of a last strip
     high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
     row_masked = tile(real, 1, 8, masked=True)
     pack_b = packing(real)
@@ -199,6 +200,47 @@ def kernels(real) -> SimpleNamespace:
         give_back(room)
 
     @kernel
+    def sideways(m, n, k, a, a_row, b, b_column, initial, initial_step, c, c_step):
+        """c = initial + a @ b, where the numbers of a row of a and of a column of b are neighbours.
+
+        The columns of b are read as they lie, in c transposed = b transposed @ a transposed; the rows of a are packed.
+        """
+        room = borrow()
+        packed, across = address_of(room), (m + WIDE - 1) // WIDE * WIDE
+        turned = packed + S * across * k  # (BLOCK, across)
+        pack_b(m, k, a, S, a_row, WIDE, packed)
+        for j0 in range(0, n, BLOCK):
+            height = min(n - j0, BLOCK)
+            for j in range(height):
+                start, to = initial + S * (j0 + j), turned + S * j * across
+                for i in range(0, across, L):
+                    store(real, to + S * i, splat(real, get(real, start)))
+                if initial_step != 0:
+                    for i in range(1, m):
+                        put(real, to + S * i, get(real, start + i * initial_step))
+            for k0 in range(0, k, DEPTH):
+                depth, rows = min(k - k0, DEPTH), b + j0 * b_column + S * k0
+                for j in range(0, height, MIDDLE):
+                    tall, first = min(height - j, MIDDLE), rows + j * b_column
+                    for i in range(0, m, WIDE):
+                        to, strip = turned + S * (j * across + i), packed + S * (i * k + k0 * WIDE)
+                        if m - i <= L:
+                            slim(tall, L, to, S * across, to, S * across, depth, first, b_column, S, strip, S * WIDE)
+                        else:
+                            middle(
+                                tall, WIDE, to, S * across, to, S * across, depth, first, b_column, S, strip, S * WIDE
+                            )
+            for j in range(0, height, L):
+                for i in range(0, m, L):
+                    if j + L <= height and i + L <= m:
+                        transpose(L, turned + S * (j * across + i), S * across, c + i * c_step + S * (j0 + j), c_step)
+                    else:
+                        for q in range(j, min(j + L, height)):
+                            for r in range(i, min(i + L, m)):
+                                put(real, c + r * c_step + S * (j0 + q), get(real, turned + S * (q * across + r)))
+        give_back(room)
+
+    @kernel
     def direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step):
         """c = initial + a @ b, where the numbers of a row of b are neighbours, with b as it lies."""
         if m == 1:
@@ -236,6 +278,8 @@ def kernels(real) -> SimpleNamespace:
                 dots(n, k, a + i * a_row, b, b_column, initial + i * initial_step, c + i * c_step)
         elif how == 1:
             direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step)
+        elif how == 3:
+            sideways(m, n, k, a, a_row, b, b_column, initial, initial_step, c, c_step)
         elif k == 0:
             for i in range(m):
                 for j in range(n):
@@ -245,9 +289,12 @@ def kernels(real) -> SimpleNamespace:
 
     @njit
     def method(m, k, a_column, b_row, b_column):
-        """0 for dot products, 1 for b as it lies, 2 for a packed b."""
-        if b_row == S and a_column == S and m <= 2 and b_column != S:
-            return 0
+        """0 for dot products, 1 for b as it lies, 2 for a packed b, 3 for the columns of b as they lie."""
+        if b_row == S and a_column == S and b_column != S:
+            if m <= 2:
+                return 0
+            if m <= FEW and 2 * m <= k <= LONG:
+                return 3
         return 1 if b_column == S and (m == 1 or (m <= 2 * ROWS and k <= 2 * DEPTH)) else 2
 
     @kernel
@@ -331,7 +378,7 @@ def kernels(real) -> SimpleNamespace:
                 data(b), broadcast(b, y - 3), broadcast(b, y - 2), stride(b, y - 1), stride(b, y), data(zeros), data(c),
             )  # fmt: skip
 
-    assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE
+    assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE and S * FEW * (LONG + BLOCK) <= SIZE
     return SimpleNamespace(matrix=matrix, linear=linear, batch=batch, product=product)
 
 
