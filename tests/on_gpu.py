@@ -28,9 +28,11 @@ def install() -> None:
         if os.environ.get("EXACT"):
             memory.SMALL_STEP = memory.LARGE_STEP = 1
             memory._pools[id(device)] = simulator.Exact(device)
-        with driver.use(device):
-            yield device
-            device.synchronize()  # an error of a kernel is told in the test that launched it
-        memory.SMALL_STEP, memory.LARGE_STEP = steps
+        try:
+            with driver.use(device):
+                yield device
+                device.synchronize()  # an error of a kernel is told in the test that launched it
+        finally:
+            memory.SMALL_STEP, memory.LARGE_STEP = steps
 
     simulator.simulated = real

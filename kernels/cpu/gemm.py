@@ -6,11 +6,13 @@
 A result is cut into strips of WIDE columns (two vectors) and these into tiles of HIGH rows or less, which stay in
 registers (tile.py).  B is copied ("packed") strip by strip, DEPTH rows and COLUMNS columns at a time, so that a strip
 is contiguous, and passes by from the second cache for HIGH rows of A, which stay in the first.  Rows of A are packed
-where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies, and a
-result of one column is computed as a row.  Sums run over k in order whatever the shape, but for one or two rows times a
-transposed matrix, which are dot products.
+where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies; so is a
+transposed B where A has few rows: then A is packed, and the result comes out transposed.  A result of one column is
+computed as a row.  Sums run over k in order whatever the shape, but for one or two rows times a transposed matrix, or
+one column, which are dot products where both run along k in memory.
 
     scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / HIGH strips of (DEPTH, HIGH)
+             or packed A of few rows, FEW / WIDE strips of (LONG, WIDE); then a transposed block, (BLOCK, FEW)
 
 Threads divide the columns of the result, or its rows if there are more of them, or the matrices of a batch.
 """
@@ -32,7 +34,7 @@ from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
-FEW, LONG = 64, 2048  # rows, of which length, for which packing a matrix is more work than the product itself
+FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
@@ -103,7 +105,7 @@ def kernels(real) -> SimpleNamespace:
     WIDE = VECTORS_WIDE * L
     COLUMNS = 1024 * 4 // S
     high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
-    narrow, slim = tile(real, HIGH, 1), tile(real, MIDDLE, 1)  # of what is left of a last strip
+    narrow, slim = tile(real, HIGH, 1), tile(real, MIDDLE, 1)  # where a vector of a strip is all that is wanted
     high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
     row_masked = tile(real, 1, 8, masked=True)
     pack_b = packing(real)
