@@ -53,7 +53,7 @@ class Cell:
     states    the parameter of each state, or None for a hidden state that the step does not read
     vectors   the keyword-only parameters
     split     the numbers of the gates that come in two halves
-    order     the numbers of the gates as the kernels have them: whole ones first
+    order     the numbers of the gates as the kernels have them: whole ones first; `in_order` if the weights do too
     zones     for a cell with zoneout (see `zoned`), the input that masks a state, by the state's number
 
     Raises TypeError for a step that cannot be derived, or whose parameters do not follow the rules above.
@@ -96,6 +96,7 @@ class Cell:
             raise self._error(f"it has no gate, a positional parameter that is neither h nor another state{states}")
         self.split = [g for g in range(len(self.gates)) if any(k == g and part == "h" for _, k, part in self.inputs)]
         self.order = [g for g in range(len(self.gates)) if g not in self.split] + self.split
+        self.in_order = self.order == sorted(self.order)
         self.zones: dict[int, Var] = {}
 
     def _error(self, why: str) -> TypeError:

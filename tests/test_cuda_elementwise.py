@@ -424,7 +424,7 @@ def test_the_norm_for_any_order_of_threads(seed):
     a = normal(4, 600)
     with use(Simulator(seed, strict=True)):
         given = upload(a)
-        assert clip.norm([given[:, ::2]]).item() == pytest.approx(np.linalg.norm(a[:, ::2]), rel=1e-14)
+        assert clip.norm([given[1:]]).item() == pytest.approx(np.linalg.norm(a[1:]), rel=1e-14)
         assert clip.norm([given, given]).item() == pytest.approx(np.linalg.norm([a, a]), rel=1e-14)
         assert np.isnan(clip.norm([upload(np.array([1.0, np.nan]))]).item())
         assert clip.norm([upload(np.zeros(0))]).item() == 0.0

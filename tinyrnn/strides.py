@@ -36,7 +36,7 @@ def span(a: np.ndarray) -> tuple[int, int, int]:
 
 def contiguous(a: Any) -> Any:
     """An array whose elements lie in order in memory: itself or a copy."""
-    return np.ascontiguousarray(a, like=a)
+    return a if a.ndim and a.flags.c_contiguous else np.ascontiguousarray(a, like=a)
 
 
 def overlaps(array: np.ndarray) -> bool:

@@ -30,7 +30,6 @@ points the other way, so a graph goes when its last tensor goes, without the gar
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import os
 import sys
@@ -38,7 +37,9 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from heapq import heappop, heappush
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -277,18 +278,18 @@ class Node:
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
         self.retained: list | None = None  # weak references to the results whose gradient is kept
         self.inputs: list = []
+        edges = self.inputs
         for t in inputs:
             if t is None:
-                self.inputs.append(None)
+                edges.append(None)
                 continue
             if t._view is not None:
                 refresh(t)
-            if t._node is not None:
-                self.inputs.append((t._node, t._slot, t.array.shape, t.array.dtype))
-            elif t._requires:
-                self.inputs.append((t, 0, t.array.shape, t.array.dtype))
+            node, a = t._node, t.array
+            if node is not None:
+                edges.append((node, t._slot, a.shape, a.dtype))
             else:
-                self.inputs.append(None)
+                edges.append((t, 0, a.shape, a.dtype) if t._requires else None)
         self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
         self.sequence = next(_sequence)  # after the nodes of the inputs, some of which are made only now
         if anomaly.enabled:
@@ -402,23 +403,22 @@ def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
     """Call `op` on `arrays` (of the tensors `inputs`, perhaps cast; None where absent) and record it if need be."""
     out, saved = op.forward(*arrays, **parameters)
     several = type(out) is tuple
-    node = None
     if current.enabled:
         for t in inputs:
             if t is not None and (t._requires or t._node is not None or (t._view is not None and t.requires_grad)):
                 node = Node(op, inputs, saved, len(out) if several else 1)
                 if op.keeps and None in node.inputs:
                     saved = node.saved = needed(saved, op.keeps, node.inputs)
-                for a in saved:
-                    if type(a) in array_types:
-                        for number, t in enumerate(inputs):
-                            if t is not None and t.array is a:
-                                node.watch(number, t)
-                                break
-                break
+                kept = {*map(id, saved)}
+                for number, t in enumerate(inputs):
+                    if t is not None and id(t.array) in kept:
+                        node.watch(number, t)
+                if several:
+                    return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
+                return _result(op, inputs, node, out, 0, kept)
     if several:
-        return tuple([_result(op, inputs, node, a, slot) for slot, a in enumerate(out)])
-    return _result(op, inputs, node, out, 0)
+        return tuple([_result(op, inputs, None, a, slot, ()) for slot, a in enumerate(out)])
+    return _result(op, inputs, None, out, 0, ())
 
 
 def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
@@ -433,16 +433,16 @@ def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
     return tuple(kept)
 
 
-def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int) -> Any:
+def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int, kept: Collection[int]) -> Any:
+    """A result as a tensor; `kept`: the ids of what the node saved."""
     tensor = _new(Tensor)
     tensor.array = array if type(array) in array_types else np.asarray(array)
     if node is not None and tensor.array.dtype.kind == "f":
         tensor._node = node
         if slot:
             tensor._slot = slot
-        for a in node.saved:
-            if a is array:
-                node.watch(~slot, tensor)
+        if id(array) in kept:
+            node.watch(~slot, tensor)
     if op.view:
         look(tensor, inputs[0], SEVERAL if op.splits else None)
     if inferring and current.inference and tensor._writes is None:
@@ -673,7 +673,7 @@ def sum_of(a: np.ndarray, g: Any) -> np.ndarray:
 
 def backward(
     roots: Sequence[tuple[TensorBase, np.ndarray]],
-    retain_graph: bool = False,
+    retain_graph: bool | None = False,
     wanted: Sequence[TensorBase] | None = None,
     since: int = -1,
 ) -> list[np.ndarray | None]:
@@ -686,13 +686,14 @@ def backward(
 
     A leaf's hooks run as soon as its gradient is complete.
     """
-    pending: dict[Node, list] = {}
-    heap: list[tuple[int, Node]] = []
+    pending: dict[int, tuple[Node, list]] = {}  # the nodes that gradients wait for, by -sequence
+    heap: list[int] = []  # the keys of `pending`
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours, whether its hooks ran]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
     sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
     for t, _ in roots:
-        refresh(t)
+        if t._view is not None:
+            refresh(t)
     edges: Any = [(t._node or t, t._slot, t.array.shape, t.array.dtype) for t, _ in roots]
     leads = None
     if wanted is not None:
@@ -719,22 +720,22 @@ def backward(
                     if g.dtype != dtype:
                         g = g.astype(dtype)
                 if isinstance(target, Node):
-                    slots = pending.get(target)
-                    if slots is None:
-                        if leads is not None and target not in leads and (target, slot) not in caught:
-                            continue
-                        slots = pending[target] = [None] * target.outputs
-                        heapq.heappush(heap, (-target.sequence, target))
+                    key = -target.sequence
+                    if key in pending:
+                        slots = pending[key][1]
+                    elif leads is None or target in leads or (target, slot) in caught:
+                        slots = [None] * target.outputs
+                        pending[key] = target, slots
+                        heappush(heap, key)
+                    else:
+                        continue
                     held = slots[slot]
-                    if held is None:
-                        if part:
-                            g = g.whole(shape, dtype)
-                            sums.add((target, slot))
+                    if held is None and not part:
                         slots[slot] = g
                     elif (target, slot) in sums:
                         add_to(held, g)
                     else:
-                        slots[slot] = sum_of(held, g)
+                        slots[slot] = g.whole(shape, dtype) if held is None else sum_of(held, g)
                         sums.add((target, slot))
                     continue
                 entry = leaves.get(id(target))
@@ -744,9 +745,7 @@ def backward(
                             g, alone = g.whole(shape, dtype), True
                         else:
                             base, times = g.base, 0
-                            for other in results:
-                                times += other is g
-                            for other in gradients:
+                            for other in (*results, *gradients):
                                 times += other is g
                             alone = times < 2 and (
                                 base is None
@@ -768,8 +767,7 @@ def backward(
             if not heap:
                 break
             results = g = None  # an array must not outlive its use until the next round
-            node = heapq.heappop(heap)[1]
-            gradients = pending.pop(node)
+            node, gradients = pending.pop(heappop(heap))
             if node.hooks is not None or node.retained is not None:
                 _show(node, gradients)
             if leads is not None:
@@ -779,15 +777,16 @@ def backward(
                 if node not in leads:
                     edges = results = ()
                     continue
-            edges, saved, last_first = node.inputs, node.saved, getattr(node.op, "last_first", False)
+            edges, saved, last_first = node.inputs, node.saved, node.op.last_first
             try:
                 if saved is FREED:
                     raise RuntimeError(TWICE)
-                if node.watched is not None:
-                    for i in range(0, len(node.watched), 4):
-                        if node.watched[i][0] != node.watched[i + 1]:
-                            raise node.changed(*node.watched[i : i + 4])
-                needs = tuple([e is not None for e in edges])
+                watched = node.watched
+                if watched is not None:
+                    for i in range(0, len(watched), 4):
+                        if watched[i][0] != watched[i + 1]:
+                            raise node.changed(*watched[i : i + 4])
+                needs = tuple(map(is_not, edges, NONES))
                 if True not in needs:  # its inputs were views made inside no_grad
                     edges = results = ()
                     continue
@@ -800,7 +799,7 @@ def backward(
                 if anomaly.enabled:
                     tell_lines(node)
                 raise
-            if not retain_graph and saved and _holds_arrays(saved):
+            if not retain_graph and (watched is not None or (saved and _holds_arrays(saved))):
                 node.saved, node.watched = FREED, None
             saved = None
 
@@ -808,10 +807,10 @@ def backward(
         if hooked:
             for entry in arrived:
                 _complete(entry, into_grad=wanted is None)
+            arrived = [entry for entry in arrived if entry[1] is not None]  # what is not added yet
     if wanted is not None:
         caught.update({(id(entry[0]), 0): entry[1] for entry in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
-    arrived = [entry for entry in arrived if entry[1] is not None]
     for leaf, g, _, _ in arrived:
         if leaf._grad is not None or leaf._node is not None or leaf.array.shape != g.shape:
             check_room(leaf, g)
@@ -874,6 +873,10 @@ TWICE = (
 )
 
 
+NONES = itertools.repeat(None)
+PLAIN = {int, float, bool, str, type(None)}  # what ops save beside arrays, for the most part
+
+
 def _holds_arrays(saved: tuple) -> bool:
     for a in saved:
         kind = type(a)
@@ -882,7 +885,7 @@ def _holds_arrays(saved: tuple) -> bool:
         if kind is tuple:
             if a and _holds_arrays(a):
                 return True
-        elif kind is not int and isinstance(a, (np.ndarray, np.generic)):
+        elif kind not in PLAIN and isinstance(a, (np.ndarray, np.generic)):
             return True
     return False
 

@@ -299,6 +299,9 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """Add the gradient of this tensor (a scalar, unless `gradient` is given) to the .grad of all leaves it was
         computed from.
         """
+        if gradient is None and inputs is None and not create_graph:  # a training step: straight to the tape
+            tape.backward(((self, autograd.start(self, None)),), retain_graph)
+            return
         if isinstance(gradient, (list, tuple)) and len(gradient) == 1:
             (gradient,) = gradient
         autograd.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)

@@ -11,7 +11,10 @@ interface.
     def entry(x):                 # called as entry(id(array))
         n, step, p = extent(x, 0), stride(x, 0), data(x)
 
-The caller keeps the array alive during the call.
+Several arrays come as the identity of a tuple of them: its identities lie in a row behind its length, where the macros
+of Python itself find them.
+
+The caller keeps arrays and tuples alive during the call.
 """
 
 import ctypes
@@ -25,7 +28,9 @@ from .pool import instruction
 from .simd import I64, get, pointer
 
 HEADER = object.__basicsize__
-AXES, SHAPE, STRIDES, FLAGS = HEADER + 8, HEADER + 16, HEADER + 24, HEADER + 48
+AXES, SHAPE, STRIDES, TYPE, FLAGS = HEADER + 8, HEADER + 16, HEADER + 24, HEADER + 40, HEADER + 48
+KIND = HEADER + 8  # in a type: a word of its kind, byte order and number
+ITEMS = tuple.__basicsize__
 
 
 def _word(b, at):
@@ -41,6 +46,12 @@ def _along(table: int):
 data = instruction(types.intp(types.intp), lambda b, array: _word(b, b.add(array, I64(HEADER))))
 extent = instruction(types.intp(types.intp, types.intp), _along(SHAPE))
 stride = instruction(types.intp(types.intp, types.intp), _along(STRIDES))
+# The identity of an object in a tuple, and how many there are.
+item = instruction(
+    types.intp(types.intp, types.intp),
+    lambda b, objects, k: _word(b, b.add(b.add(objects, I64(ITEMS)), b.mul(I64(8), k))),
+)
+length = instruction(types.intp(types.intp), lambda b, objects: _word(b, b.add(objects, I64(ITEMS - 8))))
 
 
 @njit
@@ -70,6 +81,14 @@ def fits(array, other):
 
 
 @njit
+def alike(array, other):
+    """Whether an array is contiguous, and of the shape and type of another."""
+    return fits(array, other) and get(int64, get(int64, array + TYPE) + KIND) == get(
+        int64, get(int64, other + TYPE) + KIND
+    )
+
+
+@njit
 def flat_step(array, other, itemsize):
     """How far apart the numbers are for one after the other of another array's: 0 if there is one number for all of
     them, -1 if they do not lie in order.
@@ -96,6 +115,13 @@ def _check() -> None:
         list(probe.strides),
     ) or flags & 1 >= other & 1:
         raise ImportError(f"NumPy {np.__version__} lays out its arrays in a way that tinyrnn's kernels do not know")
+    kept = ctypes.c_int64.from_address(id(probe) + TYPE).value
+    number = ctypes.c_int32.from_address(kept + KIND + 4).value
+    if kept != id(probe.dtype) or number != probe.dtype.num:
+        raise ImportError(f"NumPy {np.__version__} keeps an array's type where tinyrnn's kernels do not look for it")
+    several = probe, probe.T
+    if (ctypes.c_int64 * 3).from_address(id(several) + ITEMS - 8)[:] != [2, *map(id, several)]:
+        raise ImportError("this Python lays out its tuples in a way that tinyrnn's kernels do not know")
 
 
 _check()

@@ -1,15 +1,16 @@
 """What the kernels of all cells have in common: packing, the products within the loop over time, and the walk itself.
 
-    forward(function, job, parts)      pack the weights, set the initial states, run a cell's forward in `parts` threads
-    backward(function, job, parts)     run a cell's backward on chunks of steps, and after each add up what it adds to
-                                       the weights' gradients
+    forward(function, job, arrays, parts)    pack the weights, set the initial states, run a cell's forward in `parts`
+                                             threads
+    backward(function, job, arrays, parts)   run a cell's backward on chunks of steps, and after each add up what it
+                                             adds to the weights' gradients
 
-A job is the array of words that cell_job.py describes, and `function` the address of a kernel that cell_source.py
-printed.  Blocking: a step's product goes in tiles of HIGH rows and WIDE columns, strip by strip of the packed weights,
-so that a strip is read once for all rows, and while that is going on the next one is fetched into the second cache:
-large weights come from further away in every step.  One or two rows go in tiles of three strips.  The backward takes as
-many steps at a time as have about `chunk` rows: the gradients of their gates are still in the cache when the weights'
-gradients are made of them, as products over all rows of the chunk.
+A job is the array of words that cell_job.py describes, `arrays` the tuple that goes with it, and `function` the address
+of a kernel that cell_source.py printed.  Blocking: a step's product goes in tiles of HIGH rows and WIDE columns, strip
+by strip of the packed weights, so that a strip is read once for all rows, and while that is going on the next one is
+fetched into the second cache: large weights come from further away in every step.  One or two rows go in tiles of three
+strips.  The backward takes as many steps at a time as have about `chunk` rows: the gradients of their gates are still
+in the cache when the weights' gradients are made of them, as products over all rows of the chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from types import SimpleNamespace
 from numba import int64
 
 from . import gemm
-from .arrays import data, stride
+from .arrays import data, item, length, stride
 from .cell_job import AT
 from .jit import kernel, njit
 from .pool import run, split
@@ -131,11 +132,14 @@ def shared(real) -> SimpleNamespace:
             put(real, to + S * j, get(real, source + j * step) if source else real(0))
 
     @kernel
-    def resolve(job):
-        """Addresses in place of the identities of arrays, and of the places within two of them."""
-        for at in range(FIRST_ARRAY, FIRST_KEPT, 8):
-            array = word(job, at)
-            put(int64, job + at, data(array) if array else 0)
+    def resolve(job, arrays):
+        """What is known of the arrays, and addresses of the places within two of them."""
+        states, none = word(job, AT.states_count), word(job, AT.none)
+        for k in range(length(arrays)):
+            array = item(arrays, k)
+            known = 0 if array == none else array
+            at = AT.initial + 8 * k if k < states else 8 * (k - states)
+            put(int64, job + at, data(known) if known and FIRST_ARRAY <= at < FIRST_KEPT else known)
         kept, spare = aligned(word(job, AT.kept)), aligned(word(job, AT.spare))
         for at in range(FIRST_KEPT, FIRST_SPARE, 8):
             put(int64, job + at, word(job, at) + kept)
@@ -178,8 +182,8 @@ def shared(real) -> SimpleNamespace:
 
     # ------------------------------------------------------------------------------ forward
     @kernel
-    def forward(function, job, parts):
-        resolve(job)
+    def forward(function, job, arrays, parts):
+        resolve(job, arrays)
         I, P, H = word(job, AT.I), word(job, AT.P), word(job, AT.H)
         columns, whole = word(job, AT.columns), word(job, AT.whole)
         w_ih, w_hr = word(job, AT.w_ih), word(job, AT.w_hr)
@@ -242,8 +246,8 @@ def shared(real) -> SimpleNamespace:
             )  # fmt: skip
 
     @kernel
-    def backward(function, job, parts):
-        resolve(job)
+    def backward(function, job, arrays, parts):
+        resolve(job, arrays)
         T, B, P, H, V = word(job, AT.T), word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.vectors_count)
         whole, zeros = word(job, AT.whole), word(job, AT.zeros)
         w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
@@ -274,11 +278,11 @@ def shared(real) -> SimpleNamespace:
             sum_columns(0, V * H, B, d_vectors, S * V * H, zeros, word(job, AT.d_vectors_sum))
 
     @njit
-    def launch_forward(function, job, parts):
-        forward(function, data(job), parts)
+    def launch_forward(function, job, arrays, parts):
+        forward(function, data(job), arrays, parts)
 
     @njit
-    def launch_backward(function, job, parts):
-        backward(function, data(job), parts)
+    def launch_backward(function, job, arrays, parts):
+        backward(function, data(job), arrays, parts)
 
     return SimpleNamespace(product=product, forward=launch_forward, backward=launch_backward, wide=WIDE)

@@ -53,8 +53,10 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-# Arrays come as their identities; the driver makes addresses of all but those of any strides, and of the places within
-# the arrays `kept` and `spare`.
+# A job begins as its plan made it: places within the arrays `kept` and `spare`, and numbers.  The arrays come as the
+# identities in a tuple, those of the initial states (or of the gradients of the last ones) first and then the strided
+# and the others in this order; the driver writes down the former's and the strided ones' identities and the others'
+# addresses.
 STRIDED = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
 ARRAYS = (
     "kept", "spare", "zeros", "sizes", "offsets", "firsts", "cuts", "inputs", "vectors",
@@ -79,6 +81,7 @@ NUMBERS = (
     "states_count", "vectors_count",
     "zone_row",
     "chunk",  # rows of which the backward keeps the gates' gradients at a time
+    "none",  # the identity of None
 )  # fmt: skip
 Words = namedtuple("Words", [*STRIDED, *ARRAYS, *KEPT, *SPARE, *NUMBERS, "initial"])  # and one more for each state
 AT = Words(*range(0, 8 * len(Words._fields), 8))  # where each word is, in bytes

@@ -1,12 +1,12 @@
 """Clip: the 2-norm of many arrays taken as one vector, and their scaling, in one launch each.
 
     norm(arrays)            -> the norm, a float
-    scale(arrays, factor)   the arrays, contiguous ones, times the factor, in place
+    scale(arrays, factor)   the arrays, times the factor, in place
 
-All arrays have one floating-point type.  Each is cut into blocks of BLOCK numbers, whatever the number of threads;
-squares are added up in float64, block by block in order.
+All arrays are contiguous and of one floating-point type.  Each is cut into blocks of BLOCK numbers, whatever the number
+of threads; squares are added up in float64, block by block in order.
 
-    table     (arrays, 3) int64   of each array: its identity, which becomes its address; its first block; its size
+    table     (arrays, 3) int64   of each array: its address; its first block; its size
     partial   (blocks,) float64   the sum of squares of each block
 """
 
@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 from numba import float64, int64
 
-from .arrays import data, size
+from .arrays import data, item, length, size
 from .jit import kernel, njit
 from .pool import split
 from .simd import get, lanes, load_first, put, store_first
@@ -66,57 +66,45 @@ def kernels(real) -> SimpleNamespace:
     all_squares, all_scales = split(add_squares), split(scale_blocks)
 
     @njit
-    def resolve(table, count):
-        """Addresses, first blocks and sizes into the table; returns the number of blocks."""
-        blocks = 0
-        for k in range(count):
-            row = data(table) + 24 * k
-            n = size(get(int64, row))
-            put(int64, row, data(get(int64, row)))
+    def fill(arrays, table):
+        """Addresses, first blocks and sizes into the table; returns the number of blocks, and how many of them are some
+        10 microseconds of work: they may be small."""
+        blocks, total, row = 0, 1, data(table)
+        for k in range(length(arrays)):
+            array = item(arrays, k)
+            n = size(array)
+            put(int64, row, data(array))
             put(int64, row + 8, blocks)
             put(int64, row + 16, n)
-            blocks += (n + BLOCK - 1) // BLOCK
-        return blocks
+            blocks, total, row = blocks + (n + BLOCK - 1) // BLOCK, total + n, row + 24
+        return blocks, 1 + blocks * 40_000 // total
 
     @njit
-    def least(table, count, blocks):
-        """How many blocks are some 10 microseconds of work: they may be small."""
-        total = 1
-        for k in range(count):
-            total += get(int64, data(table) + 24 * k + 16)
-        return 1 + blocks * 40_000 // total
-
-    @njit
-    def norm(table, count, partial):
-        blocks = resolve(table, count)
-        all_squares(blocks, least(table, count, blocks), 1, data(table), count, data(partial))
+    def norm(arrays, table, partial):
+        blocks, least = fill(arrays, table)
+        all_squares(blocks, least, 1, data(table), length(arrays), data(partial))
         total = 0.0
         for k in range(blocks):
             total += get(float64, data(partial) + 8 * k)
         return total
 
     @njit
-    def scale(table, count, factor):
-        blocks = resolve(table, count)
-        all_scales(blocks, least(table, count, blocks), 1, data(table), count, factor)
+    def scale(arrays, table, factor):
+        blocks, least = fill(arrays, table)
+        all_scales(blocks, least, 1, data(table), length(arrays), factor)
 
     return SimpleNamespace(norm=norm, scale=scale)
 
 
-def table_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    table = np.empty((len(arrays), 3), np.int64)
-    table[:, 0] = [id(a) for a in arrays]
-    return table
-
-
 def norm(arrays: Sequence[np.ndarray]) -> float:
-    """The square root of the sum of all squares; arrays that are not contiguous are copied."""
-    arrays = [np.ascontiguousarray(a) for a in arrays]
-    table = table_of(arrays)
+    """The square root of the sum of all squares."""
+    arrays = tuple(arrays)
+    table = np.empty(3 * len(arrays), np.int64)
     partial = np.empty(sum([a.size // BLOCK + 1 for a in arrays]))
-    return math.sqrt(kernels(arrays[0].dtype.type).norm(id(table), len(arrays), id(partial)))
+    return math.sqrt(kernels(arrays[0].dtype.type).norm(id(arrays), id(table), id(partial)))
 
 
 def scale(arrays: Sequence[np.ndarray], factor: float) -> None:
-    table = table_of(arrays)
-    kernels(arrays[0].dtype.type).scale(id(table), len(arrays), float(factor))
+    arrays = tuple(arrays)
+    table = np.empty(3 * len(arrays), np.int64)
+    kernels(arrays[0].dtype.type).scale(id(arrays), id(table), float(factor))

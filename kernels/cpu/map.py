@@ -3,7 +3,7 @@
     forward(formula, inputs, numbers)            -> the results, arrays of the broadcast shape
     backward(formula, saved, numbers, g, wanted) -> the gradient of each wanted input, of the broadcast shape
     arithmetic(ufunc, a, b)                      what NumPy's add, subtract, multiply or divide gives
-    update(formula, groups, numbers)             overwrites the first arrays of each group with the results
+    update(formula, groups, numbers) -> whether it was done: overwrites the first arrays of each group with the results
 
 All arrays of a call have one floating-point type.  A kernel sees the results as (rows, columns), contiguous, and each
 input at an address with two steps in bytes: from row to row, and from column to column.  The latter is the size of a
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from types import ModuleType
 
 import numpy as np
@@ -35,7 +36,7 @@ HEADER = '''"""{title}, derived from
 from numba import int64
 from numpy import {dtype} as real
 
-from tinyrnn.kernels.cpu.arrays import data, extent, flat_step, size
+from tinyrnn.kernels.cpu.arrays import alike, data, flat_step, item, length, size
 from tinyrnn.kernels.cpu.jit import kernel, njit
 from tinyrnn.kernels.cpu.pool import split
 from tinyrnn.kernels.cpu.simd import {functions}
@@ -94,17 +95,22 @@ whole = split(loop)
 
 
 @njit
-def update(table, {arguments}):
-    """`table` comes with the identity of each array in the place of its address."""
-    groups, width, n = extent(table, 0) - 1, extent(table, 1), 0
+def update(arrays, width, table, {arguments}):
+    """The arrays of all groups, `width` each; False, and nothing is done, if those of a group are not alike."""
+    groups, n, row = length(arrays) // width, 0, data(table)
     for group in range(groups):
-        row = data(table) + 8 * width * group
+        first = item(arrays, width * group)
         put(int64, row, n)
-        n += size(get(int64, row + 8))
-        for k in range(1, width):
-            put(int64, row + 8 * k, data(get(int64, row + 8 * k)))
-    put(int64, data(table) + 8 * width * groups, n)
-    whole(n, {least}, LANES, data(table), groups, width, {arguments})
+        for k in range(width):
+            array = item(arrays, width * group + k)
+            if not alike(array, first):
+                return False
+            put(int64, row + 8 * k + 8, data(array))
+        n += size(first)
+        row += 8 * width + 8
+    put(int64, row, n)
+    whole(n, {least}, LANES, data(table), groups, width + 1, {arguments})
+    return True
 '''
 
 
@@ -120,10 +126,12 @@ def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[s
     source = "".join(f"    {line}".rstrip() + "\n" for line in formula.source.replace('"""', "'''").splitlines())
     vectors = [f"{v.name} = splat(real, in_{name})" for name, v in formula.recording.keywords.items()]
     here = [
+        "alike",
         "data",
-        "extent",
         "flat_step",
         "flat",
+        "item",
+        "length",
         "loop",
         "min",
         "range",
@@ -275,9 +283,9 @@ def strides(a: np.ndarray, axes: Sequence[int], ndim: int) -> list[int]:
 
 def launch(module: ModuleType, arrays: Sequence[np.ndarray], numbers: Sequence[float], outs: Sequence[np.ndarray]):
     """Run a kernel; `outs` are new arrays."""
-    numbers, ids = [*map(float, numbers)], [*map(id, outs)]
-    if not module.flat(*map(id, arrays), *numbers, *ids) and outs[0].size:
+    if not module.flat(*map(id, arrays), *map(float, numbers), *map(id, outs)) and outs[0].size:
         columns, placed = layout(arrays, outs[0].shape)
+        numbers, ids = [*map(float, numbers)], [*map(id, outs)]
         module.strided(columns, *(x for a, row, step in placed for x in (id(a), row, step)), *numbers, *ids)
 
 
@@ -295,11 +303,14 @@ def forward(
 ) -> tuple[np.ndarray, ...]:
     first = inputs[0]
     module = forward_module(formula, first.dtype)
-    if len(inputs) == 1 and first.flags.c_contiguous and formula.results == 1:
-        out = np.empty(first.shape, first.dtype)
-        module.flat(id(first), *map(float, numbers), id(out))
-        return (out,)
-    shape = first.shape if len(inputs) == 1 else np.broadcast_shapes(*[a.shape for a in inputs])
+    shape = first.shape
+    if len(inputs) == 1:
+        if formula.results == 1 and first.flags.c_contiguous:
+            out = np.empty(shape, first.dtype)
+            module.flat(id(first), *map(float, numbers), id(out))
+            return (out,)
+    elif any(a.shape != shape for a in inputs):
+        shape = np.broadcast_shapes(*[a.shape for a in inputs])
     if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
         moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
         return tuple([out.transpose(np.argsort(order)) for out in moved])
@@ -331,11 +342,14 @@ def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return forward(ARITHMETIC[ufunc.__name__], (a, b))[0]
 
 
-def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> None:
-    """Each group holds contiguous arrays of one shape in the order of the formula's parameters, a parameter, say, its
-    gradient and its state.  All but the second are overwritten.
+def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> bool:
+    """Each group holds arrays in the order of the formula's parameters, a parameter, say, its gradient and its state.
+    All but the second are overwritten.  Those of a group have to be contiguous and of one shape and type: where they
+    are not, nothing is done, and the answer is False.
     """
-    if groups:
-        width = len(groups[0]) + 1
-        table = np.array([i for group in groups for i in (0, *map(id, group))] + [0] * width).reshape(-1, width)
-        update_module(formula, groups[0][0].dtype).update(id(table), *map(float, numbers))
+    if not groups:
+        return True
+    arrays, width = tuple(chain.from_iterable(groups)), len(groups[0])
+    table = np.empty((len(groups) + 1) * (width + 1), np.int64)
+    run = update_module(formula, arrays[0].dtype).update
+    return run(id(arrays), width, id(table), *map(float, numbers))

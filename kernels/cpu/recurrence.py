@@ -194,7 +194,7 @@ def plan(
     numbers = {
         "T": steps.T, "B": B, "N": N, "I": I, "P": P, "H": H, "reverse": reverse, "block": block, "spread": spread,
         "columns": GH, "whole": GH - QH, "fused": fused, "lasting": lasting, "states_count": S,
-        "vectors_count": V, "chunk": CHUNK,
+        "vectors_count": V, "chunk": CHUNK, "none": id(None),
     }  # fmt: skip
     for name, number in numbers.items():
         words[getattr(AT, name) // 8] = number
@@ -204,15 +204,11 @@ def plan(
     return steps.plans[key]
 
 
-def identities(arrays: Sequence[np.ndarray | None]) -> list[int]:
-    return [0 if a is None else id(a) for a in arrays]
-
-
 def reordered(cell: Cell, weights: Sequence[np.ndarray | None], back: bool = False) -> list[np.ndarray | None]:
     """Weights and biases (G*H, ...) with their gates in the kernels' order, or back in the cell's."""
-    order = cell.order
-    if order == sorted(order):
+    if cell.in_order:
         return list(weights)
+    order = cell.order
     if back:
         order = [order.index(g) for g in range(len(order))]
     return [w if w is None else np.concatenate([np.split(w, len(order))[g] for g in order]) for w in weights]
@@ -228,15 +224,13 @@ def forward(
     out, last, last_carried = np.empty((N, P), dtype), np.empty((S - 1, B, H), dtype), np.empty((B, P), dtype)
     kept, spare = np.empty(p.kept, np.uint8), np.empty(p.spare, np.uint8)
     weights = [*reordered(cell, weights[:4]), w_hr]
-    arrays = [
-        *weights, kept, spare, gemm.row_of_zeros(P), steps.sizes, steps.offsets, steps.firsts(reverse),
+    arrays = (
+        *initial, *weights, kept, spare, gemm.row_of_zeros(P), steps.sizes, steps.offsets, steps.firsts(reverse),
         steps.cuts(p.parts), x, vectors, *noise[1:], out, last, last_carried,
-    ]  # fmt: skip
+    )  # fmt: skip
     job = p.words.copy()
-    job[: len(arrays)] = identities(arrays)
     job[AT.zone_row // 8] = noise.by_row
-    job[-S:] = identities(initial)
-    p.launch(p.function, id(job), p.parts)
+    p.launch(p.function, id(job), id(arrays), p.parts)
     return out, [last_carried, *last], (x, steps, kept, noise) if keep else None
 
 
@@ -265,16 +259,14 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
     d_b_ih, d_b_hh = np.empty(GH, dtype), np.empty(GH, dtype)
     d_w_hr = None if w_hr is None else np.empty(w_hr.shape, dtype)
     d_vectors, spare = np.empty(vectors.shape, dtype), np.empty(p.spare, np.uint8)
-    arrays = [
-        w_ih, w_hh, None, None, w_hr, kept, spare, zeros, steps.sizes, steps.offsets, None, steps.cuts(p.parts), x,
-        vectors, *noise[1:], None, None, None, d_out, d_offsets, d_carried, d_states, d_x, d_w_ih, d_w_hh, d_b_ih,
-        d_b_hh, d_w_hr, d_vectors,
-    ]  # fmt: skip
+    arrays = (
+        *d_last, w_ih, w_hh, None, None, w_hr, kept, spare, zeros, steps.sizes, steps.offsets, None,
+        steps.cuts(p.parts), x, vectors, *noise[1:], None, None, None, d_out, d_offsets, d_carried, d_states, d_x,
+        d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr, d_vectors,
+    )  # fmt: skip
     job = p.words.copy()
-    job[: len(arrays)] = identities(arrays)
     job[AT.d_out_row // 8], job[AT.zone_row // 8] = d_out_row, noise.by_row
-    job[-S:] = identities(d_last)
-    p.launch(p.function, id(job), p.parts)
+    p.launch(p.function, id(job), id(arrays), p.parts)
     return (
         d_x,
         [d_carried, *d_states],

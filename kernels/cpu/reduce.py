@@ -51,6 +51,8 @@ EXPENSIVE, CHEAP = 15_000, 80_000  # elements that are some 10 microseconds of w
 def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """`a` as (outer, reduced, inner), and the shape of the result; copies only what has no neighbours in rows or
     columns, or whose `axes` do not lie together."""
+    if len(axes) == a.ndim and a.flags.c_contiguous:
+        return a.reshape(1, a.size, 1), ()
     first, end = axes[0], axes[-1] + 1
     if end - first != len(axes):
         a = a.transpose([i for i in range(a.ndim) if i not in axes] + list(axes))

@@ -1,11 +1,11 @@
 """Clip on the device: the 2-norm of many arrays taken as one vector, and their scaling.
 
     norm(arrays)            -> the norm, an array without axes: the host does not wait for it
-    scale(arrays, factor)   the arrays, contiguous ones, times the factor, in place; an array without axes as the factor
-                            makes nothing larger
+    scale(arrays, factor)   the arrays times the factor, in place; an array without axes as the factor makes nothing
+                            larger
 
-Squares are added up in float64: each thread those of a chunk that are its own, then the threads of the block in the
-order of a tree, then one block all chunks.
+All arrays are contiguous and of one floating-point type.  Squares are added up in float64: each thread those of a chunk
+that are its own, then the threads of the block in the order of a tree, then one block all chunks.
 """
 
 import functools
@@ -19,7 +19,6 @@ from numpy import float64 as wide
 
 from .array import Array, empty, upload
 from .driver import driver
-from .elementwise import copy
 from .jit import Kernel, device, float64, int64, kernel, pointer
 from .ptx import numbers_at
 from .tables import CHUNK, group_of, table_of
@@ -92,9 +91,8 @@ def examples() -> list[Kernel]:
 
 
 def norm(arrays: Sequence[Array]) -> Array:
-    """The square root of the sum of all squares; arrays that are not contiguous are copied."""
-    dense = [a if a.flags.c_contiguous else copy(a) for a in arrays]
-    table, threads = table_of([[a] for a in dense]), min(THREADS, driver().threads)
+    """The square root of the sum of all squares."""
+    table, threads = table_of([[a] for a in arrays]), min(THREADS, driver().threads)
     dtype = arrays[0].dtype
     add_squares, root_of_sum, _ = kernels(dtype.name)
     partial, out = empty(table.chunks, wide), empty((), dtype)

@@ -170,11 +170,17 @@ def arithmetic(ufunc: np.ufunc, a: Any, b: Any) -> Array:
     return elementwise.ufunc(ufunc, (a, b))
 
 
-def update(formula: Formula, groups: Sequence[Sequence[Array]], numbers: tuple[float, ...]) -> None:
-    """Each group holds contiguous arrays of one shape in the order of the formula's parameters, a parameter, say, its
-    gradient and its state.  All but the second are overwritten.
+def update(formula: Formula, groups: Sequence[Sequence[Array]], numbers: tuple[float, ...]) -> bool:
+    """Each group holds arrays in the order of the formula's parameters, a parameter, say, its gradient and its state.
+    All but the second are overwritten.  Those of a group have to be contiguous and of one shape and type: where they
+    are not, nothing is done, and the answer is False.
     """
+    for first, *rest in groups:
+        shape, dtype = first.shape, first.dtype
+        if any(not a.flags.c_contiguous or a.shape != shape or a.dtype != dtype for a in (first, *rest)):
+            return False
     table = table_of(groups) if groups else None
     if table is not None and table.chunks:
         kernel = update_kernel(formula, groups[0][0].dtype.name)
         kernel.launch(table.blocks(), driver().threads, table.array, table.groups, table.chunks, *map(float, numbers))
+    return True

@@ -143,9 +143,9 @@ def aligned(depth: int, size: int, *arrays: Array) -> bool:
 
 def reordered(cell: Cell, weights: Sequence[Array | None], back: bool = False) -> list[Array | None]:
     """Weights and biases (G*H, ...) with their gates in the kernels' order, or back in the cell's."""
-    order = cell.order
-    if order == sorted(order):
+    if cell.in_order:
         return list(weights)
+    order = cell.order
     if back:
         order = [order.index(g) for g in range(len(order))]
 

@@ -54,34 +54,36 @@ class Variable(Tensor, metaclass=_AnyTensor):
 
 def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None) -> list[tuple[Tensor, np.ndarray]]:
     """Pairs of a tensor and the gradient to start with, checked."""
-    gradients = [None] * len(tensors) if gradients is None else list(gradients)
+    if gradients is None:
+        return [(t, start(t, None, k)) for k, t in enumerate(tensors)]
     if len(gradients) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(gradients)} gradients")
-    roots = []
-    for k, (t, g) in enumerate(zip(tensors, gradients, strict=True)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"expected tensors to differentiate, but got {type(t).__name__} as element {k}")
-        if t.node is None and not t._requires:  # a view made inside no_grad has no record, whatever its base requires
-            raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
-        if g is None:
-            if t.array.size != 1:
-                raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            roots.append((t, np.ones(t.array.shape, t.array.dtype, like=t.array)))
-            continue
-        if not isinstance(g, Tensor):
-            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
-        if g.array.shape != t.array.shape:
-            raise RuntimeError(
-                f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a "
-                f"shape of {t.shape}."
-            )
-        if type(g.array) is not type(t.array):
-            raise RuntimeError(
-                f"Function {tape.shown(t.node) if t.node else 'AccumulateGrad'} returned an invalid gradient at index "
-                f"{k} - expected device {t.device} but got {g.device}"
-            )
-        roots.append((t, g.array.astype(t.array.dtype, copy=False)))
-    return roots
+    return [(t, start(t, g, k)) for k, (t, g) in enumerate(zip(tensors, gradients, strict=True))]
+
+
+def start(t: Tensor, g: Tensor | None, k: int = 0) -> np.ndarray:
+    """The gradient of element `k` to start with."""
+    if not isinstance(t, Tensor):
+        raise TypeError(f"expected tensors to differentiate, but got {type(t).__name__} as element {k}")
+    if t.node is None and not t._requires:  # a view made inside no_grad has no record, whatever its base requires
+        raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
+    a = t.array
+    if g is None:
+        if a.size != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        return np.array(1, a.dtype) if a.shape == () and type(a) is np.ndarray else np.ones(a.shape, a.dtype, like=a)
+    if not isinstance(g, Tensor):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+    if g.array.shape != a.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of {t.shape}."
+        )
+    if type(g.array) is not type(a):
+        raise RuntimeError(
+            f"Function {tape.shown(t.node) if t.node else 'AccumulateGrad'} returned an invalid gradient at index "
+            f"{k} - expected device {t.device} but got {g.device}"
+        )
+    return g.array.astype(a.dtype, copy=False)
 
 
 def _as_tuple(x: Any) -> tuple:

@@ -83,6 +83,8 @@ class _Saved:
 class _UserOp:
     """One call of a Function, as the tape sees it: an op, whose context is the first thing that was saved."""
 
+    last_first = False  # as for an Op
+
     def __init__(self, function: type[Function], args: tuple):
         self.function = function
         self.args = [a.array.shape if isinstance(a, Tensor) else None for a in args]

@@ -59,13 +59,16 @@ class _Weighted(Module):
         for weight in self.parameters():
             init.uniform_(weight, -bound, bound)
 
+    def _weight(self, name: str) -> Any:
+        """A parameter, or what was put in its place: torch.nn.utils.parametrize puts a tensor there."""
+        weight = self._parameters.get(name)
+        return getattr(self, name) if weight is None else weight
+
     def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any, proj: int = 0) -> tuple[tuple, tuple]:
         """The five weights that a recurrence takes, and the vectors.  They may have been replaced: all are checked."""
         found: list[Any] = []
         for name, shape in shapes.items():
-            weight = self._parameters.get(name)
-            if weight is None:
-                weight = getattr(self, name)
+            weight = self._weight(name)
             if not isinstance(weight, Tensor):
                 raise TypeError(f"{type(self).__name__}: {name} must be a Tensor, not {type(weight).__name__}")
             if weight.array.shape != shape or weight.array.dtype != dtype:
@@ -357,7 +360,7 @@ class Recurrent(_Weighted):
                 else:
                     state._node.label = dict.fromkeys(range(1, 1 + len(final)), "StackBackward0")
         if transposed and output._node is not None:
-            label = f"TransposeBackward{0 if len(final) > 1 else 1}"
+            label = "TransposeBackward0" if len(final) > 1 else "TransposeBackward1"
             if type(output._node.label) is dict:
                 output._node.label[0] = label
             else:
@@ -365,7 +368,7 @@ class Recurrent(_Weighted):
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""
-        name, dtype = type(self).__name__, getattr(self, next(iter(self._shapes[0]))).array.dtype
+        name, dtype = type(self).__name__, self._weight(next(iter(self._shapes[0]))).array.dtype
         if input.array.dtype != dtype:
             if batch_sizes is not None and len(self.cell.states) > 1:  # torch's LSTM leaves these to the product
                 raise RuntimeError(

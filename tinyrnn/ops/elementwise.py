@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from itertools import compress
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,14 @@ def derived(formula: Formula) -> type[Op]:
     """The op of a formula: its forward kernel, and the backward kernel derived from the same text."""
 
     loops = ufuncs if formula.ufuncs else map
+    saves = [k for k, saved in enumerate(formula.saves) if saved]
+    kept = itemgetter(*saves, -1) if saves else itemgetter(slice(-1, None))
 
     class Derived(Op):
         @staticmethod
         def forward(*arrays, numbers=()):
             (out,) = loops.forward(formula, arrays, numbers)
-            return out, (*compress((*arrays, out), formula.saves), numbers)
+            return out, kept((*arrays, out, numbers))
 
         @staticmethod
         def backward(saved, needs, g):
@@ -62,8 +64,9 @@ def unary(name: str, doc: str) -> Callable:
     def function(input: Any, *, out: Any = None) -> Any:
         if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
             return into(out, formula.function(input), name)
-        t = floating(expect_tensor(input, name))
-        result = run(op, (t,), (t.array,))
+        if not isinstance(input, TensorBase) or input.array.dtype.kind != "f":
+            input = floating(expect_tensor(input, name))
+        result = run(op, (input,), (input.array,))
         return result if out is None else into(out, result, name)
 
     function.__name__ = function.__qualname__ = name

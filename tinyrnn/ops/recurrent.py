@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import twin
 from ..kernels.cells import PLAIN, Cell, Noise
-from .common import Op, apply, is_grad_enabled
+from .common import Op, is_grad_enabled, run
 
 recurrence = twin("recurrence")
 
@@ -79,12 +79,11 @@ def run_cell(
     `layered` the last states are (B, P) and (B, H).  `noise` has the masks of zoneout and recurrent dropout, their rows
     in the order of packed ones.  Shapes and types are for the caller to check: the kernels do not.
     """
-    out, *last = apply(
+    inputs = (x, *initial, *weights, *vectors)
+    out, *last = run(
         Recurrence,
-        x,
-        *initial,
-        *weights,
-        *vectors,
+        inputs,
+        [None if t is None else t.array for t in inputs],
         cell=cell,
         sizes=sizes,
         reverse=reverse,

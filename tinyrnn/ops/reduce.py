@@ -76,8 +76,8 @@ class Mean(Op):
     @staticmethod
     def forward(a, *, axes, keepdim):
         count = math.prod([a.shape[i] for i in axes])
-        with np.errstate(invalid="ignore"):
-            out = np.asarray(kernels.sum(a, axes) / a.dtype.type(count), like=a)
+        out = kernels.sum(a, axes)
+        out /= a.dtype.type(count) if count else np.nan
         return (with_axes(out, axes) if keepdim else out), (a.shape, axes, keepdim, count)
 
     @staticmethod
@@ -102,7 +102,9 @@ def sum(
     input, kind = prepared(input, dtype, "sum", out)
     over = axes(dim, input.array.ndim)
     found = run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=kind)
-    return into(out, found if dim is None else entitled(found, "SumBackward1"), "sum")
+    if dim is not None:
+        entitled(found, "SumBackward1")
+    return found if out is None else into(out, found, "sum")
 
 
 @numpy_names
@@ -118,7 +120,9 @@ def mean(
         )
     over = axes(dim, input.array.ndim)
     result = run(Mean, (input,), (input.array,), axes=over, keepdim=keepdim)
-    return into(out, result if dim is None else entitled(result, "MeanBackward1"), "mean")
+    if dim is not None:
+        entitled(result, "MeanBackward1")
+    return result if out is None else into(out, result, "mean")
 
 
 class Prod(Op):

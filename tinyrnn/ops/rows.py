@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import host
 from ..kernels import twin
+from ..strides import contiguous
 from ..tape import entitled, is_grad_enabled
 from ..titles import LOSSES
 from .arithmetic import div, mul, neg
@@ -115,7 +116,7 @@ class CrossEntropy(Op):
 
     @staticmethod
     def forward(x, *, target, weight, ignored, smoothing, divisor):
-        x = np.ascontiguousarray(x, like=x)
+        x = contiguous(x)
         losses, lse = kernels.cross_entropy(x, target, weight, ignored, smoothing)
         if divisor is not None:
             losses = quotient(np.add.reduce(losses, dtype=np.float64), divisor, x.dtype)
@@ -125,8 +126,10 @@ class CrossEntropy(Op):
     def backward(saved, needs, g):
         *saved, divisor = saved
         if divisor is not None:
-            g = np.full(len(saved[1]), quotient(g.astype(np.float64), divisor, g.dtype), g.dtype, like=g)
-        return kernels.cross_entropy_backward(*saved, np.ascontiguousarray(g, like=g))
+            each = np.empty(len(saved[1]), g.dtype, like=g)
+            each[...] = quotient(g.astype(np.float64), divisor, g.dtype)
+            g = each
+        return kernels.cross_entropy_backward(*saved, contiguous(g))
 
 
 class NegativeLogLikelihood(Op):
@@ -225,7 +228,8 @@ def class_numbers(
     none = NO_WEIGHTS[a.dtype] if type(a) is np.ndarray else np.empty(0, a.dtype, like=a)
     ids = target.array.reshape(-1).astype(np.int64)
     seen = host(ids)
-    if weight is None and ids.size and not 0 <= ignored < classes and seen.min() >= 0 and seen.max() < classes:
+    # A negative number is a very large one without a sign.
+    if weight is None and ids.size and not 0 <= ignored < classes and seen.view(np.uint64).max() < classes:
         return ids, none, ids.size
     kept = seen != ignored
     wrong = seen[kept & ((seen < 0) | (seen >= classes))]
@@ -346,24 +350,29 @@ def nll_loss(
 # ------------------------------------------------------------------------------------------ layer norm
 def matrix(a: np.ndarray, columns: int) -> np.ndarray:
     """`a` as a contiguous matrix with so many columns."""
-    return np.ascontiguousarray(a, like=a).reshape(a.size // columns if columns else 0, columns)
+    a = contiguous(a)
+    return a if a.ndim == 2 and a.shape[1] == columns else a.reshape(a.size // columns if columns else 0, columns)
+
+
+def vector(p: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    """The weight or the bias of a layer norm in one row; an empty array for None."""
+    if p is None:
+        return np.empty(0, like.dtype, like=like)
+    return contiguous(p) if p.ndim == 1 else contiguous(p).reshape(-1)
 
 
 class LayerNorm(Op):
     @staticmethod
     def forward(x, weight, bias, *, shape, eps):
-        empty = np.empty(0, x.dtype, like=x)
-        flat = matrix(x, math.prod(shape))
-        w, b = (empty if p is None else np.ascontiguousarray(p, like=p).reshape(-1) for p in (weight, bias))
-        out, mean, rstd = kernels.layer_norm(flat, w, b, eps)
-        return out.reshape(x.shape), (x, weight, mean, rstd, shape)
+        rows = matrix(x, math.prod(shape))
+        out, mean, rstd = kernels.layer_norm(rows, vector(weight, x), vector(bias, x), eps)
+        return out if x.ndim == 2 else out.reshape(x.shape), (x, weight, mean, rstd, shape)
 
     @staticmethod
     def backward(saved, needs, g):
         x, weight, mean, rstd, shape = saved
-        flat, dout = (matrix(a, math.prod(shape)) for a in (x, g))
-        w = np.empty(0, x.dtype, like=x) if weight is None else np.ascontiguousarray(weight, like=weight).reshape(-1)
-        dx, dw, db = kernels.layer_norm_backward(flat, w, mean, rstd, dout)
+        columns = math.prod(shape)
+        dx, dw, db = kernels.layer_norm_backward(matrix(x, columns), vector(weight, x), mean, rstd, matrix(g, columns))
         dx = dx if dx.shape == x.shape else dx.reshape(x.shape)  # not a view, of which a leaf would have to take a copy
         return dx, dw.reshape(shape), db.reshape(shape)
 

@@ -67,7 +67,7 @@ class Adagrad(Optimizer):
         loss, updates = closure_loss(closure), Updates()
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
                 state = self.state[p] or self._start(p)
                 lr = as_number(group["lr"]) / (1 + state["step"].item() * group["lr_decay"])

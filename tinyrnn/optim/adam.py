@@ -83,7 +83,7 @@ class Adam(Optimizer):
             formula = "adam_amsgrad" if amsgrad else "adam"
             before = None  # the step of the parameter before: as a rule they have all done as many
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
                 state = self.state[p]
                 if not state:

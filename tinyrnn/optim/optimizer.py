@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -137,11 +137,9 @@ class Optimizer:
         """Forget the gradients, or make them zero."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
                 if set_to_none:
-                    p.grad = None
-                else:
+                    p._grad = None
+                elif p.grad is not None:
                     if p.grad.grad_fn is not None:
                         p.grad.detach_()
                     else:
@@ -296,8 +294,7 @@ class Updates:
     """Derived updates of parameters, put off so that all that share a formula and its numbers are one launch."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple, list[list[np.ndarray]]] = {}  # (formula, numbers, ...) -> arrays of each parameter
-        self._places: list[tuple[np.ndarray, np.ndarray]] = []  # what is not contiguous, and the copy in its stead
+        self._groups: dict[tuple, list[tuple[np.ndarray, ...]]] = {}  # (formula, numbers, ...) -> arrays of each
         self._seen: set[int] = set()
 
     def add(
@@ -310,29 +307,35 @@ class Updates:
         if id(p) in self._seen:  # twice in one group
             self.run()
         self._seen.add(id(p))
-        own, arrays = p.array, [p.array, p.grad.array, *[s.array for s in state]]
-        shape, dtype = own.shape, own.dtype
-        for k, a in enumerate(arrays):
+        own, g = p.array, p._grad.array
+        if maximize:
+            g = np.asarray(-g, like=own)  # of no axes, it would be a number
+        arrays, shape = (own, g, *[s.array for s in state]), own.shape
+        for a in arrays:
             if a.shape != shape:
                 raise RuntimeError(
                     f"{formula}: a parameter of shape {list(shape)} has a gradient or a state of shape {list(a.shape)}"
                 )
-            if a.dtype != dtype or not a.flags.c_contiguous:
-                arrays[k] = a.astype(dtype, order="C")
-                if k != 1:
-                    self._places.append((a, arrays[k]))
-        if maximize:
-            arrays[1] = np.asarray(-arrays[1], like=own)  # of no axes, it would be a number
-        self._groups.setdefault((formula, numbers, dtype, type(own)), []).append(arrays)
+        self._groups.setdefault((formula, numbers, own.dtype, type(own)), []).append(arrays)
         p.version[0] += 1
 
     def run(self) -> None:
         """Do all updates that were added."""
-        for (formula, numbers, *_), arrays in self._groups.items():
-            map.update(UPDATES[formula], arrays, numbers)
-        for place, new in self._places:
-            place[...] = new
-        self.__init__()  # type: ignore[misc]
+        for (formula, numbers, *_), groups in self._groups.items():
+            if not map.update(UPDATES[formula], groups, numbers):
+                for arrays in groups:
+                    update_copies(formula, arrays, numbers)
+        self._groups.clear()
+        self._seen.clear()
+
+
+def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
+    """The update of arrays that are not contiguous, or of several types."""
+    copies = [np.array(a, arrays[0].dtype, order="C", like=a) for a in arrays]
+    map.update(UPDATES[formula], [copies], numbers)
+    for k, (a, new) in enumerate(zip(arrays, copies, strict=True)):
+        if k != 1:
+            a[...] = new
 
 
 def update(

@@ -68,7 +68,7 @@ class RMSprop(Optimizer):
             alpha, momentum, centered = group["alpha"], group["momentum"], group["centered"]
             numbers = (as_number(group["lr"]), alpha, 1 - alpha, group["eps"], group["weight_decay"])
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
                 state = self.state[p]
                 if not state:

@@ -56,7 +56,7 @@ class SGD(Optimizer):
         for group in self.param_groups:
             lr, decay, momentum = as_number(group["lr"]), as_number(group["weight_decay"]), group["momentum"]
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
                 if momentum == 0:
                     updates.add("sgd_plain", p, (), (lr, decay), group["maximize"])

@@ -40,7 +40,7 @@ class EachParameter(Optimizer):
             check_capturable(group)
             lr = float(as_number(group["lr"]))
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
                 state = self.state[p]
                 if not state:

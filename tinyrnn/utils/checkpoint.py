@@ -40,6 +40,8 @@ def _tensors(result: Any) -> list[Tensor]:
 class _Again:
     """The op of a part that is computed again: `run` does it, `edges` is where its gradients go."""
 
+    last_first = False  # as for an Op
+
     def __init__(self, run: Callable[[], Any], slots: list[int], preserve: bool, check: bool):
         self.run, self.slots, self.preserve, self.check = run, slots, preserve, check
         self.state = random.get_rng_state() if preserve else None

@@ -23,7 +23,7 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 
 def _gradients(parameters: Tensors) -> list[Tensor]:
-    return [p.grad for p in _listed(parameters) if p.grad is not None]
+    return [g for p in _listed(parameters) if (g := p.grad) is not None]
 
 
 def _alike(tensors: list[Tensor]) -> bool:
@@ -31,9 +31,10 @@ def _alike(tensors: list[Tensor]) -> bool:
     dtype, place = tensors[0].array.dtype, type(tensors[0].array)
     for t in tensors:
         a = t.array
-        if a.dtype != dtype or type(a) is not place or not (a.flags.c_contiguous and a.flags.writeable):
+        flags = a.flags
+        if a.dtype != dtype or type(a) is not place or not (flags.c_contiguous and flags.writeable):
             return False
-        if t._node is not None or t._requires or t._view is not None or type(t._writes) not in (list, type(None)):
+        if t._node is not None or t._requires or t._view is not None or t._writes is tape.UNTRACKED:
             return False
     return dtype.kind == "f"
 
