@@ -43,6 +43,8 @@ STATE = np.dtype(
     }
 )
 
+CHUNK = 1 << 14  # uniform numbers made at a time, while their words are in the cache
+
 # What torch's messages call a type: C++'s name for it, and torch's own.
 _NAMES = {
     np.dtype(np.bool_): ("bool", "Bool"),
@@ -211,9 +213,16 @@ class Generator:
                 f"and from={low:g} which result in to-from to exceed the limit"
             )
         out = np.empty(shape, dtype)
-        fill = _kernels().uniform32 if dtype == np.float32 else _kernels().uniform64
+        flat, each, ends = out.reshape(-1), dtype.itemsize // 4, (dtype.type(low), dtype.type(high))
+        kernels = _kernels()
+        fill = kernels.uniform32 if each == 1 else kernels.uniform64
+        words = np.empty(each * min(flat.size, CHUNK), np.uint32)
         with self._lock:
-            self._position = fill(self._key, self._position, dtype.type(low), dtype.type(high), out.reshape(-1))
+            for start in range(0, flat.size, CHUNK):
+                part = flat[start : start + CHUNK]
+                drawn = words[: each * part.size]
+                self._position = kernels.words(self._key, self._position, drawn)
+                fill(drawn, *ends, part)
         return out
 
     def normal(

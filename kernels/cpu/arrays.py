@@ -23,9 +23,9 @@ import numpy as np
 from numba import int32, int64
 from numba.core import types
 
-from .jit import njit
+from .jit import inlined, kernel
 from .pool import instruction
-from .simd import I64, get, pointer
+from .simd import I64, get, pointer, put
 
 HEADER = object.__basicsize__
 AXES, SHAPE, STRIDES, TYPE, FLAGS = HEADER + 8, HEADER + 16, HEADER + 24, HEADER + 40, HEADER + 48
@@ -54,13 +54,13 @@ item = instruction(
 length = instruction(types.intp(types.intp), lambda b, objects: _word(b, b.add(objects, I64(ITEMS - 8))))
 
 
-@njit
+@inlined
 def axes(array):
     """The number of axes."""
     return int64(get(int32, array + AXES))
 
 
-@njit
+@inlined
 def size(array):
     """The number of elements."""
     n = 1
@@ -69,7 +69,7 @@ def size(array):
     return n
 
 
-@njit
+@inlined
 def fits(array, other):
     """Whether an array is contiguous, the last axis innermost, and of the shape of another."""
     if get(int32, array + FLAGS) & 1 == 0 or axes(array) != axes(other):
@@ -80,7 +80,7 @@ def fits(array, other):
     return True
 
 
-@njit
+@inlined
 def alike(array, other):
     """Whether an array is contiguous, and of the shape and type of another."""
     return fits(array, other) and get(int64, get(int64, array + TYPE) + KIND) == get(
@@ -88,17 +88,51 @@ def alike(array, other):
     )
 
 
-@njit
-def flat_step(array, other, itemsize):
-    """How far apart the numbers are for one after the other of another array's: 0 if there is one number for all of
-    them, -1 if they do not lie in order.
+@inlined
+def step(array, axis, shaped):
+    """The bytes between neighbours along an axis of another array that this one is broadcast to."""
+    axis += axes(array) - axes(shaped)
+    return 0 if axis < 0 or extent(array, axis) == 1 else stride(array, axis)
+
+
+@kernel
+def place(arrays, out, itemsize, places):
+    """Where the numbers of several arrays lie for `out`, contiguous, taken as rows of columns.
+
+    Writes the number of columns; then for each array its address, and the bytes from row to row and from column to
+    column, the latter `itemsize` or 0.  The number of columns is -1 if there is no such way to see them all.
     """
-    if fits(array, other):
-        return itemsize
-    for axis in range(axes(array)):
-        if extent(array, axis) != 1 and stride(array, axis) != 0:
-            return -1
-    return 0
+    inner, columns, outer, rows = -1, 1, -1, 1
+    put(int64, places, -1)
+    for axis in range(axes(out) - 1, -1, -1):
+        n = extent(out, axis)
+        if n == 1:
+            continue
+        if inner < 0:
+            inner, columns = axis, n
+            continue
+        last, count, goes_on = (inner, columns, True) if outer < 0 else (outer, rows, True)
+        for k in range(length(arrays)):
+            array = item(arrays, k)
+            if step(array, axis, out) != count * step(array, last, out):
+                goes_on = False
+        if outer < 0 and goes_on:
+            columns *= n
+        elif outer < 0:
+            outer, rows = axis, n
+        elif goes_on:
+            rows *= n
+        else:
+            return
+    for k in range(length(arrays)):
+        array, to = item(arrays, k), places + 24 * k + 8
+        across = 0 if inner < 0 else step(array, inner, out)
+        if across != 0 and across != itemsize:
+            return
+        put(int64, to, data(array))
+        put(int64, to + 8, 0 if outer < 0 else step(array, outer, out))
+        put(int64, to + 16, across)
+    put(int64, places, columns)
 
 
 def _check() -> None:

@@ -23,7 +23,7 @@ from numba import int64
 from . import gemm
 from .arrays import data, item, length, stride
 from .cell_job import AT
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import run, split
 from .simd import BYTES, get, lanes, load_first, put, store_first, word
 from .tile import LINE, ROWS, tile
@@ -33,7 +33,7 @@ from .tile import LINE, ROWS, tile
 HIGH, STRIP = (4, 3) if ROWS == 6 else (8, 3)
 
 
-@njit
+@inlined
 def aligned(address):
     """The next address where a line begins: a vector that lies across two lines takes twice as long to load."""
     return (address + LINE - 1) // LINE * LINE

@@ -52,6 +52,7 @@ SPARE, memory for one call; the weights are packed in strips for `product` (cell
 from __future__ import annotations
 
 from collections import namedtuple
+from types import ModuleType
 
 # A job begins as its plan made it: places within the arrays `kept` and `spare`, and numbers.  The arrays come as the
 # identities in a tuple, those of the initial states (or of the gradients of the last ones) first and then the strided
@@ -84,4 +85,5 @@ NUMBERS = (
     "none",  # the identity of None
 )  # fmt: skip
 Words = namedtuple("Words", [*STRIDED, *ARRAYS, *KEPT, *SPARE, *NUMBERS, "initial"])  # and one more for each state
-AT = Words(*range(0, 8 * len(Words._fields), 8))  # where each word is, in bytes
+AT = ModuleType("AT")  # where each word is, in bytes; a module's numbers are constants to Numba
+vars(AT).update({name: 8 * k for k, name in enumerate(Words._fields)})

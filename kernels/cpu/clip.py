@@ -21,7 +21,7 @@ import numpy as np
 from numba import float64, int64
 
 from .arrays import data, item, length, size
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .simd import get, lanes, load_first, put, store_first
 
@@ -65,7 +65,7 @@ def kernels(real) -> SimpleNamespace:
 
     all_squares, all_scales = split(add_squares), split(scale_blocks)
 
-    @njit
+    @inlined
     def fill(arrays, table):
         """Addresses, first blocks and sizes into the table; returns the number of blocks, and how many of them are some
         10 microseconds of work: they may be small."""

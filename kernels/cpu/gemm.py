@@ -26,7 +26,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .arrays import axes, data, extent, size, stride
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
 from .simd import BYTES, fma, get, lanes, load, load_first, put, splat, store, store_first, total
@@ -38,7 +38,7 @@ FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a who
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
-@njit
+@inlined
 def broadcast(array, axis):
     """The step along an axis that may be missing or have to be repeated: then 0."""
     return 0 if axis < 0 or extent(array, axis) == 1 else stride(array, axis)

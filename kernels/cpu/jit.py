@@ -30,9 +30,30 @@ from ..cache import digest, directory, keep, recall
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 
 
+class Pipeline(compiler.CompilerBase):
+    """Numba's own passes, but for those that find nothing in kernels: of closures, comprehensions, whole-array
+    expressions and loops over literals, which take a fifteenth of the time of compiling."""
+
+    WITHOUT = (
+        "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",
+        "FindLiterallyCalls", "LiteralPropagationSubPipelinePass", "MakeFunctionToJitFunction",
+    )  # fmt: skip
+
+    def define_pipelines(self):
+        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [each for each in passes.passes if each[0].__name__ not in self.WITHOUT]
+        passes.finalize()
+        return [passes]
+
+
 def njit(function):
     """Compile `function` on its first call for each set of argument types; find it on disk the next time."""
     return _compile(function, OPTIONS)
+
+
+def inlined(function):
+    """`njit` for a few lines that only compiled functions call: compiled as a part of each of these, not by itself."""
+    return numba.njit(inline="always", pipeline_class=Pipeline, **OPTIONS)(function)
 
 
 def njit_exact(function):
@@ -43,7 +64,7 @@ def njit_exact(function):
 def _compile(function, options):
     _tell_apart(function)
     # The wrapper would be for compiled code that is handed the function as a value; there is none.
-    dispatcher = numba.njit(no_cfunc_wrapper=True, **options)(function)
+    dispatcher = numba.njit(pipeline_class=Pipeline, no_cfunc_wrapper=True, **options)(function)
     if not numba.config.DISABLE_JIT:
         dispatcher._cache = DiskCache(function)
         compiler = dispatcher._compiler
@@ -211,7 +232,8 @@ class Kernel:
         with global_compiler_lock:
             if not self.address:
                 signature = types.void(*self.types)
-                function = ccallback.CFunc(self.function, (signature.args, signature.return_type), {}, dict(OPTIONS))
+                kinds = signature.args, signature.return_type
+                function = ccallback.CFunc(self.function, kinds, {}, dict(OPTIONS), Pipeline)
                 function._cache = DiskCache(self.function)
                 function._compile_uncached = waiting.during(function._compile_uncached, self.function)
                 function.compile()

@@ -6,14 +6,16 @@
     update(formula, groups, numbers) -> whether it was done: overwrites the first arrays of each group with the results
 
 All arrays of a call have one floating-point type.  A kernel sees the results as (rows, columns), contiguous, and each
-input at an address with two steps in bytes: from row to row, and from column to column.  The latter is the size of a
-number, or 0 for a number that counts in all columns of its row.  Arrays of the shape of the result are one row; a bias
-is the same row again and again; some of a matrix's columns are rows that lie farther apart.  What is no such thing is
-copied first.  The formula's statements are printed once, in a loop that takes a vector of columns at a time, whole or
-masked at the end of a row: what becomes of an element does not depend on where it lies, nor on what a thread does.
+input at an address with two steps in bytes: from row to row, and from column to column (arrays.place).  The latter is
+the size of a number, or 0 for a number that counts in all columns of its row.  Arrays of the shape of the result are
+one row; a bias is the same row again and again; some of a matrix's columns are rows that lie farther apart.  What is no
+such thing is copied first.  The formula's statements are printed once, in a loop that takes a vector of columns at a
+time, whole or masked at the end of a row: what becomes of an element does not depend on where it lies, nor on what a
+thread does.
 
-An update runs over all groups of arrays as if they were one, in one launch:
+An update runs over all groups of arrays as if they were one, in one launch.
 
+    places  64 words on the stack            what arrays.place writes
     table   (groups + 1, 1 + arrays) int64   how many elements the groups before have; the address of each array
 """
 
@@ -29,6 +31,7 @@ import numpy as np
 from .. import cache
 from ..formulas import ARITHMETIC, Formula
 from ..scalar import Var, lines, needed, spell
+from .scratch import WORDS
 
 HEADER = '''"""{title}, derived from
 
@@ -36,9 +39,10 @@ HEADER = '''"""{title}, derived from
 from numba import int64
 from numpy import {dtype} as real
 
-from tinyrnn.kernels.cpu.arrays import alike, data, flat_step, item, length, size
+from tinyrnn.kernels.cpu.arrays import alike, data, item, length, place, size
 from tinyrnn.kernels.cpu.jit import kernel, njit
 from tinyrnn.kernels.cpu.pool import split
+from tinyrnn.kernels.cpu.scratch import words
 from tinyrnn.kernels.cpu.simd import {functions}
 
 LANES, SIZE = lanes(real), real().itemsize
@@ -63,19 +67,15 @@ whole = split(loop)
 
 
 @njit
-def flat({arguments}):
-    """For inputs that are contiguous and of the shape of the results, or one number; False if there are others."""
-    n = size(out0)
-{steps_of}
-    if {fit}:
-        whole(n, {least}, LANES, n, {flat})
-        return True
-    return False
-
-
-@njit
-def strided(columns, {steps}):
-    whole(size(out0), {least}, LANES, columns, {strided})
+def run(arrays, outs, {numbers}):
+    """False, and nothing is done, for arrays that are no rows of neighbours."""
+    out, places = item(outs, 0), words()
+    place(arrays, out, SIZE, places)
+    columns = get(int64, places)
+    if columns < 0:
+        return False
+    whole(size(out), {least}, LANES, columns, {all})
+    return True
 '''
 
 UPDATE = '''\
@@ -126,22 +126,9 @@ def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[s
     source = "".join(f"    {line}".rstrip() + "\n" for line in formula.source.replace('"""', "'''").splitlines())
     vectors = [f"{v.name} = splat(real, in_{name})" for name, v in formula.recording.keywords.items()]
     here = [
-        "alike",
-        "data",
-        "flat_step",
-        "flat",
-        "item",
-        "length",
-        "loop",
-        "min",
-        "range",
-        "real",
-        "size",
-        "split",
-        "strided",
-        "update",
-        "whole",
-    ]
+        "alike", "data", "item", "length", "loop", "min", "place", "range", "real", "run", "size", "split", "update",
+        "whole", "words",
+    ]  # fmt: skip
     functions = {"lanes", *re.findall(r"(\w+)\(", "\n".join((text, *vectors)))}.difference(here)
     header = HEADER.format(
         title=f"{formula.name}: {what}",
@@ -175,16 +162,14 @@ def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], re
         f"store_next(real, {out} + SIZE * (row * columns + k), {spell(v)}, end - k)"
         for out, v in zip(outs, results, strict=True)
     ]
-    addresses = [f"data({out})" for out in outs]
+    places = [f"get(int64, places + {8 + 8 * k})" for k in range(len(steps))]
+    addresses = [f"data(item(outs, {k}))" for k in range(len(outs))]
+    assert len(steps) < WORDS
     text = MAP.format(
         body=block(body, 3),
         least=least(statements),
-        arguments=", ".join([*given, *numbers, *outs]),
-        steps_of=block((f"{name}_step = flat_step({name}, out0, SIZE)" for name in given), 1),
-        fit=" and ".join(f"{name}_step >= 0" for name in given),
-        flat=", ".join([*(f"data({name}), 0, {name}_step" for name in given), *numbers, *addresses]),
-        steps=", ".join([*steps, *numbers, *outs]),
-        strided=", ".join([*(f"data({n}), {n}_row, {n}_step" for n in given), *numbers, *addresses]),
+        numbers=", ".join(numbers),
+        all=", ".join([*places, *numbers, *addresses]),
     )
     return print_module(formula, what, dtype, ["columns", *steps, *(f"{n}: float" for n in numbers), *outs], text)
 
@@ -248,45 +233,16 @@ def update_module(formula: Formula, dtype: np.dtype) -> ModuleType:
     return module
 
 
-def layout(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[int, list[tuple[np.ndarray, int, int]]]:
-    """(columns, (array, step from row to row, from column to column) for each), copying what is no such thing."""
-    if len(shape) == 2 and all(a.shape == shape and a.strides[1] == a.itemsize for a in arrays):
-        return shape[1], [(a, a.strides[0], a.itemsize) for a in arrays]
-    axes = [axis for axis, n in enumerate(shape) if n != 1]
-    if not axes:
-        return 1, [(a, 0, 0) for a in arrays]
-    placed = []  # pairs of an array and its steps along `axes`, the last of which are the size of a number or 0
-    for a in arrays:
-        steps = strides(a, axes, len(shape))
-        if steps[-1] not in (0, a.itemsize):
-            a = np.ascontiguousarray(a)
-            steps = strides(a, axes, len(shape))
-        placed.append((a, steps))
-    merged: list[tuple[int, tuple[int, ...]]] = []  # axes that are one for all arrays: size, and step of each array
-    for axis, *steps in zip(axes, *(s for _, s in placed), strict=True):
-        n = shape[axis]
-        if merged and all(outer == n * inner for outer, inner in zip(merged[-1][1], steps, strict=True)):
-            n *= merged.pop()[0]
-        merged.append((n, tuple(steps)))
-    if len(merged) > 2:
-        return layout([np.ascontiguousarray(np.broadcast_to(a, shape)) for a in arrays], shape)
-    rows = merged[0][1] if len(merged) == 2 else (0,) * len(arrays)
-    columns, inner = merged[-1]
-    return columns, list(zip([a for a, _ in placed], rows, inner, strict=True))
-
-
-def strides(a: np.ndarray, axes: Sequence[int], ndim: int) -> list[int]:
-    """The steps of an array along axes of a shape that it is broadcast to."""
-    missing = ndim - a.ndim
-    return [a.strides[k - missing] if k >= missing and a.shape[k - missing] != 1 else 0 for k in axes]
-
-
-def launch(module: ModuleType, arrays: Sequence[np.ndarray], numbers: Sequence[float], outs: Sequence[np.ndarray]):
+def launch(
+    module: ModuleType, arrays: tuple[np.ndarray, ...], numbers: Sequence[float], outs: tuple[np.ndarray, ...]
+) -> None:
     """Run a kernel; `outs` are new arrays."""
-    if not module.flat(*map(id, arrays), *map(float, numbers), *map(id, outs)) and outs[0].size:
-        columns, placed = layout(arrays, outs[0].shape)
-        numbers, ids = [*map(float, numbers)], [*map(id, outs)]
-        module.strided(columns, *(x for a, row, step in placed for x in (id(a), row, step)), *numbers, *ids)
+    if not module.run(id(arrays), id(outs), *map(float, numbers)):
+        dense = tuple([np.ascontiguousarray(a) for a in arrays])
+        if not module.run(id(dense), id(outs), *map(float, numbers)):
+            shape = outs[0].shape
+            dense = tuple([np.ascontiguousarray(np.broadcast_to(a, shape)) for a in arrays])
+            module.run(id(dense), id(outs), *map(float, numbers))
 
 
 def transposed(a: np.ndarray) -> tuple[int, ...] | None:
@@ -302,20 +258,18 @@ def forward(
     formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
 ) -> tuple[np.ndarray, ...]:
     first = inputs[0]
-    module = forward_module(formula, first.dtype)
-    shape = first.shape
-    if len(inputs) == 1:
-        if formula.results == 1 and first.flags.c_contiguous:
-            out = np.empty(shape, first.dtype)
-            module.flat(id(first), *map(float, numbers), id(out))
-            return (out,)
-    elif any(a.shape != shape for a in inputs):
-        shape = np.broadcast_shapes(*[a.shape for a in inputs])
+    shape, dtype = first.shape, first.dtype
+    for a in inputs[1:]:
+        if a.shape != shape:
+            shape = np.broadcast_shapes(*[a.shape for a in inputs])
+            break
     if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
         moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
         return tuple([out.transpose(np.argsort(order)) for out in moved])
-    outs = tuple([np.empty(shape, first.dtype) for _ in range(formula.results)])
-    launch(module, inputs, numbers, outs)
+    outs: tuple[np.ndarray, ...] = (np.empty(shape, dtype),)
+    if formula.results > 1:
+        outs += tuple([np.empty(shape, dtype) for _ in range(1, formula.results)])
+    launch(forward_module(formula, dtype), inputs, numbers, outs)
     return outs
 
 
@@ -324,13 +278,14 @@ def backward(
 ) -> tuple[np.ndarray | None, ...]:
     """`saved` holds what `formula.saves` marks, in that order."""
     module = backward_module(formula, g.dtype, wanted)
-    if len(wanted) == 1:
-        out = np.empty(g.shape, g.dtype)
-        launch(module, (*saved, g), numbers, (out,))
-        return (out,)
-    outs = tuple([np.empty(g.shape, g.dtype) if want else None for want in wanted])
-    launch(module, (*saved, g), numbers, [out for out in outs if out is not None])
-    return outs
+    outs: tuple[np.ndarray, ...] = (np.empty(g.shape, g.dtype),)
+    if len(wanted) > 1:
+        outs += tuple([np.empty(g.shape, g.dtype) for _ in range(1, sum(wanted))])
+    launch(module, (*saved, g), numbers, outs)
+    if len(outs) == len(wanted):
+        return outs
+    found = iter(outs)
+    return tuple([next(found) if want else None for want in wanted])
 
 
 def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from numba.extending import intrinsic
 from .jit import njit_exact
 
 N, M = 624, 397  # the Mersenne Twister's words of state, and the distance between those that it mixes
-CHUNK = 4096  # numbers made at a time, while their words are in the cache
 
 
 @intrinsic
@@ -70,33 +69,23 @@ def words(key, position, out):
 
 
 @njit_exact
-def uniform32(key, position, low, high, out):
+def uniform32(words, low, high, out):
     """Fill `out`, float32 (n,), with the low 24 bits of n words, spread over [low, high)."""
     span = high - low
-    chunk = np.empty(CHUNK, np.uint32)
-    for start in range(0, out.size, CHUNK):
-        part = out[start : start + CHUNK]
-        position = words(key, position, chunk[: part.size])
-        for i in range(part.size):
-            x = np.float32(np.int32(chunk[i] & np.uint32(0xFFFFFF))) * np.float32(2.0**-24)
-            value = fma(x, span, low)
-            part[i] = low if value == high else value
-    return position
+    for i in range(out.size):
+        x = np.float32(np.int32(words[i] & np.uint32(0xFFFFFF))) * np.float32(2.0**-24)
+        value = fma(x, span, low)
+        out[i] = low if value == high else value
 
 
 @njit_exact
-def uniform64(key, position, low, high, out):
+def uniform64(words, low, high, out):
     """Fill `out`, float64 (n,), with the low 53 bits of n pairs of words, high word first, over [low, high)."""
     span = high - low
-    chunk = np.empty(2 * CHUNK, np.uint32)
-    for start in range(0, out.size, CHUNK):
-        part = out[start : start + CHUNK]
-        position = words(key, position, chunk[: 2 * part.size])
-        for i in range(part.size):
-            bits = np.int64(chunk[2 * i] & np.uint32(0x1FFFFF)) << 32 | np.int64(chunk[2 * i + 1])
-            value = fma(bits * 2.0**-53, span, low)
-            part[i] = low if value == high else value
-    return position
+    for i in range(out.size):
+        bits = np.int64(words[2 * i] & np.uint32(0x1FFFFF)) << 32 | np.int64(words[2 * i + 1])
+        value = fma(bits * 2.0**-53, span, low)
+        out[i] = low if value == high else value
 
 
 # ------------------------------------------------------------------------------------ normal

@@ -29,7 +29,7 @@ import numpy as np
 from numba import float64, int64
 
 from .arrays import data, extent, size
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .simd import (
     choose_first,
@@ -74,7 +74,7 @@ def kernels(real) -> SimpleNamespace:
         m0, m2 = where(m1 > m0, m1, m0), where(m3 > m2, m3, m2)
         return largest(where(m2 > m0, m2, m0))
 
-    @njit
+    @inlined
     def parts(x):
         """A float64 number as the sum of two of type `real`; infinity and NaN in the first."""
         high = real(x)
@@ -326,7 +326,7 @@ def kernels(real) -> SimpleNamespace:
         n = extent(y, 1)
         all_log_softmax_back(extent(y, 0), EXPENSIVE // max(n, 1), 1, n, data(y), data(g), data(out))
 
-    @njit
+    @inlined
     def present(array):
         """The address of an array's data, 0 for an array of size zero."""
         return data(array) if size(array) else 0

@@ -5,13 +5,15 @@
     give_back(room)
 
 Large arrays that are made and dropped cost more than the work on them: the system hands out every page anew.
+
+    p = words()                 # WORDS words of 64 bits on the stack, until the function returns
 """
 
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import int64
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .jit import njit
@@ -19,7 +21,7 @@ from .lanes import llvm
 from .pool import compare_and_swap, instruction
 from .simd import I64, get, pointer, put
 
-ROOMS, SIZE = 256, 1 << 21
+ROOMS, SIZE, WORDS = 256, 1 << 21, 64
 SYMBOL = "kernel-scratch"
 _rooms = np.zeros((ROOMS, 8), np.int64)  # a cache line each: whether it is lent, and its address once it has one
 llvmlite.binding.add_symbol(SYMBOL, _rooms.ctypes.data)
@@ -36,6 +38,7 @@ def _room_address(b, room):
 
 
 table = intrinsic(lambda context: (types.intp(), lambda context, b, signature, args: _table(b)))
+words = instruction(types.intp(), lambda b: b.ptrtoint(cgutils.alloca_once(b, I64, WORDS), I64))
 malloc = instruction(types.intp(types.intp), lambda b, n: llvm(b, "malloc", I64, n))
 free = instruction(types.void(types.intp), lambda b, at: llvm(b, "free", ir.VoidType(), at))
 address_of = instruction(types.intp(types.intp), _room_address)

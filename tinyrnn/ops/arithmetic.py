@@ -220,16 +220,19 @@ def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input + alpha * other, with broadcasting and type promotion."""
     if alpha != 1 or alpha is True:
         other = scaled(input, other, alpha, "add")
-    return into(out, binary(Add, input, other, "add"), "add")
+    result = binary(Add, input, other, "add")
+    return result if out is None else into(out, result, "add")
 
 
 def refuse_bool(call: str, a: Any, b: Any) -> None:
     """torch's error for subtracting truth values."""
-    truths = [
-        x.array.dtype.kind == "b" if isinstance(x, TensorBase) else isinstance(number(x, call, "other"), bool)
-        for x in (a, b)
-    ]
-    if any(truths):
+    truth = False
+    for x in (a, b):
+        if isinstance(x, TensorBase):
+            truth |= x.array.dtype.kind == "b"
+        else:
+            truth |= isinstance(number(x, call, "other"), bool)
+    if truth:
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
             "use the `~` or `logical_not()` operator instead."
@@ -241,7 +244,8 @@ def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     refuse_bool("sub", input, other)
     if alpha != 1 or alpha is True:
         other = scaled(input, other, alpha, "sub")
-    return into(out, binary(Sub, input, other, "sub"), "sub")
+    result = binary(Sub, input, other, "sub")
+    return result if out is None else into(out, result, "sub")
 
 
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
@@ -253,13 +257,15 @@ def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
     """input * other, with broadcasting and type promotion."""
-    return into(out, binary(Mul, input, other, "mul"), "mul")
+    result = binary(Mul, input, other, "mul")
+    return result if out is None else into(out, result, "mul")
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
     """input / other; integers are divided as floating-point numbers unless `rounding_mode` is 'floor' or 'trunc'."""
     if rounding_mode is None:
-        return into(out, binary(Div, input, other, "div", kinds="f"), "div")
+        result = binary(Div, input, other, "div", kinds="f")
+        return result if out is None else into(out, result, "div")
     if rounding_mode not in ("floor", "trunc"):
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"

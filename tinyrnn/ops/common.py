@@ -94,6 +94,10 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
 
 def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
     """`op` on two tensors, or a tensor and a number, after torch's promotion of their types."""
+    if isinstance(a, TensorBase) and isinstance(b, TensorBase):
+        x, y = a.array, b.array
+        if x.dtype == y.dtype and x.dtype.kind in kinds and x.shape == y.shape:  # as most are: nothing to promote
+            return run(op, (a, b), (x, y))
     if not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
         a = as_tensor(a) if call in OF_NUMBERS and isinstance(a, Number) else expect_tensor(a, call)
     a, b, x, y = operands(a, b, call, kinds)

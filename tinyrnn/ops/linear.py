@@ -101,7 +101,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
             raise RuntimeError(
                 f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast"
             ) from None
-    return into(out, checked(MatMul, "matmul", input, other), "matmul")
+    result = checked(MatMul, "matmul", input, other)
+    return result if out is None else into(out, result, "matmul")
 
 
 def with_ndim(call: str, second: str, m: int, n: int, doc: str) -> Any:
