@@ -119,6 +119,55 @@ def test_a_formula_gives_the_same_bits_wherever_an_element_lies(threads, dtype):
     assert same(forward(a.T, b[:, None]), loss.T) and same(forward(a[None, 3:5, None], b), loss[None, 3:5, None])
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_map_of_arrays_in_any_layout(seed):
+    """Up to five axes, of size one and zero too; axes permuted, turned round, skipped, cut, broadcast and missing."""
+    rng = np.random.default_rng(seed)
+
+    def laid(shape):
+        """An array that broadcasts to `shape`, of numbers of its own."""
+        own = [1 if rng.random() < 0.25 else n for n in shape][rng.integers(0, len(shape) + 1) * (rng.random() < 0.3) :]
+        steps, order = rng.choice([1, 1, 1, 2, -1, -3], len(own)), rng.permutation(len(own))
+        if rng.random() < 0.5:
+            order = np.arange(len(own))
+        around = np.empty([own[k] * abs(steps[k]) + rng.integers(0, 3) for k in order])
+        around[...] = rng.normal(size=around.shape)
+        view = around.transpose(np.argsort(order))
+        cut = [slice(None, n * s, s) if s > 0 else slice(None, -n * -s - 1, s) for n, s in zip(own, steps, strict=True)]
+        view = view[(*cut, ...)]
+        assert view.shape == tuple(own)
+        return view
+
+    for _ in range(60):
+        shape = tuple(rng.choice([0, 1, 1, 2, 3, 5, 17], rng.integers(0, 6), p=[0.03, 0.2, 0.17, 0.2, 0.2, 0.1, 0.1]))
+        a, b = laid(shape), laid(shape)
+        whole = np.broadcast_shapes(a.shape, b.shape)
+        (found,) = map.forward(BINARY["maximum"], (a, b))
+        np.testing.assert_array_equal(found, np.maximum(a, b))
+        assert found.shape == whole
+        (found,) = map.forward(UNARY["square"], (a,))
+        np.testing.assert_array_equal(found, a * a)
+        g = np.broadcast_to(laid(whole), whole)
+        found = map.backward(BINARY["maximum"], (a, b), (), g, (True, True))
+        np.testing.assert_array_equal(found[0] + found[1], g)
+
+
+@few
+def test_an_update_of_arrays_that_are_not_alike_does_nothing(dtype):
+    other = "float64" if dtype == "float32" else "float32"
+    for odd in (normal(6, 4, dtype=dtype)[::2], normal(4, 3, dtype=dtype).T, normal(3, 5, dtype=dtype),
+                normal(3, 4, dtype=other), normal(12, dtype=dtype)):  # fmt: skip
+        for place in (0, 1, 2):
+            groups = [[normal(3, 4, dtype=dtype, seed=k) for k in range(3)] for _ in range(2)]
+            groups[1][place] = odd
+            before = bits(groups)
+            assert map.update(UPDATES["sgd"], groups, (0.1, 0.0, 0.9, 1.0)) is False
+            assert bits(groups) == before
+    copied = np.array(normal(3, 4, dtype=dtype), np.dtype(np.dtype(dtype).str, copy=True))  # of a type of its own
+    groups = [[normal(3, 4, dtype=dtype), copied, normal(3, 4, dtype=dtype)]]
+    assert map.update(UPDATES["sgd"], groups, (0.1, 0.0, 0.9, 1.0)) is True
+
+
 @few
 def test_a_part_of_a_map_writes_nothing_but_its_own(dtype):
     """Parts done last to first: what one wrote beyond its end would stay."""

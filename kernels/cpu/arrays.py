@@ -11,8 +11,8 @@ interface.
     def entry(x):                 # called as entry(id(array))
         n, step, p = extent(x, 0), stride(x, 0), data(x)
 
-Several arrays come as the identity of a tuple of them: its identities lie in a row behind its length, where the macros
-of Python itself find them.
+Several arrays come as the identity of a tuple of them: its identities lie in a row, where the macros of Python itself
+find them, and its length behind the header.
 
 The caller keeps arrays and tuples alive during the call.
 """
@@ -51,7 +51,7 @@ item = instruction(
     types.intp(types.intp, types.intp),
     lambda b, objects, k: _word(b, b.add(b.add(objects, I64(ITEMS)), b.mul(I64(8), k))),
 )
-length = instruction(types.intp(types.intp), lambda b, objects: _word(b, b.add(objects, I64(ITEMS - 8))))
+length = instruction(types.intp(types.intp), lambda b, objects: _word(b, b.add(objects, I64(HEADER))))
 
 
 @inlined
@@ -111,7 +111,8 @@ def place(arrays, out, itemsize, places):
         if inner < 0:
             inner, columns = axis, n
             continue
-        last, count, goes_on = (inner, columns, True) if outer < 0 else (outer, rows, True)
+        last, count = (inner, columns) if outer < 0 else (outer, rows)
+        goes_on = True
         for k in range(length(arrays)):
             array = item(arrays, k)
             if step(array, axis, out) != count * step(array, last, out):
@@ -154,7 +155,8 @@ def _check() -> None:
     if kept != id(probe.dtype) or number != probe.dtype.num:
         raise ImportError(f"NumPy {np.__version__} keeps an array's type where tinyrnn's kernels do not look for it")
     several = probe, probe.T
-    if (ctypes.c_int64 * 3).from_address(id(several) + ITEMS - 8)[:] != [2, *map(id, several)]:
+    count = ctypes.c_int64.from_address(id(several) + HEADER).value
+    if [count, *(ctypes.c_int64 * 2).from_address(id(several) + ITEMS)] != [2, *map(id, several)]:
         raise ImportError("this Python lays out its tuples in a way that tinyrnn's kernels do not know")
 
 
