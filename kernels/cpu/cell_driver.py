@@ -182,13 +182,27 @@ def shared(real) -> SimpleNamespace:
 
     # ------------------------------------------------------------------------------ forward
     @kernel
+    def multiply_hidden(job):
+        """What the hidden state adds to the gates of a single step."""
+        B, P, columns, whole = word(job, AT.B), word(job, AT.P), word(job, AT.columns), word(job, AT.whole)
+        w_hh, h, gates, row = word(job, AT.w_hh), word(job, AT.carried), word(job, AT.gates), S * columns
+        up, across, halves = stride(w_hh, 0), stride(w_hh, 1), columns - whole
+        multiply(B, whole, P, h, S * P, S, data(w_hh), across, up, gates, row, gates, row)
+        multiply(
+            B, halves, P, h, S * P, S, data(w_hh) + whole * up, across, up, word(job, AT.bias_split), 0,
+            word(job, AT.hidden), S * halves,
+        )  # fmt: skip
+
+    @kernel
     def forward(function, job, arrays, parts):
         resolve(job, arrays)
         I, P, H = word(job, AT.I), word(job, AT.P), word(job, AT.H)
         columns, whole = word(job, AT.columns), word(job, AT.whole)
         w_ih, w_hr = word(job, AT.w_ih), word(job, AT.w_hr)
         set_biases(job)
-        pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
+        set_states(job, word(job, AT.firsts), word(job, AT.carried), word(job, AT.states))
+        if not word(job, AT.single):
+            pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
         if w_hr:
             pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), WIDE, word(job, AT.w_r))
         if word(job, AT.fused):
@@ -198,7 +212,8 @@ def shared(real) -> SimpleNamespace:
                 word(job, AT.N), columns, I, word(job, AT.inputs), S * I, S, data(w_ih), stride(w_ih, 1),
                 stride(w_ih, 0), word(job, AT.bias), 0, word(job, AT.gates), S * columns,
             )  # fmt: skip
-        set_states(job, word(job, AT.firsts), word(job, AT.carried), word(job, AT.states))
+        if word(job, AT.single):
+            multiply_hidden(job)
         run(function, job, parts)
 
     # ------------------------------------------------------------------------------ backward
@@ -251,9 +266,10 @@ def shared(real) -> SimpleNamespace:
         T, B, P, H, V = word(job, AT.T), word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.vectors_count)
         whole, zeros = word(job, AT.whole), word(job, AT.zeros)
         w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
-        pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h))
-        lower = data(w_hh) + whole * stride(w_hh, 0)
-        pack(P, word(job, AT.columns) - whole, lower, stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h_split))
+        halves, lower = word(job, AT.columns) - whole, data(w_hh) + whole * stride(w_hh, 0)
+        if not word(job, AT.single):
+            pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h))
+            pack(P, halves, lower, stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h_split))
         if w_hr:
             pack(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), WIDE, word(job, AT.w_r))
         set_states(job, 0, word(job, AT.d_carried), word(job, AT.d_states))
@@ -271,6 +287,13 @@ def shared(real) -> SimpleNamespace:
             put(int64, job + AT.first_step, first)
             put(int64, job + AT.first_row, top)
             run(function, job, parts)
+            if word(job, AT.single):
+                d_h, up, across = word(job, AT.d_carried), stride(w_hh, 0), stride(w_hh, 1)
+                multiply(
+                    B, P, whole, word(job, AT.d_gates), S * (whole + halves), S, data(w_hh), up, across,
+                    d_h, S * P, d_h, S * P,
+                )  # fmt: skip
+                multiply(B, P, halves, word(job, AT.d_hidden), S * halves, S, lower, up, across, d_h, S * P, d_h, S * P)
             weights_gradients(job, top, rows, done > 0)
             done += count
         copy_row(whole, word(job, AT.d_b_ih), S, word(job, AT.d_b_hh))

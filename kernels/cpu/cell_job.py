@@ -78,6 +78,7 @@ NUMBERS = (
     "d_out_row",
     "columns", "whole",  # G*H, and W*H of them
     "fused",  # whether x is multiplied within the loop over time
+    "single",  # whether there is but one step: its products come before or after the loop, with the weights as they lie
     "lasting",  # 1 if each step has its own gates, 0 if nobody wants them afterwards
     "states_count", "vectors_count",
     "zone_row",

@@ -6,11 +6,12 @@ Both take a job (cell_job.py, which has the names and shapes of all buffers) and
 sequences go through all steps, and nothing waits for another part.  For each step, `block` rows at a time:
 
     forward     the products of x and the hidden state with the packed weights (x only if that is not done before the
-                loop), then the cell, vector by vector: it reads pre-activations and states, and writes the states
-                straight to the rows of the next step, or, for a sequence that ends, to `last`
+                loop; neither for a single step), then the cell, vector by vector: it reads pre-activations and states,
+                and writes the states straight to the rows of the next step, or, for a sequence that ends, to `last`
     backward    from the last step to the first, the derivative of the cell: it computes the activations anew from the
                 pre-activations and turns the gradients of the states into those of the gates; then the product of
-                these with the weights, which is the gradient of the hidden state that the step before gave
+                these with the weights, which is the gradient of the hidden state that the step before gave (for a
+                single step, after the loop)
 
 Around the cell there may be
 
@@ -205,7 +206,7 @@ class Printer:
 
     def forward(self) -> str:
         G, W, Q = self.gates, self.whole, self.halves
-        products = DROP.splitlines()[1:] if self.dropped else []
+        products = []
         if W:
             products += [
                 f"pre = gates + SIZE * gates_row * {G} * H",
@@ -221,6 +222,7 @@ class Printer:
                 f"product(spread, rows, {Q} * H, P, entering + SIZE * r * P, SIZE * P, w_h_split, 0, 0, 0, 0,",
                 f"        bias_split, 0, hidden + SIZE * gates_row * {Q} * H, SIZE * {Q} * H)",
             ]
+        products = ["if not single:", *_indented((DROP.splitlines()[1:] if self.dropped else []) + products)]
         outputs = self.cell.recording.outputs
         body = [f"{v.name} = {_load(pointer)}" for v, pointer in self.reads().items()] + lines(outputs)
         after = {f"after_{k}": f"after + SIZE * ({k - 1} * width + place) * H" for k in range(1, self.states)}
@@ -272,7 +274,7 @@ class Printer:
             f"        {Q} * H, d_hidden + SIZE * chunk_row * {Q} * H, SIZE * {Q} * H, w_h_split,",
             f"        {start}, {to} + SIZE * top * P, SIZE * P)",
         ]
-        products += D_DROP.splitlines()[1:] if self.dropped else []
+        products = ["if not single:", *_indented(products + (D_DROP.splitlines()[1:] if self.dropped else []))]
         projection = D_PROJECT.replace("{zoned}", D_ZONED if self.held else D_PLAIN).splitlines()[1:]
         return BACKWARD.format(
             fields="{fields}",
@@ -299,6 +301,10 @@ def _defined(pointers: dict[str, str], body: list[str]) -> list[str]:
     """Statements that define the pointers that `body` uses."""
     used = _names("\n".join(body))
     return [f"{name} = {where}" for name, where in pointers.items() if name in used]
+
+
+def _indented(statements: list[str]) -> list[str]:
+    return [f"    {s}" for s in statements]
 
 
 def _block(statements: list[str], depth: int) -> str:

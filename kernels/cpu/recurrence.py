@@ -19,7 +19,8 @@ B batch, T time, I input, H hidden, G gates, S states, V vectors; cell_job.py te
 Rows never meet in the loop over time, so each thread takes some sequences through all steps, and nothing waits
 (cell_source.py); what comes before and after, the weights' gradients for one, is in cell_driver.py.  A few rows with
 large weights are not divided; there the columns of each step's product are.  x and h are multiplied in one pass if both
-weights fit into the second cache or are read for many rows, else x comes first, in one product of all steps.
+weights fit into the second cache or are read for many rows, else x comes first, in one product of all steps.  For a
+single step, packing the weights would take as long as using them: its products are gemm's.
 
 The step of each cell is printed from its recording, like every derived kernel, and kept on disk.
 """
@@ -157,7 +158,8 @@ def plan(
     G, Q, S, V, size = len(cell.gates), len(cell.split), len(cell.states), len(cell.vectors), dtype.itemsize
     GH, QH, N, B = G * H, Q * H, steps.N, steps.B
     common = shared(dtype.type)
-    fused = forward and (steps.T == 1 or (I + P) * GH * size <= CACHED or MANY * get_threads() <= B)
+    single = steps.T == 1 and not dropped
+    fused = forward and not single and ((I + P) * GH * size <= CACHED or MANY * get_threads() <= B)
     parts, block, spread = division(steps, GH, P + I if fused else P, size)
     chunk_rows = min(N, CHUNK + B)
     lasting = keep or not fused
@@ -166,18 +168,21 @@ def plan(
     def strips(rows: int, columns: int) -> int:
         return rows * -(-columns // common.wide) * common.wide
 
+    several = not single
+
     kept = {
         "gates": gates_rows * GH, "hidden": gates_rows * QH, "carried": N * P, "entering": dropped * N * P,
         "states": (S - 1) * N * H, "full": N * H * projected,
     }  # fmt: skip
     if forward:
         spare = {
-            "w_x": fused * strips(I, GH - QH), "w_x_split": fused * strips(I, QH), "w_h": strips(P, GH - QH),
-            "w_h_split": strips(P, QH), "w_r": projected * strips(H, P), "bias": GH, "bias_split": QH,
+            "w_x": fused * strips(I, GH - QH), "w_x_split": fused * strips(I, QH),
+            "w_h": several * strips(P, GH - QH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
+            "bias": GH, "bias_split": QH,
         }  # fmt: skip
     else:
         spare = {
-            "w_h": strips(GH - QH, P), "w_h_split": strips(QH, P), "w_r": projected * strips(P, H),
+            "w_h": several * strips(GH - QH, P), "w_h_split": several * strips(QH, P), "w_r": projected * strips(P, H),
             "d_gates": chunk_rows * GH, "d_hidden": chunk_rows * QH, "d_projected": projected * chunk_rows * P,
             "d_full": projected * B * H, "d_vectors": B * V * H, "d_entering": dropped * B * P,
         }  # fmt: skip
@@ -193,7 +198,7 @@ def plan(
         words[AT.entering // 8] = words[AT.carried // 8]
     numbers = {
         "T": steps.T, "B": B, "N": N, "I": I, "P": P, "H": H, "reverse": reverse, "block": block, "spread": spread,
-        "columns": GH, "whole": GH - QH, "fused": fused, "lasting": lasting, "states_count": S,
+        "columns": GH, "whole": GH - QH, "fused": fused, "single": single, "lasting": lasting, "states_count": S,
         "vectors_count": V, "chunk": CHUNK, "none": id(None),
     }  # fmt: skip
     for name, number in numbers.items():

@@ -638,29 +638,30 @@ class RNNCellBase(_Weighted):
             raise RuntimeError(
                 f"input has inconsistent input_size: got {input.array.shape[-1]} expected {self.input_size} ({name})"
             )
-        dtype = self.weight_ih.array.dtype
+        dtype = self._weight("weight_ih").array.dtype
         if input.array.dtype != dtype:
             raise RuntimeError(
                 f"mat1 and mat2 must have the same dtype, but got {input.dtype} and torch.{dtype}: the input and the "
                 f"weights of {name}"
             )
         batched = input.dim() == 2
-        x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
+        x = input if batched else input.unsqueeze(0)
         first: tuple = (None,) * states if hx is None else self._states(hx, dtype, RuntimeError)
         if batched:
             self._not_stacked(hx)
         for k, h in enumerate(first if hx is not None else ()):
             shape, got = (*input.array.shape[:-1], self.hidden_size), h.array.shape
+            if got == shape:
+                continue
             facts = f"{name} got hx of shape {list(got)}, expected {list(shape)}"
             if len(got) not in (1, 2):
                 which = "hidden" if states == 1 else f"hx[{k}]"
                 raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {len(got)}D instead")
             if batched and got[0] != shape[0]:
                 raise RuntimeError(f"Input batch size {shape[0]} doesn't match hidden{k} batch size {got[0]} ({facts})")
-            if got != shape:
-                raise RuntimeError(
-                    f"hidden{k} has inconsistent hidden_size: got {got[len(shape) - 1]}, expected {shape[-1]} ({facts})"
-                )
+            raise RuntimeError(
+                f"hidden{k} has inconsistent hidden_size: got {got[len(shape) - 1]}, expected {shape[-1]} ({facts})"
+            )
         if not batched:
             first = tuple(h if h is None else h.unsqueeze(0) for h in first)
         _, last = run_cell(self.cell, x, first, *self._weights(self._shapes, dtype), layered=False)

@@ -14,8 +14,8 @@ recurrence = twin("recurrence")
 
 
 class Recurrence(Op):
-    """x (T, B, I) or packed (N, I), S initial states or None, 5 weights or None, V vectors -> hidden states (T, B, P)
-    or (N, P), S last states (B, P) and (B, H).
+    """x (T, B, I), (B, I) for a single step, or packed (N, I), S initial states or None, 5 weights or None, V vectors
+    -> hidden states (T, B, P), (B, P) or (N, P), S last states (B, P) and (B, H).
 
     `batch_first` says of x and of the hidden states whether the batch is the first of their axes; `layered`, whether
     the last states are (1, B, .).
@@ -27,7 +27,10 @@ class Recurrence(Op):
         keep: bool,
     ):  # fmt: skip
         given, x = x, x.swapaxes(0, 1) if batch_first[0] else x
-        steps = recurrence.steps_of(*x.shape[:2]) if sizes is None else recurrence.Steps(sizes)
+        if sizes is not None:
+            steps = recurrence.Steps(sizes)
+        else:
+            steps = recurrence.steps_of(*x.shape[:2]) if x.ndim == 3 else recurrence.steps_of(1, x.shape[0])
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
         stacked = (
@@ -70,9 +73,10 @@ def run_cell(
     layered: bool = True,
     noise: Noise = PLAIN,
 ) -> tuple[Any, tuple]:
-    """Run `cell` over x (T, B, I), or over the packed rows (N, I) of sequences sorted by length, longest first.
+    """Run `cell` over x (T, B, I), over (B, I) for a single step, or over the packed rows (N, I) of sequences sorted by
+    length, longest first.
 
-    Returns (hidden states, (T, B, P) or (N, P); the last states of each sequence, (1, B, P) and (1, B, H)).
+    Returns (hidden states, (T, B, P), (B, P) or (N, P); the last states of each sequence, (1, B, P) and (1, B, H)).
     `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hr (P, H), which projects the
     hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) int64 tells how many rows
     each step has of packed ones; `batch_first`, whether x and the hidden states are (B, T, .) instead; without
