@@ -436,8 +436,8 @@ def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
 def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int, kept: Collection[int]) -> Any:
     """A result as a tensor; `kept`: the ids of what the node saved."""
     tensor = _new(Tensor)
-    tensor.array = array if type(array) in array_types else np.asarray(array)
-    if node is not None and tensor.array.dtype.kind == "f":
+    tensor.array = own = array if type(array) in array_types else np.asarray(array)
+    if node is not None and own.dtype.kind == "f":
         tensor._node = node
         if slot:
             tensor._slot = slot
@@ -703,7 +703,7 @@ def backward(
     results: Any = [g for _, g in roots]
     gradients = results  # what came in, and is not ours
     saved: Any
-    last_first = False
+    last_first, ndarray = False, np.ndarray
 
     with np.errstate(all="ignore"):
         while True:
@@ -711,10 +711,12 @@ def backward(
                 if edge is None or g is None:
                     continue
                 target, slot, shape, dtype = edge
-                part = type(g) is Part
-                if not part:
-                    if type(g) not in array_types:
+                part = False
+                if type(g) is not ndarray:
+                    part = type(g) is Part
+                    if not part and type(g) not in array_types:
                         g = np.asarray(g)
+                if not part:
                     if g.shape != shape:
                         g = unbroadcast(g, shape)
                     if g.dtype != dtype:
