@@ -336,6 +336,8 @@ LAYERS = {  # cell, sizes of the steps, input features, H, projection
     "relu": (RNN_RELU, [1] * 7, 5, 3, 0),
     "gru": (GRU, [4, 4, 2, 1], 3, 9, 0),
     "gru, one step": (GRU, [6], 3, 40, 0),
+    "lstm, one step, projection": (LSTM, [5], 4, 19, 6),
+    "peephole, one step, one row": (PEEPHOLE, [1], 30, 20, 0),
     "lstm": (LSTM, [13] * 4, 7, 16, 0),
     "lstm, packed": (LSTM, [9, 7, 7, 3, 1], 20, 33, 0),
     "lstm, projection": (LSTM, [5, 5, 2], 4, 19, 6),
@@ -398,12 +400,13 @@ def test_recurrent_layers_have_the_same_bits(threads, dtype):
         "projection": (LSTM, packed, 30, 40, 20), "peephole": (PEEPHOLE, packed, 30, 40, 0),
         "few rows": (LSTM, [2] * 4, 30, 150, 0), "one row": (GRU, [1] * 4, 200, 200, 0),
         "large": (LSTM, [40] * 3, 150, 200, 0),  # one thread multiplies x and h together, and two do not
+        "one step": (GRU, [70], 200, 160, 0), "one step, few rows": (LSTM, [12], 300, 150, 0),
     }  # fmt: skip
     for name, (cell, sizes, features, H, projection) in calls.items():
         given = layer(cell, sizes, features, H, dtype, projection)
         both = {(name, reverse): functools.partial(through, cell, reverse, *given) for reverse in (False, True)}
         always_the_same(threads, both)
-    for name in ("gru", "projection", "few rows"):
+    for name in ("gru", "projection", "few rows", "one step"):
         cell, sizes, features, H, projection = calls[name]
         given, P, S = layer(cell, sizes, features, H, dtype, projection), projection or H, len(cell.states)
         masks = [normal(*shape).astype(dtype) for shape in ((sum(sizes), P), (S - 1, sum(sizes), H), (sizes[0], P))]

@@ -291,7 +291,7 @@ def kernels(real) -> SimpleNamespace:
 
     @kernel
     def add_blocks(first, last, blocks, n, sums, out):
-        """Numbers `first` to `last` of the 2 n sums, over all blocks."""
+        """Numbers `first` to `last` of n sums, over all blocks, which have two rows of them each."""
         for k in range(first, last, L):
             s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
             for block in range(blocks):
@@ -368,13 +368,14 @@ def kernels(real) -> SimpleNamespace:
         )  # fmt: skip
 
     @njit
-    def layer_norm_backward(height, x, weight, mean, rstd, g, dx, groups, sums, out):
+    def layer_norm_backward(height, x, weight, mean, rstd, g, dx, groups, sums, dw, db):
         rows, n, blocks = extent(x, 0), extent(x, 1), extent(sums, 0)
         all_normal_back(
             blocks, CHEAP // max(n * height, 1), 1, height, rows, n, data(x), present(weight), data(mean), data(rstd),
             data(g), data(dx), data(groups), data(sums),
         )  # fmt: skip
-        all_columns(2 * n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums), data(out))
+        all_columns(n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums), data(dw))
+        all_columns(n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums) + 8 * n, data(db))
 
     return SimpleNamespace(
         softmax=softmax, log_softmax=log_softmax, softmax_backward=softmax_backward,
@@ -444,9 +445,9 @@ def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[np.ndarray, np.ndarra
     rows, columns = x.shape
     height = GROUP * max(2, -(-rows // (BLOCKS * GROUP)))
     blocks = -(-rows // height)
-    dx, out = np.empty_like(x), np.empty((2, columns), x.dtype)
+    dx, dw, db = np.empty_like(x), np.empty(columns, x.dtype), np.empty(columns, x.dtype)
     groups, sums = np.empty((blocks, 2, columns), x.dtype), np.empty((blocks, 2, columns))
     kernels(x.dtype.type).layer_norm_backward(
-        height, id(x), id(weight), id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(out)
+        height, id(x), id(weight), id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(dw), id(db)
     )
-    return dx, out[0], out[1]
+    return dx, dw, db

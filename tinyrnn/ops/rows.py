@@ -373,8 +373,9 @@ class LayerNorm(Op):
         x, weight, mean, rstd, shape = saved
         columns = math.prod(shape)
         dx, dw, db = kernels.layer_norm_backward(matrix(x, columns), vector(weight, x), mean, rstd, matrix(g, columns))
-        dx = dx if dx.shape == x.shape else dx.reshape(x.shape)  # not a view, of which a leaf would have to take a copy
-        return dx, dw.reshape(shape), db.reshape(shape)
+        # No view where it can be avoided: a leaf takes arrays as they are.
+        dx = dx if dx.shape == x.shape else dx.reshape(x.shape)
+        return (dx, dw, db) if len(shape) == 1 else (dx, dw.reshape(shape), db.reshape(shape))
 
 
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
