@@ -625,11 +625,13 @@ def test_a_backward_may_return_one_for_a_constant(torch):
 
 @as_torch(raises=NotImplementedError)
 def test_a_function_without_forward(torch):
+    """torch's own error for a method that the program left out."""
     type("Empty", (torch.autograd.Function,), {}).apply(torch.ones(1, requires_grad=True))
 
 
 @as_torch(raises=NotImplementedError)
 def test_a_function_without_backward(torch):
+    """torch's own error for a method that the program left out."""
     F = type("Half", (torch.autograd.Function,), {"forward": staticmethod(lambda ctx, x: x * 1)})
     F.apply(torch.ones(1, requires_grad=True)).backward()
 

@@ -16,6 +16,7 @@ import speed  # noqa: E402
 import speed_work  # noqa: E402
 
 ROW = re.compile(r"(\S.*?, (?:forward|train|step)) +([\d.]+) +([\d.]+) +([\d.]+)% *(.*)")
+# A peer that gives slightly other numbers, and lacks a layer: both have to be told.
 PEER = """\
 import sys, tinyrnn
 from tinyrnn.nn import functional as F

@@ -875,7 +875,7 @@ TWICE = (
 )
 
 
-NONES = itertools.repeat(None)
+NONES = itertools.repeat(None)  # as many as `map` asks for
 PLAIN = {int, float, bool, str, type(None)}  # what ops save beside arrays, for the most part
 
 

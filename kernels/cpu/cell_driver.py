@@ -133,7 +133,8 @@ def shared(real) -> SimpleNamespace:
 
     @kernel
     def resolve(job, arrays):
-        """What is known of the arrays, and addresses of the places within two of them."""
+        """The identities of the initial states and of the strided arrays, the addresses of the others, 0 for None; and
+        the addresses of the places within two of them."""
         states, none = word(job, AT.states_count), word(job, AT.none)
         for k in range(length(arrays)):
             array = item(arrays, k)

@@ -25,8 +25,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .arrays import axes, data, extent, size, stride
-from .jit import inlined, kernel, njit
+from .arrays import axes, data, extent, size, step, stride
+from .jit import kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
 from .simd import BYTES, fma, get, lanes, load, load_first, put, splat, store, store_first, total
@@ -36,12 +36,6 @@ HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
-
-
-@inlined
-def broadcast(array, axis):
-    """The step along an axis that may be missing or have to be repeated: then 0."""
-    return 0 if axis < 0 or extent(array, axis) == 1 else stride(array, axis)
 
 
 @functools.cache
@@ -376,8 +370,9 @@ def kernels(real) -> SimpleNamespace:
         if m * n > 0:
             all_matrices(
                 outer * inner, max(1, SMALL // max(m * n * k, 1)), 1, m, n, k, inner,
-                data(a), broadcast(a, x - 3), broadcast(a, x - 2), stride(a, x - 1), stride(a, x),
-                data(b), broadcast(b, y - 3), broadcast(b, y - 2), stride(b, y - 1), stride(b, y), data(zeros), data(c),
+                data(a), step(a, last - 3, c), step(a, last - 2, c), stride(a, x - 1), stride(a, x),
+                data(b), step(b, last - 3, c), step(b, last - 2, c), stride(b, y - 1), stride(b, y),
+                data(zeros), data(c),
             )  # fmt: skip
 
     assert S * DEPTH * (COLUMNS + BLOCK) <= SIZE and S * FEW * (LONG + BLOCK) <= SIZE

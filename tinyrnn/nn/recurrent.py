@@ -60,7 +60,7 @@ class _Weighted(Module):
             init.uniform_(weight, -bound, bound)
 
     def _weight(self, name: str) -> Any:
-        """A parameter, or what was put in its place: torch.nn.utils.parametrize puts a tensor there."""
+        """A parameter, or what was put in its place: a plain tensor by weight_norm."""
         weight = self._parameters.get(name)
         return getattr(self, name) if weight is None else weight
 

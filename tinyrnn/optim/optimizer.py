@@ -324,7 +324,8 @@ class Updates:
         for (formula, numbers, *_), groups in self._groups.items():
             if not map.update(UPDATES[formula], groups, numbers):
                 for arrays in groups:
-                    update_copies(formula, arrays, numbers)
+                    if not map.update(UPDATES[formula], [arrays], numbers):
+                        update_copies(formula, arrays, numbers)
         self._groups.clear()
         self._seen.clear()
 
