@@ -24,7 +24,8 @@ def normed(*shape, **options):
 
 @pytest.mark.parametrize("shape, over", [
     ((4,), (4,)), ((3, 4), (4,)), ((2, 3, 4), (4,)), ((2, 3, 4), (3, 4)), ((2, 3, 4), (2, 3, 4)), ((1, 4), (4,)),
-    ((0, 4), (4,)), ((2, 0, 4), (4,)), ((3, 0), (0,)),
+    ((0, 4), (4,)), ((2, 0, 4), (4,)), ((3, 0), (0,)), ((3, 4), (3, 4)), ((1, 4), (1, 4)), ((0, 4), (0, 4)),
+    ((2, 1, 2, 3), (1, 2, 3)),
 ])  # fmt: skip
 def test_layer_norm(oracle, shape, over):
     x, weight, bias = reals(*shape), reals(*over, seed=1), reals(*over, seed=2)

@@ -366,7 +366,7 @@ class LayerNorm(Op):
     def forward(x, weight, bias, *, shape, eps):
         rows = matrix(x, math.prod(shape))
         out, mean, rstd = kernels.layer_norm(rows, vector(weight, x), vector(bias, x), eps)
-        return out if x.ndim == 2 else out.reshape(x.shape), (x, weight, mean, rstd, shape)
+        return out if out.shape == x.shape else out.reshape(x.shape), (x, weight, mean, rstd, shape)
 
     @staticmethod
     def backward(saved, needs, g):
