@@ -149,23 +149,28 @@ def formula(q, k, v, g, hidden, scale):
 LENGTHS = [(1, 1), (7, 33), (33, 8), (64, 129), (65, 128), (130, 257), (257, 130), (520, 40)]
 
 
-@pytest.mark.parametrize("width", [1, 17, 64, 136, 300])
-def test_sizes_around_those_of_blocks(width):
+@pytest.mark.parametrize("width, values, kv_heads", [
+    (1, 21, 2), (17, 21, 2), (64, 21, 2), (136, 21, 2), (300, 21, 2), (16, 64, 1), (64, 16, 2), (32, 32, 1),
+])  # fmt: skip
+def test_sizes_around_those_of_blocks(width, values, kv_heads):
     for (rows, keys), causal, masked in itertools.product(LENGTHS, (False, True), (False, True)):
         if causal and masked:
             continue
         rng = np.random.default_rng(rows)
-        shapes = sizes((1, 2), rows, keys, width, 21)
-        q, k, v, g = (rng.standard_normal(s) for s in (*shapes, (*shapes[0][:-1], 21)))
+        shapes = sizes((1, 2), rows, keys, width, values, (1, kv_heads))
+        q, k, v, g = (rng.standard_normal(s) for s in (*shapes, (*shapes[0][:-1], values)))
         hidden = np.zeros((rows, keys), bool)
         if causal:
             hidden = ~np.tri(rows, keys, dtype=bool)
         elif masked:
             hidden = rng.random((rows, keys)) < 0.7
         expected = formula(q, k, v, g, hidden, 0.25)
+        if kv_heads == 1:  # both heads share them
+            expected = *expected[:2], *(x.sum(1, keepdims=True) for x in expected[2:])
         tensors = [tinyrnn.tensor(x, requires_grad=True) for x in (q, k, v)]
         mask = tinyrnn.tensor(~hidden) if masked else None
-        out = tinyrnn.nn.functional.scaled_dot_product_attention(*tensors, mask, is_causal=causal, scale=0.25)
+        options = {"is_causal": causal, "scale": 0.25, "enable_gqa": kv_heads == 1}
+        out = tinyrnn.nn.functional.scaled_dot_product_attention(*tensors, mask, **options)
         out.backward(tinyrnn.tensor(g))
         for mine, other in zip((out.detach(), *(t.grad for t in tensors)), expected, strict=True):
             assert np.abs(mine.numpy() - other).max() <= 1e-13 * max(np.abs(other).max(), 1.0) * width

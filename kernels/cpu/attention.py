@@ -95,6 +95,7 @@ def kernels(real) -> SimpleNamespace:
     STEP = S * (KEYS + L)  # between their rows; not a power of two, so that columns spread over the cache
     high, low = (tile(real, rows, VECTORS_WIDE, late=True) for rows in (ROWS, ROWS // 2))
     pack_b = gemm.packing(real)
+    NEAR = 1 << 14  # bytes, a part of the first cache
     NOTHING, FAR, ONE = real(-np.inf), 1 << 40, 1 - 2 * np.finfo(real).eps
 
     @njit
@@ -120,6 +121,15 @@ def kernels(real) -> SimpleNamespace:
         """0, n - 1, 1, n - 2 ...: of parts that are more work the later they come, two neighbours are average work."""
         return k // 2 if k % 2 == 0 else n - 1 - k // 2
 
+    @njit
+    def in_strips(n, width, rows, row, room):
+        """n rows in strips: the address, and the steps from row to row and from strip to strip.  Rows that are whole
+        strips and stay in the first cache are used as they lie, others are copied to `room`."""
+        if width % WIDE == 0 and n * row <= NEAR:
+            return rows, row, S * WIDE
+        pack_b(width, n, rows, row, S, WIDE, room)
+        return room, S * WIDE, S * WIDE * n
+
     # Row r of a block sees its keys 0 ... r + offset; all of them if the offset is large.
 
     @kernel
@@ -134,32 +144,31 @@ def kernels(real) -> SimpleNamespace:
                     low(m - r, WIDE, zeros, 0, to, STEP, width, a + r * a_row, a_row, S, strip, S * WIDE)
 
     @kernel
-    def add_seen(m, n, offset, width, p, b, c, c_row):
-        """c[r] += the sum of p[r, j] b[j] over the j that r sees; b (n, width) in strips."""
+    def add_seen(m, n, offset, width, p, b, b_row, b_strip, zeros, c, c_row):
+        """c[r] += the sum of p[r, j] b[j] over the j that r sees, or = where there are `zeros`; b (n, width)."""
         for j in range(0, width, WIDE):
             for r in range(max(0, -offset) // ROWS * ROWS, m, ROWS):
-                k, to, strip = min(n, r + ROWS + offset), c + r * c_row + S * j, b + S * j * n
+                k, to = min(n, r + ROWS + offset), c + r * c_row + S * j
+                start, step = (zeros, 0) if zeros else (to, c_row)
                 if m - r > ROWS // 2:
-                    high(min(m - r, ROWS), width - j, to, c_row, to, c_row, k, p + STEP * r, STEP, S, strip, S * WIDE)
+                    high(min(m - r, ROWS), width - j, start, step, to, c_row, k, p + STEP * r, STEP, S, b, b_row)
                 else:
-                    low(m - r, width - j, to, c_row, to, c_row, k, p + STEP * r, STEP, S, strip, S * WIDE)
+                    low(m - r, width - j, start, step, to, c_row, k, p + STEP * r, STEP, S, b, b_row)
+            b += b_strip
 
     @kernel
-    def add_seeing(m, n, offset, width, p, b, c, c_row):
-        """c[j] += the sum of p[r, j] b[r] over the r that see j; b (m, width) in strips."""
+    def add_seeing(m, n, offset, width, p, b, b_row, b_strip, zeros, new, c, c_row):
+        """c[j] += the sum of p[r, j] b[r] over the r that see j, or = from j = `new` on; b (m, width)."""
         for j in range(0, width, WIDE):
             for i in range(0, min(n, m + offset), ROWS):
-                start = max(0, i - offset)
-                k, to, strip, from_ = (
-                    m - start,
-                    c + i * c_row + S * j,
-                    b + S * (j * m + start * WIDE),
-                    p + STEP * start + S * i,
-                )
+                r, to = max(0, i - offset), c + i * c_row + S * j
+                start, step = (zeros, 0) if i >= new else (to, c_row)
+                k, first, at = m - r, b + r * b_row, p + STEP * r + S * i
                 if n - i > ROWS // 2:
-                    high(min(n - i, ROWS), width - j, to, c_row, to, c_row, k, from_, S, STEP, strip, S * WIDE)
+                    high(min(n - i, ROWS), width - j, start, step, to, c_row, k, at, S, STEP, first, b_row)
                 else:
-                    low(n - i, width - j, to, c_row, to, c_row, k, from_, S, STEP, strip, S * WIDE)
+                    low(n - i, width - j, start, step, to, c_row, k, at, S, STEP, first, b_row)
+            b += b_strip
 
     @njit
     def scored(products, scale, added, truths, at, step, n):
@@ -242,7 +251,7 @@ def kernels(real) -> SimpleNamespace:
             for k0 in range(0, end, block):
                 n = min(block, end - k0)
                 pack_b(n, width, place(k, i, h // group, k0), S, stride(k, 2), WIDE, k_strips)
-                pack_b(values, n, place(v, i, h // group, k0), stride(v, 2), S, WIDE, v_strips)
+                v_at, v_step, v_strip = in_strips(n, values, place(v, i, h // group, k0), stride(v, 2), v_strips)
                 for r0 in range(0, height, GROUP):
                     m, row = min(GROUP, height - r0), start + r0
                     offset = row - k0 if causal else FAR
@@ -260,7 +269,7 @@ def kernels(real) -> SimpleNamespace:
                             max(0, min(n, r + offset + 1)), n, scores + STEP * r, scale, at, step, truths, kept,
                             sums + S * L * (r0 + r), tops + S * (r0 + r), acc + S * (r0 + r) * across, values,
                         )  # fmt: skip
-                    add_seen(m, n, offset, values, scores, v_strips, acc + S * r0 * across, S * across)
+                    add_seen(m, n, offset, values, scores, v_at, v_step, v_strip, 0, acc + S * r0 * across, S * across)
             for r in range(height):
                 top, sum = get(real, tops + S * r), total(load(real, sums + S * L * r))
                 inverse = real(1.0) / sum if sum != real(0.0) else real(0.0)
@@ -329,16 +338,8 @@ def kernels(real) -> SimpleNamespace:
             store_next(real, at + S * j, splat(real, real(0.0)), n - j)
 
     @kernel
-    def some_deltas(first, last, out, g, deltas):
-        """The deltas of rows, numbered through all heads."""
-        heads, rows = extent(out, 1), extent(out, 2)
-        for number in range(first, last):
-            i, h, r = number // rows // heads, number // rows % heads, number % rows
-            put(real, data(deltas) + S * number, dot(extent(out, 3), place(g, i, h, r), place(out, i, h, r)))
-
-    @kernel
     def some_keys(
-        first, last, parts, q, k, v, mask, truths, keep, causal, scale: float, factor: float, stats, deltas, g,
+        first, last, parts, q, k, v, mask, truths, keep, causal, scale: float, factor: float, out, stats, g,
         dq, dk, dv, d_mask, more,
     ):  # fmt: skip
         heads, rows, keys, width, values = extent(q, 1), extent(q, 2), extent(k, 2), extent(q, 3), extent(v, 3)
@@ -366,10 +367,10 @@ def kernels(real) -> SimpleNamespace:
         for job in range(first, last):
             i, c, part = job // parts // shared, job // parts % shared, zigzag(job % parts, parts)
             end = min(keys, (part + 1) * length)
-            for j in range(part * length, end):
+            for j in range(max(part * length, rows if causal or rows == 0 else keys), end):  # keys that no query sees
                 clear(width, place(dk, i, c, j))
                 clear(values, place(dv, i, c, j))
-            if part == 0:
+            if keys == 0:
                 for h in range(c * group, (c + 1) * group):
                     for r in range(rows):
                         clear(width, place(dq, i, h, r))
@@ -377,21 +378,21 @@ def kernels(real) -> SimpleNamespace:
                 n = min(block, end - k0)
                 pack_b(n, width, place(k, i, c, k0), S, stride(k, 2), WIDE, k_columns)
                 pack_b(n, values, place(v, i, c, k0), S, stride(v, 2), WIDE, v_columns)
-                pack_b(width, n, place(k, i, c, k0), stride(k, 2), S, WIDE, k_strips)
+                k_at, k_step, k_strip = in_strips(n, width, place(k, i, c, k0), stride(k, 2), k_strips)
                 for h in range(c * group, (c + 1) * group):
                     to, to_step = place(dq, i, h, 0), stride(dq, 2)
                     if part > 0:
                         to_step = S * width
                         to = data(more) + to_step * ((part - 1) * all_rows + (i * heads + h) * rows)
                     for q0 in range(k0 // QUERIES * QUERIES if causal else 0, rows, QUERIES):
-                        m = min(QUERIES, rows - q0)
-                        pack_b(width, m, place(q, i, h, q0), stride(q, 2), S, WIDE, q_strips)
-                        pack_b(values, m, place(g, i, h, q0), stride(g, 2), S, WIDE, g_strips)
-                        offset, row = (q0 - k0 if causal else FAR), place(q, i, h, q0)
-                        products(m, n, offset, width, row, stride(q, 2), k_columns, zeros, weights)
-                        row = place(g, i, h, q0)
-                        products(m, n, offset, values, row, stride(g, 2), v_columns, zeros, slopes)
+                        m, offset = min(QUERIES, rows - q0), q0 - k0 if causal else FAR
+                        q_row, g_row, out_row = place(q, i, h, q0), place(g, i, h, q0), place(out, i, h, q0)
+                        q_at, q_step, q_strip = in_strips(m, width, q_row, stride(q, 2), q_strips)
+                        g_at, g_step, g_strip = in_strips(m, values, g_row, stride(g, 2), g_strips)
+                        products(m, n, offset, width, q_row, stride(q, 2), k_columns, zeros, weights)
+                        products(m, n, offset, values, g_row, stride(g, 2), v_columns, zeros, slopes)
                         for r in range(m):
+                            delta = dot(values, g_row + r * stride(g, 2), out_row + r * stride(out, 2))
                             at, step, kept, d_at = 0, 0, 0, 0
                             if mask:
                                 step = stride(mask, 3)
@@ -404,11 +405,17 @@ def kernels(real) -> SimpleNamespace:
                             weights_row(
                                 max(0, min(n, r + offset + 1)), n, weights + STEP * r, slopes + STEP * r,
                                 scale, at, step, truths, kept, factor, number, number + S * all_rows,
-                                get(real, data(deltas) + S * ((i * heads + h) * rows + q0 + r)), d_at,
+                                delta, d_at,
                             )  # fmt: skip
-                        add_seen(m, n, offset, width, slopes, k_strips, to + q0 * to_step, to_step)
-                        add_seeing(m, n, offset, values, weights, g_strips, place(dv, i, c, k0), stride(dv, 2))
-                        add_seeing(m, n, offset, width, slopes, q_strips, place(dk, i, c, k0), stride(dk, 2))
+                        new = FAR  # the first key that no query has seen yet
+                        if h == c * group and (causal or q0 == 0):
+                            new = q0 - k0 if causal else 0
+                        at = place(dv, i, c, k0)
+                        add_seeing(m, n, offset, values, weights, g_at, g_step, g_strip, zeros, new, at, stride(dv, 2))
+                        at = place(dk, i, c, k0)
+                        add_seeing(m, n, offset, width, slopes, q_at, q_step, q_strip, zeros, new, at, stride(dk, 2))
+                        at, start = to + q0 * to_step, 0 if k0 else zeros
+                        add_seen(m, n, offset, width, slopes, k_at, k_step, k_strip, start, at, to_step)
         if room >= 0:
             give_back(room)
         else:
@@ -427,18 +434,17 @@ def kernels(real) -> SimpleNamespace:
                     sum = sum + load_next(real, at, S, width - j)
                 store_next(real, to + S * j, sum, width - j)
 
-    all_deltas, all_some_keys, all_parts = split(some_deltas), split(some_keys), split(add_parts)
+    all_some_keys, all_parts = split(some_keys), split(add_parts)
 
     @njit
     def backward(
-        parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, deltas, g, dq, dk, dv, d_mask, more
+        parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask, more
     ):
         rows, keys, width, values = extent(q, 2), extent(k, 2), extent(q, 3), extent(v, 3)
         all_rows = extent(q, 0) * extent(q, 1) * rows
-        all_deltas(all_rows, SMALL // max(1, values), 1, out, g, deltas)
         all_some_keys(
             extent(q, 0) * extent(k, 1) * parts, SMALL // max(1, rows * (keys // parts) * (width + values)), 1,
-            parts, q, k, v, mask, truths, keep, causal, scale, factor, stats, deltas, g, dq, dk, dv, d_mask, more,
+            parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask, more,
         )  # fmt: skip
         if parts > 1:
             all_parts(all_rows, SMALL // max(1, parts * width), 1, parts, dq, more)
@@ -466,9 +472,8 @@ def backward(q, k, v, mask, keep, causal: bool, scale: float, factor: float, out
     jobs = k.shape[0] * k.shape[1]
     parts = max(1, min(-(-JOBS // max(jobs, 1)), -(-k.shape[2] // family.keys)))
     more = np.zeros((parts - 1, *q.shape), q.dtype)
-    deltas = np.empty(q.shape[:3], q.dtype)
     truths = int(mask is not None and mask.dtype == np.bool_)
     family.backward(
         parts, id(q), id(k), id(v), identity(mask), truths, identity(keep), int(causal), scale, factor,
-        id(out), id(stats), id(deltas), id(g), id(dq), id(dk), id(dv), identity(d_mask), id(more),
+        id(out), id(stats), id(g), id(dq), id(dk), id(dv), identity(d_mask), id(more),
     )  # fmt: skip
