@@ -437,9 +437,7 @@ def kernels(real) -> SimpleNamespace:
     all_some_keys, all_parts = split(some_keys), split(add_parts)
 
     @njit
-    def backward(
-        parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask, more
-    ):
+    def backward(parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask, more):
         rows, keys, width, values = extent(q, 2), extent(k, 2), extent(q, 3), extent(v, 3)
         all_rows = extent(q, 0) * extent(q, 1) * rows
         all_some_keys(
