@@ -409,9 +409,8 @@ def kernels(real) -> SimpleNamespace:
                                 scale, at, step, truths, kept, factor, number, number + S * all_rows,
                                 delta, d_at,
                             )  # fmt: skip
-                        new = FAR  # the first key that no query has seen yet
-                        if h == c * group and (causal or q0 == 0):
-                            new = q0 - k0 if causal else 0
+                        fresh = h == c * group and (causal or q0 == 0)
+                        new = (offset if causal else 0) if fresh else FAR  # the first key that no query has seen yet
                         at = place(dv, i, c, k0)
                         add_seeing(m, n, offset, values, weights, g_at, g_step, g_strip, zeros, new, at, stride(dv, 2))
                         at = place(dk, i, c, k0)

@@ -54,7 +54,7 @@ def words(key, position, out):
             position = 0
         count = min(N - position, out.size - done)
         for i in range(count):  # temper
-            y = key[position + i]
+            y = np.uint64(key[position + i])
             y ^= y >> np.uint32(11)
             y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
             y ^= (y << np.uint32(15)) & np.uint32(0xEFC60000)

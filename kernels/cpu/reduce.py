@@ -145,11 +145,11 @@ def kernels(real) -> SimpleNamespace:
                     if most != most:
                         break
             while True:
-                v = get(real, p + S * place)
-                if v * factor == best or v != v:
+                found = get(real, p + S * place)
+                if found * factor == best or found != found:
                     break
                 place += 1
-            put(real, values + S * row, v)
+            put(real, values + S * row, found)
             put(int64, indices + 8 * row, place)
 
     @kernel
