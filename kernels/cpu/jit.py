@@ -197,6 +197,7 @@ class DiskCache(caching.NullCache):
         if not data.library.has_dynamic_globals:  # an address in the code means nothing in another process
             text = data.library.get_llvm_str()
             symbols = [s for s in dict.fromkeys(re.findall(r"kernel:[^\"]+", text)) if s in Kernel.known]
+            data = data._replace(type_annotation="")  # takes longer to print than the rest to write
             keep(self._file(sig, data.codegen), pickle.dumps((symbols, serialize.dumps(data._reduce()))))
 
 
