@@ -108,6 +108,7 @@ CASES = {
     "grouped, causal, dropout": (sizes((1, 4), 5, 5, 3, kv_batch=(1, 1)),
                                  {"enable_gqa": True, "is_causal": True, "dropout_p": 0.2}),
     "grouped, keys and values differently": (((1, 6, 4, 3), (1, 3, 5, 3), (1, 2, 5, 3)), {"enable_gqa": True}),
+    "no heads, but keys": (((1, 0, 5, 4), (1, 2, 3, 4), (1, 2, 3, 4)), {"enable_gqa": True}),
     "no keys": (sizes((2, 3), 5, 0, 4), {}),
     "no keys, mask": (sizes((2, 3), 5, 0, 4), {"mask": some((5, 0))}),
     "no queries": (sizes((2, 3), 0, 5, 4), {}),

@@ -73,11 +73,12 @@ def test_gradients_from_one_result_alone(oracle, kind, part):
     same(oracle, lambda torch: {name: told for name, told in body(torch).items() if "gradient" in name})
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_batch(oracle, kind):
+def test_an_empty_batch(oracle, kind, batch_first):
     def body(torch):
-        layer = make(torch, kind, 2, 3, num_layers=2, bidirectional=True)
-        x = tensor(torch, 2, 4, 0, 2)
+        layer = make(torch, kind, 2, 3, num_layers=2, bidirectional=True, batch_first=batch_first)
+        x = tensor(torch, 2, 0, 4, 2) if batch_first else tensor(torch, 2, 4, 0, 2)
         return story(torch, layer(x, states(torch, kind, 4, 0, 3)), x, layer)
 
     same(oracle, body)

@@ -215,6 +215,16 @@ def fixed(t, layer, tensor):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_an_empty_batch_with_padding(need_weights):
+    layer, x = nn.MultiheadAttention(E, H), tinyrnn.zeros(S, 0, E, requires_grad=True)
+    mask = tinyrnn.zeros(0, S, dtype=tinyrnn.bool)
+    out, weights = layer(x, x, x, key_padding_mask=mask, need_weights=need_weights)
+    out.sum().backward()
+    assert out.shape == x.grad.shape == x.shape
+    assert (weights.shape == (0, S, S)) if need_weights else weights is None
+
+
 SELF = {
     "self": self_attention(lambda t, tensor: {}),
     "self, causal": self_attention(

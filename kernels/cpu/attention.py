@@ -1,7 +1,7 @@
 """Attention: softmax(scale Q K^T + mask) V and its gradients, with no matrix of all scores kept.
 
     forward(q, k, v, mask, keep, causal, scale, factor, out) -> stats
-    backward(q, k, v, mask, keep, causal, scale, factor, out, stats, g, grads)
+    backward(q, k, v, mask, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask)
 
     q, out, g  (B, H, L, D), (B, H, L, V), (B, H, L, V)   queries, results, and the results' gradients
     k, v       (B, G, S, D), (B, G, S, V)                 keys and values; H / G heads share them
@@ -20,8 +20,9 @@ block of keys and one of queries it computes the weights P again, and with delta
 
     dV += P^T g,    dS = P (g V^T - delta),    dK += scale dS^T Q,    dQ += scale dS K
 
-Each job has gradients of its own: the parts of a head's keys have a dQ each, which are added up at the end.  How
-heads are cut into jobs depends on the shapes alone, so the bits are the same for any number of threads.
+Each job has gradients of its own: the parts of a head's keys have a dQ each, which are added up at the end.  What
+is in the gradients before does not matter: the first block that adds to a row writes it.  How heads are cut into jobs
+depends on the shapes alone, so the bits are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a
 
 
 def exp_down(x: Lanes) -> Lanes:
-    """e**x for x <= 0, and 0 where that is no normal number.  Half the work of `exp`, and as exact near 0.
+    """e**x for x <= 0, and 0 where that is no normal number.  Half the work of `lanes.exp`, and as exact near 0.
 
     x = n ln 2 + r; adding the magic number rounds to n, and leaves n's bits, with the bias, in the lowest places.  As
     ln 2 is one number of x's type, the error grows with n: 1 ulp down to x = -1, 5 (float64: 27) at -87, where a weight
@@ -124,12 +125,12 @@ def kernels(real) -> SimpleNamespace:
         return k // 2 if k % 2 == 0 else n - 1 - k // 2
 
     @njit
-    def in_strips(n, width, rows, row, room):
+    def in_strips(n, width, at, step, room):
         """n rows in strips: the address, and the steps from row to row and from strip to strip.  Rows that are whole
         strips and stay in the first cache are used as they lie, others are copied to `room`."""
-        if width % WIDE == 0 and n * row <= NEAR:
-            return rows, row, S * WIDE
-        pack_b(width, n, rows, row, S, WIDE, room)
+        if width % WIDE == 0 and n * abs(step) <= NEAR:
+            return at, step, S * WIDE
+        pack_b(width, n, at, step, S, WIDE, room)
         return room, S * WIDE, S * WIDE * n
 
     # Row r of a block sees its keys 0 ... r + offset; all of them if the offset is large.
@@ -160,7 +161,8 @@ def kernels(real) -> SimpleNamespace:
 
     @kernel
     def add_seeing(m, n, offset, width, p, b, b_row, b_strip, zeros, new, c, c_row):
-        """c[j] += the sum of p[r, j] b[r] over the r that see j, or = from j = `new` on; b (m, width)."""
+        """c[j] += the sum of p[r, j] b[r] over the r that see j, or = in the tiles that begin at `new` or later;
+        b (m, width)."""
         for j in range(0, width, WIDE):
             for i in range(0, min(n, m + offset), ROWS):
                 r, to = max(0, i - offset), c + i * c_row + S * j
@@ -369,7 +371,8 @@ def kernels(real) -> SimpleNamespace:
         for job in range(first, last):
             i, c, part = job // parts // shared, job // parts % shared, zigzag(job % parts, parts)
             end = min(keys, (part + 1) * length)
-            for j in range(max(part * length, rows if causal or rows == 0 else keys), end):  # keys that no query sees
+            seen = (rows if causal else keys) if rows * group > 0 else 0  # keys, by any query
+            for j in range(max(part * length, seen), end):
                 clear(width, place(dk, i, c, j))
                 clear(values, place(dv, i, c, j))
             if keys == 0:
@@ -410,12 +413,12 @@ def kernels(real) -> SimpleNamespace:
                                 delta, d_at,
                             )  # fmt: skip
                         fresh = h == c * group and (causal or q0 == 0)
-                        new = (offset if causal else 0) if fresh else FAR  # the first key that no query has seen yet
+                        new = (offset if causal else 0) if fresh else FAR  # keys before it were seen by queries before
                         at = place(dv, i, c, k0)
                         add_seeing(m, n, offset, values, weights, g_at, g_step, g_strip, zeros, new, at, stride(dv, 2))
                         at = place(dk, i, c, k0)
                         add_seeing(m, n, offset, width, slopes, q_at, q_step, q_strip, zeros, new, at, stride(dk, 2))
-                        at, start = to + q0 * to_step, 0 if k0 else zeros
+                        at, start = to + q0 * to_step, 0 if k0 else zeros  # every query sees some of the first block
                         add_seen(m, n, offset, width, slopes, k_at, k_step, k_strip, start, at, to_step)
         if room >= 0:
             give_back(room)
@@ -470,7 +473,7 @@ def backward(q, k, v, mask, keep, causal: bool, scale: float, factor: float, out
     family = kernels(q.dtype.type)
     jobs = k.shape[0] * k.shape[1]
     parts = max(1, min(-(-JOBS // max(jobs, 1)), -(-k.shape[2] // family.keys)))
-    more = np.zeros((parts - 1, *q.shape), q.dtype)
+    more = np.zeros((parts - 1, *q.shape), q.dtype)  # queries that see no key of a part write nothing
     truths = int(mask is not None and mask.dtype == np.bool_)
     family.backward(
         parts, id(q), id(k), id(v), identity(mask), truths, identity(keep), int(causal), scale, factor,

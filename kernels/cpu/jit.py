@@ -31,17 +31,18 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 
 
 class Library(codegen.JITCodeLibrary):
-    """The code of a function, optimised once, as a whole with what it calls.  Numba's library runs passes over each
+    """The code of a function, optimised only as a whole, with what it calls.  Numba's own library runs passes over each
     function before that, which finds nothing that is not found then and takes a tenth of the time of compiling."""
 
     def _optimize_functions(self, ll_module):
-        ll_module.data_layout = self._codegen._data_layout
+        ll_module.data_layout = str(self.codegen.target_data)
 
 
 class Pipeline(compiler.CompilerBase):
-    """Numba's own passes, but for those that find nothing in kernels, which take a tenth of the time of compiling: of
-    closures, comprehensions, whole-array expressions and loops over literals, and those that give a variable a new name
-    for each assignment.  So a variable of a kernel has one type, whatever is assigned to it."""
+    """Numba's own passes, but for some that take a tenth of the time of compiling: those of closures, comprehensions,
+    whole-array expressions and loops over literals, which kernels have none of, and those that give a variable a new
+    name for each assignment.  So a variable of a kernel has one type: of several numbers, the widest; of a number and a
+    vector there is none, and Numba says so."""
 
     WITHOUT = (
         "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",

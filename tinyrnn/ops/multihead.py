@@ -260,7 +260,7 @@ def multi_head_attention_forward(
             raise AssertionError(
                 f"Expected key_padding_mask to have shape {expected}, but got {tuple(key_padding_mask.shape)}"
             )
-        padding = key_padding_mask.reshape(batch, 1, 1, -1)
+        padding = key_padding_mask.reshape(batch, 1, 1, k.shape[2])
         attn_mask = padding if attn_mask is None else attn_mask + padding
     p = dropout_p if training else 0.0
     if need_weights:

@@ -57,7 +57,8 @@ class Recurrence(Op):
             cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_last, needs[0]
         )
         if d_x is not None:
-            d_x = d_x.reshape(x.shape[1], x.shape[0], -1).swapaxes(0, 1) if batch_first[0] else d_x.reshape(x.shape)
+            shape = x.swapaxes(0, 1).shape if batch_first[0] else x.shape
+            d_x = d_x.reshape(shape).swapaxes(0, 1) if batch_first[0] else d_x.reshape(shape)
         return (d_x, *d_first, *d_weights, *d_vectors)
 
 
