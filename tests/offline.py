@@ -19,9 +19,8 @@ def tool(name):
             return str(path)
     if sys.platform == "linux":  # where the test extra brings it: without it nothing would be checked
         raise FileNotFoundError(f"{name} is in none of the nvidia packages: pip install -e '.[test]'")
-    pytest.skip(
-        f"{name} is made for Linux only"
-    )  # NVIDIA's packages of it are, and so are GPUs that could run the code
+    # NVIDIA makes no package of it for other systems that could be installed there.
+    pytest.skip(f"{name} is made for Linux only")
 
 
 def ask(name, option, binary):

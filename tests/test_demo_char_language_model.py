@@ -102,6 +102,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+# Windows cannot send one process the signal of Ctrl-C.
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_ctrl_c_leaves_a_whole_checkpoint(demo, tmp_path):
     options = [str(option) for option in [*SMALL, "--steps", 10_000, "--out", tmp_path]]

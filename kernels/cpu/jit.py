@@ -41,8 +41,8 @@ class Library(codegen.JITCodeLibrary):
 class Pipeline(compiler.CompilerBase):
     """Numba's own passes, but for some that take a tenth of the time of compiling: those of closures, comprehensions,
     whole-array expressions and loops over literals, which kernels have none of, and those that give a variable a new
-    name for each assignment.  So a variable of a kernel has one type: of several numbers, the widest; of a number and a
-    vector there is none, and Numba says so."""
+    name for each assignment.  So a variable of a kernel has one type: numbers of different types are converted to one,
+    without a word; a number and a vector are refused."""
 
     WITHOUT = (
         "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",
