@@ -14,13 +14,13 @@ CAPABILITIES = ((8, 0), (9, 0))  # A100; H100 and H200
 
 def tool(name):
     """The path of a program of the CUDA toolkit, from the packages that the test extra installs."""
-    for folder in importlib.util.find_spec("nvidia").submodule_search_locations:
+    packages = importlib.util.find_spec("nvidia")
+    for folder in packages.submodule_search_locations if packages else ():
         for path in Path(folder).glob(f"*/bin/{name}*"):
             return str(path)
     if sys.platform == "linux":  # where the test extra brings it: without it nothing would be checked
         raise FileNotFoundError(f"{name} is in none of the nvidia packages: pip install -e '.[test]'")
-    # NVIDIA makes no package of it for other systems that could be installed there.
-    pytest.skip(f"{name} is made for Linux only")
+    pytest.skip(f"the test extra brings {name} on Linux only")  # where the GPUs are that these kernels are for
 
 
 def ask(name, option, binary):
