@@ -63,7 +63,7 @@ from .strides import dense, frames, order, overlaps, places, separate, span, win
 class Op:
     """Base of all ops: see the contract above."""
 
-    view = False  # a view op's results share the memory of its first input
+    view = False  # a view op's results share the memory of its first input; it saves no arrays
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
     label: str | None = None  # what `grad_fn` shows, if tinyrnn.titles does not tell it from the op's own name
@@ -90,6 +90,7 @@ class Part:
     """
 
     __slots__ = ("index", "values")
+    shape = None  # as that of no array
 
     def __init__(self, index: tuple, values: np.ndarray):
         self.index, self.values = index, values
@@ -136,8 +137,7 @@ class TensorBase:
     array: Any  # of one of devices.array_types
     _grad: Any = None
     _requires: bool = False  # a leaf that collects a gradient
-    _node: Node | None = None  # the call that made it
-    _slot: int = 0  # which of the node's results it is
+    _edge: tuple | None = None  # (the call that made it, which of its results this is, shape, dtype)
     _view: View | None = None
     _writes: list[int] | None = None  # [number of writes], shared by all that share the memory
     _hooks: dict | None = None  # of a leaf
@@ -147,12 +147,12 @@ class TensorBase:
     @property
     def requires_grad(self) -> bool:
         """Whether a gradient flows to this tensor: True for leaves made so, and for what is computed from them."""
-        if self._requires or self._node is not None:
+        if self._requires or self._edge is not None:
             return True
         if self._view is None:
             return False
         base = self._view.base
-        return base._requires or base._node is not None
+        return base._requires or base._edge is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -167,12 +167,22 @@ class TensorBase:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if value and self.is_inference() and not current.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
-        if self._node is None:
+        if self._edge is None:
             self._requires = value
 
     @property
+    def _node(self) -> Node | None:
+        """The call that made this tensor."""
+        return None if self._edge is None else self._edge[0]
+
+    @property
+    def _slot(self) -> int:
+        """Which of its call's results this tensor is."""
+        return 0 if self._edge is None else self._edge[1]
+
+    @property
     def node(self) -> Node | None:
-        """The call that made this tensor: for a view of a base that was written to since, a new one."""
+        """`_node`; for a view of a base that was written to since, a new one."""
         view = self._view
         if view is not None and view.forbidden is None:
             refresh(self)
@@ -199,7 +209,7 @@ class TensorBase:
     @property
     def grad(self) -> Any:
         """The gradient that backward added up for this leaf (or tensor with retain_grad), or None."""
-        if self._grad is None and self._node is not None and not self._retains:
+        if self._grad is None and self._edge is not None and not self._retains:
             warnings.warn(
                 "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Backward does not fill "
                 "it: call .retain_grad() on this tensor before, or look at the .grad of the leaf.",
@@ -262,36 +272,24 @@ FREED = ("freed",)
 class Node:
     """One recorded call: the op, what it saved, and where its gradients go.
 
-    `inputs` holds, per input of the op, None or (where to, slot, shape, dtype): the gradient goes to result `slot` of
-    another node, or to a leaf tensor; it has the shape and dtype of that input.
+    `inputs` holds, per input of the op, None or its edge (where to, slot, shape, dtype): the gradient goes to result
+    `slot` of another node, or to a leaf tensor, for which slot is None; it has the shape and dtype of that input.
     """
 
     __slots__ = (
         "op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "label", "lines", "__weakref__",
     )  # fmt: skip
 
-    def __init__(self, op, inputs: Sequence[TensorBase | None], saved: tuple, outputs: int):
+    def __init__(self, op, inputs: list, saved: tuple, outputs: int):
         self.op = op
+        self.inputs = inputs
         self.saved = saved
         self.outputs = outputs
         self.watched: list | None = None  # what was saved: version, its value then, input number or ~slot, array, ...
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
         self.retained: list | None = None  # weak references to the results whose gradient is kept
-        self.inputs: list = []
-        edges = self.inputs
-        for t in inputs:
-            if t is None:
-                edges.append(None)
-                continue
-            if t._view is not None:
-                refresh(t)
-            node, a = t._node, t.array
-            if node is not None:
-                edges.append((node, t._slot, a.shape, a.dtype))
-            else:
-                edges.append((t, 0, a.shape, a.dtype) if t._requires else None)
         self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
-        self.sequence = next(_sequence)  # after the nodes of the inputs, some of which are made only now
+        self.sequence = next(_sequence)  # after the nodes of the inputs, some of which were made only now
         if anomaly.enabled:
             self.lines = calling_lines()  # of the program, innermost last
 
@@ -323,7 +321,7 @@ class Node:
     @property
     def next_functions(self) -> tuple:
         return tuple(
-            (face(e[0], e[1]) if isinstance(e[0], Node) else AccumulateGrad(e[0]), e[1]) if e else (None, 0)
+            (None, 0) if e is None else (AccumulateGrad(e[0]), 0) if e[1] is None else (face(e[0], e[1]), e[1])
             for e in self.inputs
         )
 
@@ -332,15 +330,15 @@ class Node:
 
     def changed(self, version: list[int], expected: int, number: int, array: np.ndarray) -> RuntimeError:
         """The error for a saved tensor that was written to."""
-        source: tuple | None = (self, ~number) if number < 0 else self.inputs[number]
-        return modified(array, source and source[:2], version[0], expected)
+        edge: Any = (self, ~number) if number < 0 else self.inputs[number]
+        return modified(array, edge and edge[:2], version[0], expected)
 
 
 def modified(array: np.ndarray, source: tuple | None, version: int, expected: int) -> RuntimeError:
-    """torch's error for a tensor that was saved and then written to; `source` is its node and slot, if it has one."""
-    known = source is not None and isinstance(source[0], Node)
-    name = source[0].name().partition("Backward")[0] if source is not None and known else ""
-    origin = f", which is output {source[1]} of {name}," if source is not None and known else ""
+    """torch's error for a tensor that was saved and then written to; `source` is the start of its edge, or None."""
+    origin = ""
+    if source is not None and source[1] is not None:
+        origin = f", which is output {source[1]} of {source[0].name().partition('Backward')[0]},"
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{KINDS.get(array.dtype.str[1:], array.dtype.name)}Tensor {list(array.shape)}]{origin} is at version "
@@ -373,8 +371,8 @@ def face(node: Node | None, slot: int = 0) -> Node | None:
 
 def entitled(result: Any, label: str) -> Any:
     """`result` of several calls, the last of which is shown under torch's name for the whole."""
-    if result._node is not None:
-        result._node.label = label
+    if result._edge is not None:
+        result._edge[0].label = label
     return result
 
 
@@ -401,24 +399,58 @@ class AccumulateGrad:
 
 def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
     """Call `op` on `arrays` (of the tensors `inputs`, perhaps cast; None where absent) and record it if need be."""
-    out, saved = op.forward(*arrays, **parameters)
+    return record(op, inputs, op.forward(*arrays, **parameters))
+
+
+def record(op, inputs: Sequence[Any], called: tuple) -> Any:
+    """The results of a call as tensors: `called` is what op.forward gave, results and what is saved.
+
+    A node is made of it if a gradient can flow, to one of the tensors `inputs` (None where absent).  Every call of
+    every program comes through here: what could be calls of `edge` and `watch` is in line.
+    """
+    out, saved = called
     several = type(out) is tuple
+    node, kept = None, ()
     if current.enabled:
+        edges, recorded = [], False
         for t in inputs:
-            if t is not None and (t._requires or t._node is not None or (t._view is not None and t.requires_grad)):
-                node = Node(op, inputs, saved, len(out) if several else 1)
-                if op.keeps and None in node.inputs:
-                    saved = node.saved = needed(saved, op.keeps, node.inputs)
+            way = None
+            if t is not None:
+                view = t._view
+                if view is not None and view.seen != t._writes[0]:
+                    refresh(t)
+                way = t._edge
+                if way is not None:
+                    recorded = True
+                elif t._requires:
+                    way = t, None, t.array.shape, t.array.dtype
+                    recorded = True
+                elif view is not None and t.requires_grad:  # its base does: a node, but no gradient goes there
+                    recorded = True
+            edges.append(way)
+        if recorded:
+            if op.keeps and None in edges:
+                saved = needed(saved, op.keeps, edges)
+            node = Node(op, edges, saved, len(out) if several else 1)
+            if saved:
                 kept = {*map(id, saved)}
+                watched = node.watched = []
                 for number, t in enumerate(inputs):
                     if t is not None and id(t.array) in kept:
-                        node.watch(number, t)
-                if several:
-                    return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
-                return _result(op, inputs, node, out, 0, kept)
+                        version = t._writes
+                        if version is None:
+                            version = t._writes = [0]
+                        watched += version, version[0], number, t.array
     if several:
-        return tuple([_result(op, inputs, None, a, slot, ()) for slot, a in enumerate(out)])
-    return _result(op, inputs, None, out, 0, ())
+        return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
+    return _result(op, inputs, node, out, 0, kept)
+
+
+def edge(t: TensorBase) -> tuple | None:
+    """The edge of a tensor, as in Node.inputs; None if it requires no gradient."""
+    if t._view is not None:
+        refresh(t)
+    return t._edge or ((t, None, t.array.shape, t.array.dtype) if t._requires else None)
 
 
 def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
@@ -437,10 +469,8 @@ def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int,
     """A result as a tensor; `kept`: the ids of what the node saved."""
     tensor = _new(Tensor)
     tensor.array = own = array if type(array) in array_types else np.asarray(array)
-    if node is not None and own.dtype.kind == "f":
-        tensor._node = node
-        if slot:
-            tensor._slot = slot
+    if node is not None and (dtype := own.dtype).kind == "f":
+        tensor._edge = node, slot, own.shape, dtype
         if id(array) in kept:
             node.watch(~slot, tensor)
     if op.view:
@@ -484,12 +514,12 @@ def refresh(tensor: TensorBase) -> None:
     if view is None or version is None or view.seen == version[0]:
         return
     base = view.base
-    if tensor._node is None and base._node is None and not base._requires:
+    if tensor._edge is None and base._edge is None and not base._requires:
         return
     if view.forbidden is not None:
         raise refused(tensor, "its base or another view of its base has been modified inplace")
     if tensor.array.dtype == base.array.dtype:
-        attach(tensor, Node(AsStrided, (base,), (window(base.array, tensor.array),), 1), 0)
+        attach(tensor, Node(AsStrided, [edge(base)], (window(base.array, tensor.array),), 1))
     view.seen = version[0]
 
 
@@ -542,10 +572,13 @@ class CopySlices(Op):
 
 
 # ---------------------------------------------------------------------------------------- writes
-def attach(tensor: TensorBase, node: Node | None, slot: int) -> None:
-    """Make the tensor a result of `node`."""
-    tensor._node, tensor._slot = node, slot
-    if tensor._retains and node is not None:
+def attach(tensor: TensorBase, node: Node | None, slot: int = 0) -> None:
+    """Make the tensor result `slot` of `node`."""
+    if node is None:
+        tensor._edge = None
+        return
+    tensor._edge = node, slot, tensor.array.shape, tensor.array.dtype
+    if tensor._retains:
         node.retained = [*(node.retained or ()), weakref.ref(tensor)]
 
 
@@ -584,12 +617,12 @@ def check_recordable(target: TensorBase, recorded: bool) -> None:
         return
     view = target._view
     if view is None:
-        if target._requires and target._node is None:
+        if target._requires and target._edge is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         return
     if view.forbidden is not None:
         raise refused(target, "is being modified inplace")
-    if target.requires_grad and view.base._node is None:
+    if target.requires_grad and view.base._edge is None:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     refresh(target)
 
@@ -621,8 +654,8 @@ def write(target: Any, value: TensorBase) -> Any:
     target.version[0] += 1
     if place is not None:
         attach(*place)
-        if target._view is None and target._node is not None:
-            target._node.moved(value.array, target)
+        if target._view is None and target._edge is not None:
+            target._edge[0].moved(value.array, target)
     return target
 
 
@@ -631,7 +664,8 @@ def rewritten(target: TensorBase, value: TensorBase) -> tuple[TensorBase, Node |
     view = target._view
     if view is None:
         return target, value._node, value._slot
-    return view.base, Node(CopySlices, (view.base, value), (window(view.base.array, target.array),), 1), 0
+    edges = [edge(view.base), edge(value)]
+    return view.base, Node(CopySlices, edges, (window(view.base.array, target.array),), 1), 0
 
 
 class Cast(Op):
@@ -647,6 +681,15 @@ class Cast(Op):
 
 
 # ---------------------------------------------------------------------------------------- the walk
+def fitted(g: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A gradient with the shape and type of the input it belongs to."""
+    if type(g) not in array_types:
+        g = np.asarray(g)
+    if g.shape != shape:
+        g = unbroadcast(g, shape)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `g` over the axes along which an input of `shape` was broadcast."""
     extra = g.ndim - len(shape)
@@ -686,24 +729,25 @@ def backward(
 
     A leaf's hooks run as soon as its gradient is complete.
     """
-    pending: dict[int, tuple[Node, list]] = {}  # the nodes that gradients wait for, by -sequence
-    heap: list[int] = []  # the keys of `pending`
+    pending: dict[Node, list] = {}  # the gradients of the results of the nodes that are still to be walked
+    heap: list[tuple[int, Node]] = []  # these nodes, the newest first
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours, whether its hooks ran]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
     sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
     for t, _ in roots:
         if t._view is not None:
             refresh(t)
-    edges: Any = [(t._node or t, t._slot, t.array.shape, t.array.dtype) for t, _ in roots]
+    edges: Any = [t._edge or (t, None, t.array.shape, t.array.dtype) for t, _ in roots]
     leads = None
     if wanted is not None:
         caught = {(t.node or id(t), t._slot): None for t in wanted}
-        leads = _leading([e[0] for e in edges if isinstance(e[0], Node)], caught, since)
+        leads = _leading([e[0] for e in edges if e[1] is not None], caught, since)
     awaited = _awaited(edges) if leads is None and hooked else None
     results: Any = [g for _, g in roots]
     gradients = results  # what came in, and is not ours
+    node: Any = None
     saved: Any
-    last_first, ndarray = False, np.ndarray
+    freed, looking = not retain_graph, anomaly.enabled
 
     with np.errstate(all="ignore"):
         while True:
@@ -712,25 +756,17 @@ def backward(
                     continue
                 target, slot, shape, dtype = edge
                 part = False
-                if type(g) is not ndarray:
+                if g.shape != shape or g.dtype is not dtype or not shape:  # no axes: it may be a NumPy scalar
                     part = type(g) is Part
-                    if not part and type(g) not in array_types:
-                        g = np.asarray(g)
-                if not part:
-                    if g.shape != shape:
-                        g = unbroadcast(g, shape)
-                    if g.dtype != dtype:
-                        g = g.astype(dtype)
-                if isinstance(target, Node):
-                    key = -target.sequence
-                    if key in pending:
-                        slots = pending[key][1]
-                    elif leads is None or target in leads or (target, slot) in caught:
-                        slots = [None] * target.outputs
-                        pending[key] = target, slots
-                        heappush(heap, key)
-                    else:
-                        continue
+                    if not part:
+                        g = fitted(g, shape, dtype)
+                if slot is not None:
+                    slots = pending.get(target)
+                    if slots is None:
+                        if leads is not None and target not in leads and (target, slot) not in caught:
+                            continue
+                        pending[target] = slots = [None] * target.outputs
+                        heappush(heap, (-target.sequence, target))
                     held = slots[slot]
                     if held is None and not part:
                         slots[slot] = g
@@ -746,10 +782,8 @@ def backward(
                         if part:
                             g, alone = g.whole(shape, dtype), True
                         else:
-                            base, times = g.base, 0
-                            for other in (*results, *gradients):
-                                times += other is g
-                            alone = times < 2 and (
+                            base = g.base
+                            alone = [*map(id, results), *map(id, gradients)].count(id(g)) < 2 and (
                                 base is None
                                 or type(base) is np.ndarray
                                 and sys.getrefcount(base) == HELD_ONCE
@@ -761,7 +795,7 @@ def backward(
                 else:
                     entry[1], entry[2] = sum_of(entry[1], g), True
             if awaited:
-                for edge in edges if not last_first else reversed(edges):
+                for edge in reversed(edges) if node is not None and node.op.last_first else edges:
                     if edge is not None and id(edge[0]) in awaited:
                         awaited[id(edge[0])] -= 1
                         if not awaited[id(edge[0])] and id(edge[0]) in leaves:
@@ -769,7 +803,8 @@ def backward(
             if not heap:
                 break
             results = g = None  # an array must not outlive its use until the next round
-            node, gradients = pending.pop(heappop(heap))
+            node = heappop(heap)[1]
+            gradients = pending.pop(node)
             if node.hooks is not None or node.retained is not None:
                 _show(node, gradients)
             if leads is not None:
@@ -779,33 +814,39 @@ def backward(
                 if node not in leads:
                     edges = results = ()
                     continue
-            edges, saved, last_first = node.inputs, node.saved, node.op.last_first
+            edges, saved = node.inputs, node.saved
             try:
                 if saved is FREED:
                     raise RuntimeError(TWICE)
                 watched = node.watched
-                if watched is not None:
+                if watched:
                     for i in range(0, len(watched), 4):
                         if watched[i][0] != watched[i + 1]:
                             raise node.changed(*watched[i : i + 4])
-                needs = tuple(map(is_not, edges, NONES))
-                if True not in needs:  # its inputs were views made inside no_grad
-                    edges = results = ()
-                    continue
-                results = node.op.backward(saved, needs, *gradients)
+                if None not in edges:
+                    needs = (True,) * len(edges)
+                else:
+                    needs = tuple(map(is_not, edges, NONES))
+                    if True not in needs:  # its inputs were views made inside no_grad
+                        edges = results = ()
+                        continue
+                if len(gradients) == 1:
+                    results = node.op.backward(saved, needs, gradients[0])
+                else:
+                    results = node.op.backward(saved, needs, *gradients)
                 if type(results) is not tuple:
                     results = (results,)
-                if anomaly.enabled:
+                if looking:
                     check_numbers(node, results)
             except Exception:
-                if anomaly.enabled:
+                if looking:
                     tell_lines(node)
                 raise
-            if not retain_graph and (watched is not None or (saved and _holds_arrays(saved))):
+            if freed and saved and (watched or not node.op.view and _holds_arrays(saved)):
                 node.saved, node.watched = FREED, None
             saved = None
 
-        arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._node is not None]
+        arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._edge is not None]
         if hooked:
             for entry in arrived:
                 _complete(entry, into_grad=wanted is None)
@@ -814,10 +855,11 @@ def backward(
         caught.update({(id(entry[0]), 0): entry[1] for entry in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
     for leaf, g, _, _ in arrived:
-        if leaf._grad is not None or leaf._node is not None or leaf.array.shape != g.shape:
+        if leaf._grad is not None or leaf._edge is not None or leaf.array.shape != g.shape:
             check_room(leaf, g)
-    for leaf, g, ours, _ in arrived:
-        accumulate(leaf, g, ours)
+    with _accumulating:
+        for leaf, g, ours, _ in arrived:
+            _accumulate(leaf, g, ours)
     return []
 
 
@@ -840,7 +882,7 @@ def _awaited(edges: Sequence) -> dict[int, int]:
         if edge is None:
             continue
         target = edge[0]
-        if not isinstance(target, Node):
+        if edge[1] is None:
             if target._hooks or target._later:
                 counts[id(target)] = counts.get(id(target), 0) + 1
         elif target not in seen:
@@ -852,7 +894,7 @@ def _awaited(edges: Sequence) -> dict[int, int]:
 def _complete(entry: list, into_grad: bool = True) -> None:
     """Run the hooks of a leaf whose gradient is complete, once; those that ask for its .grad find it added there."""
     leaf, g, ours, complete = entry
-    if complete or not (leaf._requires or leaf._node is not None):
+    if complete or not (leaf._requires or leaf._edge is not None):
         return
     entry[3] = True
     if leaf._hooks:
@@ -865,7 +907,15 @@ def _complete(entry: list, into_grad: bool = True) -> None:
             hook(leaf)
 
 
-HELD_ONCE = 3  # references to the base of a view, as sys.getrefcount counts: the view's, a local variable's, its own
+
+def _held_once() -> int:
+    """What sys.getrefcount says of the base of a view that nothing but the view, and a variable, holds."""
+    view = np.empty(2)[:1]
+    base = view.base
+    return sys.getrefcount(base)
+
+
+HELD_ONCE = _held_once()
 
 TWICE = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -902,13 +952,13 @@ def _leading(starts: list[Node], goals: dict, since: int = -1) -> set[Node]:
         node = stack.pop()
         if node not in nodes and node.sequence > since:
             nodes.add(node)
-            stack.extend([e[0] for e in node.inputs if e is not None and isinstance(e[0], Node)])
+            stack.extend([e[0] for e in node.inputs if e is not None and e[1] is not None])
     leads: set[Node] = set()
     for node in sorted(nodes, key=lambda n: n.sequence):
         for e in node.inputs:
             if e is not None:
-                target = e[0] if isinstance(e[0], Node) else id(e[0])
-                if target in leads or (target, e[1]) in goals:
+                target, slot = (id(e[0]), 0) if e[1] is None else e[:2]
+                if target in leads or (target, slot) in goals:
                     leads.add(node)
     return leads
 
@@ -931,7 +981,7 @@ def border(results: Sequence[TensorBase], since: int) -> list[tuple]:
             continue
         seen.add(node)
         for edge in node.inputs:
-            if edge is not None and isinstance(edge[0], Node) and edge[0].sequence > since:
+            if edge is not None and edge[1] is not None and edge[0].sequence > since:
                 stack.append(edge[0])
             elif edge is not None:
                 found[edge[0], edge[1]] = edge
@@ -940,16 +990,16 @@ def border(results: Sequence[TensorBase], since: int) -> list[tuple]:
 
 def at(edge: tuple) -> Any:
     """A tensor that stands where an entry of Node.inputs leads to: the leaf, or one without content."""
-    if not isinstance(edge[0], Node):
+    if edge[1] is None:
         return edge[0]
     tensor = wrap(np.empty(0, edge[3]))
-    attach(tensor, edge[0], edge[1])
+    tensor._edge = edge
     return tensor
 
 
 def check_room(leaf: TensorBase, g: np.ndarray) -> None:
     """Raise torch's errors if `g` cannot be added to the .grad of `leaf`."""
-    if leaf._node is not None:
+    if leaf._edge is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior: it was written to in place")
     held = leaf.array if leaf._grad is None else leaf._grad.array
     for array, what in ((leaf.array, "tensor"), (held, "tensor's .grad")):
@@ -1014,24 +1064,27 @@ if hasattr(os, "register_at_fork"):
 
 
 def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
-    """Add `g` to the tensor's .grad; the array becomes the .grad itself if it is ours to give away.
-
-    A new .grad lies in memory as the tensor does (in order, if that leaves gaps): programs take .view(-1) of both.
-    """
+    """Add `g` to the tensor's .grad; the array becomes the .grad itself if it is ours to give away."""
     with _accumulating:
-        a = tensor.array
-        if tensor._grad is None:
-            if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
-                came = g
-                if a.flags.c_contiguous:
-                    g = np.empty(a.shape, a.dtype, like=a)
-                else:
-                    g = np.empty_like(a, order="K" if dense(a) else "C")
-                g[...] = came
-            tensor._grad = wrap(g)
+        _accumulate(tensor, g, ours)
+
+
+def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
+    """A new .grad lies in memory as the tensor does (in order, if that leaves gaps): programs take .view(-1) of both."""
+    held = tensor._grad
+    if held is not None:
+        held.array += g
+        held.version[0] += 1
+        return
+    a = tensor.array
+    if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
+        came = g
+        if a.flags.c_contiguous:
+            g = np.empty(a.shape, a.dtype, like=a)
         else:
-            tensor._grad.array += g
-            tensor._grad.version[0] += 1
+            g = np.empty_like(a, order="K" if dense(a) else "C")
+        g[...] = came
+    tensor._grad = wrap(g)
 
 
 def _show(node: Node, gradients: list) -> None:

@@ -22,7 +22,7 @@ from .ops import arithmetic, binary, create, elementwise, join, linear, methods,
 from .ops import index as indexing
 from .ops import scatter as scattering
 from .ops import shape as shapes
-from .ops.common import Number, cast, check_broadcast, converted, expect_tensor, number
+from .ops.common import NO_BOOL, Number, cast, check_broadcast, converted, expect_tensor, number
 from .strides import address, contiguous, memory_order
 from .tape import TensorBase, check_writable, run, wrap, write
 
@@ -316,7 +316,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """Forget how this tensor was computed."""
         if self._view is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
-        self._node, self._slot, self._requires = None, 0, False
+        self._edge, self._requires = None, False
         return self
 
     @property
@@ -447,8 +447,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             return self.array.item().__format__(spec)
         return object.__format__(self, spec)
 
-    def __hash__(self) -> builtins.int:
-        return id(self)
+    __hash__ = object.__hash__
 
     def __reduce_ex__(self, protocol):  # the record is left behind: what comes out is a leaf
         return rebuild, (
@@ -633,11 +632,11 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             vdot, xlogy,
         )
         # fmt: on
-    __add__ = __radd__ = operand(methods.add)
-    __sub__ = operand(methods.sub)
-    __rsub__ = operand(arithmetic.rsub)
-    __mul__ = __rmul__ = operand(methods.mul)
-    __truediv__ = operand(methods.div)
+    __add__ = __radd__ = arithmetic.operator(arithmetic.Add, "add")
+    __sub__ = arithmetic.operator(arithmetic.Sub, "sub", NO_BOOL)
+    __rsub__ = arithmetic.operator(arithmetic.Rsub, "rsub", NO_BOOL, swapped=True)
+    __mul__ = __rmul__ = arithmetic.operator(arithmetic.Mul, "mul")
+    __truediv__ = arithmetic.operator(arithmetic.Div, "div", "f")
     __pow__ = operand(methods.pow)
     __rpow__ = operand(arithmetic.rpow)
     __floordiv__ = operand(methods.floor_divide)
@@ -908,9 +907,9 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         tape.check_recordable(self, False)
         with tape.set_grad_enabled(self.node is not None):
             view = shape(self, *args)
-        if view._node is not None:
-            tape.attach(self, view._node, view._slot)
         self.array = view.array
+        if view._edge is not None:
+            tape.attach(self, view._node, view._slot)
         self.version[0] += 1
         return self
 
@@ -976,7 +975,7 @@ class Moved(tape.Op):
 
 NO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
 Filled, Zero = Replaced.called("FillBackward2"), Replaced.called("ZeroBackward0")
-STATE = {"array", "grad", "_grad", "_requires", "_node", "_slot", "_view", "_writes", "_hooks", "_later", "_retains"}
+STATE = {"array", "grad", "_grad", "_requires", "_edge", "_view", "_writes", "_hooks", "_later", "_retains"}
 
 
 TYPES = {f"torch.{name}": d for d, name in create.TYPED.items()}

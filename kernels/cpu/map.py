@@ -237,7 +237,7 @@ def launch(
     module: ModuleType, arrays: tuple[np.ndarray, ...], numbers: Sequence[float], outs: tuple[np.ndarray, ...]
 ) -> None:
     """Run a kernel; `outs` are new arrays."""
-    if not module.run(id(arrays), id(outs), *map(float, numbers)):
+    if not (module.run(id(arrays), id(outs), *map(float, numbers)) if numbers else module.run(id(arrays), id(outs))):
         dense = tuple([np.ascontiguousarray(a) for a in arrays])
         if not module.run(id(dense), id(outs), *map(float, numbers)):
             shape = outs[0].shape
@@ -259,16 +259,18 @@ def forward(
 ) -> tuple[np.ndarray, ...]:
     first = inputs[0]
     shape, dtype = first.shape, first.dtype
-    for a in inputs[1:]:
+    for a in inputs:
         if a.shape != shape:
             shape = np.broadcast_shapes(*[a.shape for a in inputs])
             break
     if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
         moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
         return tuple([out.transpose(np.argsort(order)) for out in moved])
-    outs: tuple[np.ndarray, ...] = (np.empty(shape, dtype),)
-    if formula.results > 1:
-        outs += tuple([np.empty(shape, dtype) for _ in range(1, formula.results)])
+    outs: tuple[np.ndarray, ...]
+    if formula.results == 1:
+        outs = (np.empty(shape, dtype),)
+    else:
+        outs = tuple([np.empty(shape, dtype) for _ in range(formula.results)])
     launch(forward_module(formula, dtype), inputs, numbers, outs)
     return outs
 
@@ -278,9 +280,11 @@ def backward(
 ) -> tuple[np.ndarray | None, ...]:
     """`saved` holds what `formula.saves` marks, in that order."""
     module = backward_module(formula, g.dtype, wanted)
-    outs: tuple[np.ndarray, ...] = (np.empty(g.shape, g.dtype),)
-    if len(wanted) > 1:
-        outs += tuple([np.empty(g.shape, g.dtype) for _ in range(1, sum(wanted))])
+    outs: tuple[np.ndarray, ...]
+    if len(wanted) == 1:
+        outs = (np.empty(g.shape, g.dtype),)
+    else:
+        outs = tuple([np.empty(g.shape, g.dtype) for want in wanted if want])
     launch(module, (*saved, g), numbers, outs)
     if len(outs) == len(wanted):
         return outs

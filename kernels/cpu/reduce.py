@@ -53,6 +53,8 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     columns, or whose `axes` do not lie together."""
     if len(axes) == a.ndim and a.flags.c_contiguous:
         return a.reshape(1, a.size, 1), ()
+    if axes == (0,) and a.ndim == 2:
+        return a[None] if a.itemsize in a.strides else np.ascontiguousarray(a)[None], a.shape[1:]
     first, end = axes[0], axes[-1] + 1
     if end - first != len(axes):
         a = a.transpose([i for i in range(a.ndim) if i not in axes] + list(axes))
@@ -289,9 +291,10 @@ def sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         partial = np.empty(outer * inner * blocks) if blocks > 1 else out
         kernels(a.dtype.type).rows_sum(blocks, id(folded), id(partial), id(out))
     else:
-        height = max(HEIGHT, -(-n // BLOCKS), 1 + BLOCK // max(inner, 1))
-        height, width = (n, 128) if inner > 8 * n else (height, 256)
-        blocks = max(1, -(-n // max(height, 1)))
+        height, width = n, 128 if inner > 8 * n else 256
+        if n > HEIGHT and width == 256:
+            height = max(HEIGHT, -(-n // BLOCKS), 1 + BLOCK // max(inner, 1))
+        blocks = -(-n // height) if n else 1
         partial = np.empty(outer * blocks * inner) if blocks > 1 else out
         kernels(a.dtype.type).columns_sum(blocks, height, width, id(folded), id(partial), id(out))
     return out

@@ -76,14 +76,15 @@ class _Saved:
         if self.leaf is not None:
             return self.leaf
         tensor = tape.wrap(self.array)
-        tensor._writes, tensor._node, tensor._slot = self.version, node, self.slot
+        tensor._writes = self.version
+        tape.attach(tensor, node, self.slot)
         return tensor
 
 
 class _UserOp:
     """One call of a Function, as the tape sees it: an op, whose context is the first thing that was saved."""
 
-    last_first = False  # as for an Op
+    view = last_first = False  # as for an Op
 
     def __init__(self, function: type[Function], args: tuple):
         self.function = function
@@ -168,7 +169,7 @@ class Function:
         context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         call, op = None, _UserOp(cls, args)
         if tape.is_grad_enabled() and any(context.needs_input_grad):
-            call = tape.Node(op, [a if isinstance(a, Tensor) else None for a in args], (), 0)
+            call = tape.Node(op, [tape.edge(a) if isinstance(a, Tensor) else None for a in args], (), 0)
         with tape.no_grad():
             if cls.setup_context is Function.setup_context:
                 output = cls.forward(context, *args, **kwargs)

@@ -211,10 +211,10 @@ class Module:
     # ---- attributes ----
     def __getattr__(self, name: str) -> Any:  # only for what is not in __dict__ or the class
         attributes = self.__dict__
-        for kind in ("_parameters", "_modules", "_buffers"):
-            members = attributes.get(kind)
-            if members is not None and name in members:
-                return members[name]
+        if "_parameters" in attributes:  # not before Module.__init__ ran
+            for members in (attributes["_parameters"], attributes["_modules"], attributes["_buffers"]):
+                if name in members:
+                    return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -416,12 +416,14 @@ class Module:
         seen = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else ((prefix, self),)
         for path, module in modules:
-            for name, member in getattr(module, kind).items():
-                if member is None or id(member) in seen:
-                    continue
-                if remove_duplicate:
-                    seen.add(id(member))
-                yield f"{path}.{name}" if path else name, member
+            members = getattr(module, kind)
+            if path and members:
+                path += "."
+            for name, member in members.items():
+                if member is not None and id(member) not in seen:
+                    if remove_duplicate:
+                        seen.add(id(member))
+                    yield path + name, member
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

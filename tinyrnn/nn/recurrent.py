@@ -68,10 +68,13 @@ class _Weighted(Module):
         """The five weights that a recurrence takes, and the vectors.  They may have been replaced: all are checked."""
         found: list[Any] = []
         for name, shape in shapes.items():
-            weight = self._weight(name)
-            if not isinstance(weight, Tensor):
-                raise TypeError(f"{type(self).__name__}: {name} must be a Tensor, not {type(weight).__name__}")
-            if weight.array.shape != shape or weight.array.dtype != dtype:
+            weight = self._parameters.get(name)
+            if weight is None:
+                weight = self._weight(name)
+                if not isinstance(weight, Tensor):
+                    raise TypeError(f"{type(self).__name__}: {name} must be a Tensor, not {type(weight).__name__}")
+            a = weight.array
+            if a.shape != shape or a.dtype != dtype:
                 raise RuntimeError(
                     f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
                     f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"

@@ -11,6 +11,8 @@ from .. import dtypes
 from ..kernels import twin
 from ..tape import entitled
 from .common import (
+    NO_BOOL,
+    Number,
     Op,
     TensorBase,
     binary,
@@ -20,6 +22,7 @@ from .common import (
     into,
     number,
     operands,
+    refuse_bool,
     run,
     unsupported,
     wrap,
@@ -224,35 +227,22 @@ def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     return result if out is None else into(out, result, "add")
 
 
-def refuse_bool(call: str, a: Any, b: Any) -> None:
-    """torch's error for subtracting truth values."""
-    truth = False
-    for x in (a, b):
-        if isinstance(x, TensorBase):
-            truth |= x.array.dtype.kind == "b"
-        else:
-            truth |= isinstance(number(x, call, "other"), bool)
-    if truth:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
-            "use the `~` or `logical_not()` operator instead."
-        )
-
-
 def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """input - alpha * other, with broadcasting and type promotion."""
-    refuse_bool("sub", input, other)
     if alpha != 1 or alpha is True:
+        refuse_bool("sub", input, other)
         other = scaled(input, other, alpha, "sub")
-    result = binary(Sub, input, other, "sub")
+    result = binary(Sub, input, other, "sub", NO_BOOL)
     return result if out is None else into(out, result, "sub")
 
 
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """other - alpha * input."""
     expect_tensor(input, "rsub")
-    refuse_bool("rsub", input, other)
-    return binary(Rsub, other, scaled(other, input, alpha, "rsub") if alpha != 1 or alpha is True else input, "rsub")
+    if alpha != 1 or alpha is True:
+        refuse_bool("rsub", input, other)
+        input = scaled(other, input, alpha, "rsub")
+    return binary(Rsub, other, input, "rsub", NO_BOOL)
 
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -325,6 +315,24 @@ def rmod(input: Any, other: Any) -> Any:
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+
+
+def operator(op: type[Op], call: str, kinds: str = "biuf", swapped: bool = False) -> Any:
+    """The method that a tensor has for + or -, say: `op` of the tensor and the other operand, or of the two `swapped`.
+
+    It goes straight to the op, for programs that compute step by step.
+    """
+
+    def operate(self, other):
+        if not isinstance(other, OPERANDS):
+            return NotImplemented  # Python asks the other side
+        return binary(op, other, self, call, kinds) if swapped else binary(op, self, other, call, kinds)
+
+    operate.__name__ = call
+    return operate
+
+
+OPERANDS = (TensorBase, *Number)
 
 
 # ------------------------------------------------------------------------------------------ comparisons and logic

@@ -14,7 +14,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..strides import order, overlaps
-from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, run, wrap, write
+from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, record, run, wrap, write
 
 Number = (int, float, bool, np.number, np.bool_)
 
@@ -60,10 +60,29 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
     return a
 
 
+def refuse_bool(call: str, a: Any, b: Any) -> None:
+    """torch's error for subtracting truth values."""
+    truth = False
+    for x in (a, b):
+        if isinstance(x, TensorBase):
+            truth |= x.array.dtype.kind == "b"
+        else:
+            truth |= isinstance(number(x, call, "other"), bool)
+    if truth:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
+
+
+NO_BOOL = "iuf"  # the kinds of types that can be subtracted
+
+
 def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, Any, Any]:
     """Two tensors, or a tensor and a number, after torch's promotion: (tensor or None, tensor or None, array, array).
 
-    `kinds` are the kinds of NumPy types that the op works on; others become floating point, or int64.
+    `kinds` are the kinds of NumPy types that the op works on; others become floating point, or int64 (NO_BOOL: are
+    refused).
     """
     if isinstance(a, TensorBase):
         x: Any = a.array
@@ -83,6 +102,8 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
     else:
         x = number(a, call, "input")
         y = number(b, call, "other") if not isinstance(b, TensorBase) else b.array
+    if kinds == NO_BOOL:
+        refuse_bool(call, a, b)
     dtype = dtypes.promote(x, y)
     if dtype.kind not in kinds:
         dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
@@ -96,12 +117,13 @@ def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
     """`op` on two tensors, or a tensor and a number, after torch's promotion of their types."""
     if isinstance(a, TensorBase) and isinstance(b, TensorBase):
         x, y = a.array, b.array
-        if x.dtype == y.dtype and x.dtype.kind in kinds and x.shape == y.shape:  # as most are: nothing to promote
-            return run(op, (a, b), (x, y))
-    if not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
+        dtype = x.dtype
+        if dtype is y.dtype and dtype.kind in kinds and x.shape == y.shape:  # as most are: nothing to promote
+            return record(op, (a, b), op.forward(x, y))
+    elif not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
         a = as_tensor(a) if call in OF_NUMBERS and isinstance(a, Number) else expect_tensor(a, call)
     a, b, x, y = operands(a, b, call, kinds)
-    return run(op, (a, b), (x, y))
+    return record(op, (a, b), op.forward(x, y))
 
 
 OF_NUMBERS = {"add", "sub", "mul", "div", "floor_divide"}  # which torch also does for two numbers
@@ -228,7 +250,7 @@ def before(t: Any) -> Any:
     if not is_grad_enabled():
         return t
     copy = wrap(t.array.copy())
-    copy._node, copy._slot, copy._requires = t._node, t._slot, t._requires
+    copy._edge, copy._requires = t._edge, t._requires
     return copy
 
 
@@ -284,10 +306,10 @@ def numpy_names(function: Any) -> Any:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        if kwargs:
-            for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
-                if theirs in kwargs and ours not in kwargs:
-                    kwargs[ours] = kwargs.pop(theirs)
+        if "axis" in kwargs and "dim" not in kwargs:
+            kwargs["dim"] = kwargs.pop("axis")
+        if "keepdims" in kwargs and "keepdim" not in kwargs:
+            kwargs["keepdim"] = kwargs.pop("keepdims")
         return function(*args, **kwargs)
 
     return call
@@ -338,6 +360,7 @@ def sizes(args: Sequence[Any], call: str, named: dict | None = None, keyword: st
 
 
 __all__ = [
+    "NO_BOOL",
     "Number",
     "Op",
     "TensorBase",
@@ -357,6 +380,8 @@ __all__ = [
     "numpy_names",
     "on_host",
     "operands",
+    "record",
+    "refuse_bool",
     "run",
     "sizes",
     "unsupported",

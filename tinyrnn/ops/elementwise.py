@@ -27,6 +27,7 @@ from .common import (
     into,
     number,
     operands,
+    record,
     run,
     unsupported,
 )
@@ -45,7 +46,7 @@ def derived(formula: Formula) -> type[Op]:
     class Derived(Op):
         @staticmethod
         def forward(*arrays, numbers=()):
-            (out,) = loops.forward(formula, arrays, numbers)
+            out = loops.forward(formula, arrays, numbers)[0]
             return out, kept((*arrays, out, numbers))
 
         @staticmethod
@@ -62,11 +63,15 @@ def unary(name: str, doc: str) -> Callable:
     op = derived(formula)
 
     def function(input: Any, *, out: Any = None) -> Any:
-        if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
-            return into(out, formula.function(input), name)
-        if not isinstance(input, TensorBase) or input.array.dtype.kind != "f":
-            input = floating(expect_tensor(input, name))
-        result = run(op, (input,), (input.array,))
+        if not isinstance(input, TensorBase):
+            if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
+                return into(out, formula.function(input), name)
+            expect_tensor(input, name)
+        a = input.array
+        if a.dtype.kind != "f":
+            input = floating(input)
+            a = input.array
+        result = record(op, (input,), op.forward(a))
         return result if out is None else into(out, result, name)
 
     function.__name__ = function.__qualname__ = name

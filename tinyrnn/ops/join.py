@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -138,8 +137,10 @@ class Split(Op):
 
     @staticmethod
     def forward(a, *, widths, axis):
-        at = (slice(None),) * axis
-        parts = [a[(*at, slice(e - w, e))] for w, e in zip(widths, accumulate(widths), strict=True)]
+        at, parts, start = (slice(None),) * axis, [], 0
+        for w in widths:
+            parts.append(a[(*at, slice(start, start + w))])
+            start += w
         return tuple(parts), (a.shape, widths, axis)
 
     @staticmethod

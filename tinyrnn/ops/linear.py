@@ -20,6 +20,7 @@ from .common import (
     expect_tensor,
     into,
     number,
+    record,
     run,
     unsupported,
     wrap,
@@ -380,7 +381,10 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """
     x, w = expect_tensor(input, "linear").array, expect_tensor(weight, "linear", "weight").array
     if bias is not None:
-        expect_tensor(bias, "linear", "bias")
+        b = expect_tensor(bias, "linear", "bias").array
+        n, k = w.shape if w.ndim == 2 else (-1, -1)
+        if x.shape[-1:] == (k,) and b.shape == (n,) and x.dtype is w.dtype is b.dtype and x.dtype.kind == "f":
+            return record(Linear, (input, weight, bias), Linear.forward(x, w, b))  # as most are: nothing to look at
     if w.ndim == 1 and bias is None:
         return matmul(input, weight)
     if w.ndim != 2:

@@ -71,7 +71,8 @@ class Adagrad(Optimizer):
                     continue
                 state = self.state[p] or self._start(p)
                 lr = as_number(group["lr"]) / (1 + state["step"].item() * group["lr_decay"])
-                updates.add("adagrad", p, (state["sum"],), (lr, group["eps"], group["weight_decay"]), group["maximize"])
+                numbers = lr, group["eps"], group["weight_decay"]
+                updates.add("adagrad", p, (state["sum"].array,), numbers, group["maximize"])
                 state["step"].array += 1
         updates.run()
         return loss

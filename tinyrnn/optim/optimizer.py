@@ -295,22 +295,18 @@ class Updates:
 
     def __init__(self) -> None:
         self._groups: dict[tuple, list[tuple[np.ndarray, ...]]] = {}  # (formula, numbers, ...) -> arrays of each
-        self._seen: set[int] = set()
 
     def add(
-        self, formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
+        self, formula: str, p: Tensor, state: Iterable[np.ndarray], numbers: tuple[float, ...], maximize: bool = False
     ) -> None:
-        """Have `p` and the tensors in `state` overwritten by `run`.
+        """Have `p` and the arrays in `state` overwritten by `run`.
 
         Raises RuntimeError if the gradient or the state has another shape than the parameter.
         """
-        if id(p) in self._seen:  # twice in one group
-            self.run()
-        self._seen.add(id(p))
         own, g = p.array, p._grad.array
         if maximize:
             g = np.asarray(-g, like=own)  # of no axes, it would be a number
-        arrays, shape = (own, g, *[s.array for s in state]), own.shape
+        arrays, shape = (own, g, *state), own.shape
         for a in arrays:
             if a.shape != shape:
                 raise RuntimeError(
@@ -322,12 +318,12 @@ class Updates:
     def run(self) -> None:
         """Do all updates that were added."""
         for (formula, numbers, *_), groups in self._groups.items():
-            if not map.update(UPDATES[formula], groups, numbers):
+            twice = len({id(arrays[0]) for arrays in groups}) < len(groups)  # a parameter: one after the other
+            if twice or not map.update(UPDATES[formula], groups, numbers):
                 for arrays in groups:
                     if not map.update(UPDATES[formula], [arrays], numbers):
                         update_copies(formula, arrays, numbers)
         self._groups.clear()
-        self._seen.clear()
 
 
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
@@ -344,5 +340,5 @@ def update(
 ) -> None:
     """The update of a single parameter, at once."""
     updates = Updates()
-    updates.add(formula, p, state, numbers, maximize)
+    updates.add(formula, p, [s.array for s in state], numbers, maximize)
     updates.run()

@@ -82,7 +82,8 @@ class RMSprop(Optimizer):
                     formula, used = f"{formula}_centered", [*used, state["grad_avg"]]
                 if momentum > 0:
                     formula, used = f"{formula}_momentum", [*used, state["momentum_buffer"]]
-                updates.add(formula, p, used, (*numbers, momentum) if momentum > 0 else numbers, group["maximize"])
+                arrays = [s.array for s in used]
+                updates.add(formula, p, arrays, (*numbers, momentum) if momentum > 0 else numbers, group["maximize"])
                 state["step"].array += 1
         updates.run()
         return loss

@@ -67,6 +67,7 @@ class SGD(Optimizer):
                     state["momentum_buffer"] = zeros_like(p)
                 keep = 1.0 if first else 1.0 - group["dampening"]
                 formula = "sgd_nesterov" if group["nesterov"] else "sgd"
-                updates.add(formula, p, (state["momentum_buffer"],), (lr, decay, momentum, keep), group["maximize"])
+                buffer = state["momentum_buffer"].array
+                updates.add(formula, p, (buffer,), (lr, decay, momentum, keep), group["maximize"])
         updates.run()
         return loss

@@ -40,7 +40,7 @@ def _tensors(result: Any) -> list[Tensor]:
 class _Again:
     """The op of a part that is computed again: `run` does it, `edges` is where its gradients go."""
 
-    last_first = False  # as for an Op
+    view = last_first = False  # as for an Op
 
     def __init__(self, run: Callable[[], Any], slots: list[int], preserve: bool, check: bool):
         self.run, self.slots, self.preserve, self.check = run, slots, preserve, check
@@ -121,15 +121,15 @@ def checkpoint(
         for t in found:
             if not any(t is part for part in direct):
                 t._view = None
-                tape.attach(t, None, 0)
+                tape.attach(t, None)
     op.slots = [k for k, t in enumerate(found) if t.node is not None and t.node.sequence > since]
     recorded = [found[k] for k in op.slots]
     if not recorded:
         return result
     op.kinds = [(t.shape, t.dtype) for t in recorded]
-    node = tape.Node(op, (), tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
-    node.inputs = tape.border(recorded, since)
-    op.wanted = [tape.at(edge) for edge in node.inputs]
+    edges = tape.border(recorded, since)
+    op.wanted = [tape.at(edge) for edge in edges]
+    node = tape.Node(op, edges, tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
     if not use_reentrant:
         node.label = {slot: t._node.name(t._slot) for slot, t in enumerate(recorded) if t._node is not None}
     for slot, t in enumerate(recorded):

@@ -31,10 +31,9 @@ def _alike(tensors: list[Tensor]) -> bool:
     dtype, place = tensors[0].array.dtype, type(tensors[0].array)
     for t in tensors:
         a = t.array
-        flags = a.flags
-        if a.dtype != dtype or type(a) is not place or not (flags.c_contiguous and flags.writeable):
+        if a.dtype is not dtype or type(a) is not place or not a.flags.carray:
             return False
-        if t._node is not None or t._requires or t._view is not None or t._writes is tape.UNTRACKED:
+        if t._edge is not None or t._requires or t._view is not None or t._writes is tape.UNTRACKED:
             return False
     return dtype.kind == "f"
 
