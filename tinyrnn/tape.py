@@ -410,7 +410,8 @@ def record(op, inputs: Sequence[Any], called: tuple) -> Any:
     """
     out, saved = called
     several = type(out) is tuple
-    node, kept = None, ()
+    node: Node | None = None
+    kept: Collection[int] = ()
     if current.enabled:
         edges, recorded = [], False
         for t in inputs:
@@ -907,7 +908,6 @@ def _complete(entry: list, into_grad: bool = True) -> None:
             hook(leaf)
 
 
-
 def _held_once() -> int:
     """What sys.getrefcount says of the base of a view that nothing but the view, and a variable, holds."""
     view = np.empty(2)[:1]
@@ -1070,7 +1070,7 @@ def accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
 
 
 def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
-    """A new .grad lies in memory as the tensor does (in order, if that leaves gaps): programs take .view(-1) of both."""
+    # A new .grad lies in memory as the tensor does (in order, if that leaves gaps): programs take .view(-1) of both.
     held = tensor._grad
     if held is not None:
         held.array += g

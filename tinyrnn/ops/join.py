@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import TWO_DEVICES
-from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, run
+from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, record, run
 from .create import empty
 from .index import Slice
 from .shape import atleast_1d, atleast_2d, atleast_3d, reshape
@@ -183,8 +183,13 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0, _op: type[Op] 
                 if size < 0
                 else f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
             )
-        widths = [min(size, n - start) for start in range(0, n, size)] if n else [0]
-    return run(_op, (tensor,), (tensor.array,), widths=widths, axis=along)
+        widths = even(n, size) if n else [0]
+    return record(_op, (tensor,), _op.forward(tensor.array, widths=widths, axis=along))
+
+
+def even(n: int, size: int) -> list[int]:
+    """The widths of n, in parts of a size; the last may be smaller."""
+    return [size] * (n // size) + [n % size] * (n % size > 0)
 
 
 @numpy_names
@@ -195,8 +200,11 @@ def chunk(input: Any, chunks: int, dim: int = 0, _op: type[Op] = Split) -> tuple
     shape = expect_tensor(input, "chunk").array.shape
     if not shape:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
-    n = shape[axis(dim, len(shape))]
-    return split(input, -(-n // chunks) if n else [0] * chunks, dim, _op)
+    along = axis(dim, len(shape))
+    n = shape[along]
+    if not n:
+        return split(input, [0] * chunks, along, _op)
+    return record(_op, (input,), _op.forward(input.array, widths=even(n, -(-n // chunks)), axis=along))
 
 
 class Unbind(Op):
