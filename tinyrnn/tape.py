@@ -285,7 +285,7 @@ class Node:
         self.inputs = inputs
         self.saved = saved
         self.outputs = outputs
-        self.watched: list | None = None  # what was saved: version, its value then, input number or ~slot, array, ...
+        self.watched: Any = None  # a list of what was saved: version, its value then, input number or ~slot, array, ...
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
         self.retained: list | None = None  # weak references to the results whose gradient is kept
         self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
@@ -293,20 +293,12 @@ class Node:
         if anomaly.enabled:
             self.lines = calling_lines()  # of the program, innermost last
 
-    def watch(self, number: int, tensor: TensorBase) -> None:
-        version = tensor._writes
-        if version is None:
-            version = tensor._writes = [0]
-        if self.watched is None:
-            self.watched = [version, version[0], number, tensor.array]
-        else:
-            self.watched += (version, version[0], number, tensor.array)
-
     def moved(self, array: np.ndarray, tensor: TensorBase) -> None:
         """A result was written into `tensor`: if it was saved, it is saved there from now on."""
         if any(a is array for a in self.saved):
             self.saved = tuple(tensor.array if a is array else a for a in self.saved)
-            self.watch(~tensor._slot, tensor)
+            version = tensor.version
+            self.watched = [*(self.watched or ()), version, version[0], ~tensor._slot, tensor.array]
 
     def name(self, slot: int = 0) -> str:
         """What torch calls the call that gave result `slot`."""
@@ -406,7 +398,7 @@ def record(op, inputs: Sequence[Any], called: tuple) -> Any:
     """The results of a call as tensors: `called` is what op.forward gave, results and what is saved.
 
     A node is made of it if a gradient can flow, to one of the tensors `inputs` (None where absent).  Every call of
-    every program comes through here: what could be calls of `edge` and `watch` is in line.
+    every program comes through here: what could be a call of `edge` is in line.
     """
     out, saved = called
     several = type(out) is tuple
@@ -473,7 +465,8 @@ def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int,
     if node is not None and (dtype := own.dtype).kind == "f":
         tensor._edge = node, slot, own.shape, dtype
         if id(array) in kept:
-            node.watch(~slot, tensor)
+            tensor._writes = version = [0]
+            node.watched += version, 0, ~slot, own
     if op.view:
         look(tensor, inputs[0], SEVERAL if op.splits else None)
     if inferring and current.inference and tensor._writes is None:

@@ -15,7 +15,7 @@ from ..strides import contiguous
 from ..tape import entitled, is_grad_enabled
 from ..titles import LOSSES
 from .arithmetic import div, mul, neg
-from .common import Op, axis, cast, expect_tensor, into, numpy_names, run, sizes
+from .common import Op, axis, cast, expect_tensor, into, numpy_names, record, run, sizes
 from .create import TYPED
 from .reduce import mean, sum
 
@@ -115,7 +115,7 @@ class CrossEntropy(Op):
     label = LOSSES["cross_entropy"]
 
     @staticmethod
-    def forward(x, *, target, weight, ignored, smoothing, divisor):
+    def forward(x, target, weight, ignored, smoothing, divisor):
         x = contiguous(x)
         losses, lse = kernels.cross_entropy(x, target, weight, ignored, smoothing)
         if divisor is not None:
@@ -229,7 +229,7 @@ def class_numbers(
     ids = target.array.reshape(-1).astype(np.int64)
     seen = host(ids)
     # A negative number is a very large one without a sign.
-    if weight is None and ids.size and not 0 <= ignored < classes and seen.view(np.uint64).max() < classes:
+    if weight is None and ids.size and not 0 <= ignored < classes and np.maximum.reduce(seen.view(np.uint64)) < classes:
         return ids, none, ids.size
     kept = seen != ignored
     wrong = seen[kept & ((seen < 0) | (seen >= classes))]
@@ -282,16 +282,9 @@ def cross_entropy(
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
     if reduction not in ("none", "mean", "sum"):
         by_reduction(rows, reduction, "cross_entropy")  # refuses it
-    loss = run(
-        CrossEntropy,
-        (rows,),
-        (rows.array,),
-        target=ids,
-        weight=weights,
-        ignored=ignore_index,
-        smoothing=float(label_smoothing),
-        divisor={"none": None, "mean": total, "sum": 1}[reduction],
-    )
+    divisor = {"none": None, "mean": total, "sum": 1}[reduction]
+    called = CrossEntropy.forward(rows.array, ids, weights, ignore_index, float(label_smoothing), divisor)
+    loss = record(CrossEntropy, (rows,), called)
     if reduction == "none" and (input.array.ndim > 2 or input.array.ndim == 1):
         loss = loss.reshape(target.array.shape if input.array.ndim > 1 else ())
     return entitled(loss, "AddBackward0") if label_smoothing else of_places(loss, input)
