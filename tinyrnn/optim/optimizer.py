@@ -299,37 +299,31 @@ class Updates:
     def add(
         self, formula: str, p: Tensor, state: Iterable[np.ndarray], numbers: tuple[float, ...], maximize: bool = False
     ) -> None:
-        """Have `p` and the arrays in `state` overwritten by `run`."""
+        """Have `p` and the arrays in `state` overwritten by `run`.
+
+        Raises RuntimeError if the gradient or the state has another shape than the parameter.
+        """
         own, g = p.array, p._grad.array
         if maximize:
             g = np.asarray(-g, like=own)  # of no axes, it would be a number
-        self._groups.setdefault((formula, numbers, own.dtype, type(own)), []).append((own, g, *state))
+        arrays, shape = (own, g, *state), own.shape
+        for a in arrays:
+            if a.shape != shape:
+                raise RuntimeError(
+                    f"{formula}: a parameter of shape {list(shape)} has a gradient or a state of shape {list(a.shape)}"
+                )
+        self._groups.setdefault((formula, numbers, own.dtype, type(own)), []).append(arrays)
         p.version[0] += 1
 
     def run(self) -> None:
-        """Do all updates that were added.
-
-        Raises RuntimeError if a gradient or a state has another shape than its parameter.
-        """
+        """Do all updates that were added."""
         for (formula, numbers, *_), groups in self._groups.items():
             twice = len({id(arrays[0]) for arrays in groups}) < len(groups)  # a parameter: one after the other
             if twice or not map.update(UPDATES[formula], groups, numbers):
                 for arrays in groups:
-                    check_shapes(formula, arrays)
-                for arrays in groups:
                     if not map.update(UPDATES[formula], [arrays], numbers):
                         update_copies(formula, arrays, numbers)
         self._groups.clear()
-
-
-def check_shapes(formula: str, arrays: Sequence[np.ndarray]) -> None:
-    """RuntimeError if the gradient or a state does not have the shape of the parameter, the first."""
-    shape = arrays[0].shape
-    for a in arrays:
-        if a.shape != shape:
-            raise RuntimeError(
-                f"{formula}: a parameter of shape {list(shape)} has a gradient or a state of shape {list(a.shape)}"
-            )
 
 
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
