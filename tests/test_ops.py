@@ -645,6 +645,8 @@ ERRORS = [  # a call that torch refuses, and what our message must say
     (lambda t: t.ones(2, 3).permute(0, 0), "0, 0"),
     (lambda t: t.ones(2, 3, 4).t(), "3D"),
     (lambda t: t.ones(2, 3).expand(4, 3), "4 2 [2, 3] [4, 3]"),
+    (lambda t: t.ones(2, 1).expand(2, -2), "[2, -2]"),
+    (lambda t: t.ones(2).broadcast_to((-3, 2)), "[-3, 2]"),
     (lambda t: t.ones(2, 3).repeat(2), "1 2"),
     (lambda t: t.ones(2, 3).unflatten(1, (2, 2)), "[2, 2] 3"),
     (lambda t: t.ones(2, 3).flatten(1, 0), "start_dim end_dim"),

@@ -99,6 +99,11 @@ def broadcasts(draw):
     numbers = "3" if form is OF_INTEGERS else NUMBERS
     other = draw.one(["y", "y", "y", "x" if "z" not in call else "y", draw.one(numbers)])
     line = call.format_map(Words(draw, BROADCAST, b=other))
+    every = [t.array for t in (x, y, z)]
+    if "addc" in line and not all(a.all() and np.isfinite(a).all() and a.shape == every[0].shape for a in every):
+        y.grad = z.grad = False  # infinities, of a quotient say, times what torch sums later than we do
+    if "value=300" in line and 1 in (y.array.itemsize, z.array.itemsize):
+        y.grad = z.grad = False  # torch's gradient of one factor is 300 times the other in eight bits
     if line[0] == "r" or draw.chance(4):
         return {"x": x, "y": y, "z": z}, [line]
     return {"source": x, "y": y, "z": z}, [draw.one(START[1:]), line]

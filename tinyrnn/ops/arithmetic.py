@@ -571,6 +571,8 @@ def alike(call: str, value: Any, *tensors: Any) -> tuple:
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 * tensor2."""
     x, y, z, value = alike("addcmul", value, input, tensor1, tensor2)
+    if x.array.dtype.kind == "b":
+        raise unsupported("addcmul", x.array.dtype)
     return into(out, entitled(add(x, mul(mul(y, z), value)), "AddcmulBackward0"), "addcmul")
 
 

@@ -285,6 +285,8 @@ def expand(input: Any, *size: Any, **named: Any) -> Any:
                 f"{i}.  Target sizes: {list(size)}.  Tensor sizes: {list(a.shape)}"
             )
         target.append(n)
+    if any(n < 0 for n in target):
+        raise RuntimeError(f"expand: a size must not be negative, but for -1, which keeps a size: got {list(size)}")
     return run(Expand, (input,), (a,), shape=tuple(target))
 
 
