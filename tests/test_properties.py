@@ -102,8 +102,8 @@ def broadcasts(draw):
     every = [t.array for t in (x, y, z)]
     if "addc" in line and not all(a.all() and np.isfinite(a).all() and a.shape == every[0].shape for a in every):
         y.grad = z.grad = False  # infinities, of a quotient say, times what torch sums later than we do
-    if "value=300" in line and 1 in (y.array.itemsize, z.array.itemsize):
-        y.grad = z.grad = False  # torch's gradient of one factor is 300 times the other in eight bits
+    if ("value=300" in line or "lerp" in line) and 1 in (y.array.itemsize, z.array.itemsize):
+        x.grad = y.grad = z.grad = False  # torch computes 300 times one factor, or 1 - weight, in eight bits
     if line[0] == "r" or draw.chance(4):
         return {"x": x, "y": y, "z": z}, [line]
     return {"source": x, "y": y, "z": z}, [draw.one(START[1:]), line]

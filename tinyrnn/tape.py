@@ -1,8 +1,8 @@
 """Order: what was recorded, and what runs when.
 
-Every differentiable call goes through `run`.  It hands NumPy arrays to an op (tinyrnn.ops: calculus),
-wraps what comes out in tensors and, if a gradient can flow, notes the call as a `Node`.  `backward` walks
-the nodes newest first, without recursion: a node is always older than the nodes that used its results.
+Every differentiable call goes through `record`, as a rule by `run`, which hands NumPy arrays to an op (tinyrnn.ops:
+calculus).  `record` wraps what comes out in tensors and, if a gradient can flow, notes the call as a `Node`.
+`backward` walks the nodes newest first, without recursion: a node is always older than the nodes that used its results.
 
 The contract of an op, without exception:
 
