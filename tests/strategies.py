@@ -269,6 +269,8 @@ def check(inputs: dict[str, Given], lines: list[str]) -> None:
         for line, mine, other in zip(lines, found, raised, strict=True):
             if any(isinstance(mine, kind) and words in str(other) for words, kind in TOLERATED.items()):
                 return
+            if "masked_fill_" in line and "refers to a single memory location" in str(mine):
+                return  # torch warns that it will refuse this, too
             assert class_of(mine) == class_of(other), f"{line}: tinyrnn {mine!r}, torch {other!r} in\n{program}"
             # Torch finds these mistakes while it writes, not before.
             late = isinstance(other, (IndexError, NotImplementedError)) or "out of bounds" in str(other)

@@ -14,6 +14,7 @@ from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
+from ..strides import order
 from ..tape import entitled
 from .common import (
     Op,
@@ -266,7 +267,8 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     if any(isinstance(b, TensorBase) for b in bounds):
         low, high = (None if b is None else expect_tensor(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
         dtype = dtypes.promote(input.array, *(b.array for b in bounds))
-        arrays = [None if t is None else t.array.astype(dtype, copy=False) for t in (input, low, high)]
+        given = [None if t is None else t.array for t in (input, low, high)]
+        arrays = [None if a is None else a.astype(dtype, order(a), copy=False) for a in given]
         check_broadcast(*(a for a in arrays if a is not None))
         return into(out, entitled(run(Clamp, (input, low, high), arrays), "ClampBackward0"), "clamp")
     least, most = (None if b is None else number(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
