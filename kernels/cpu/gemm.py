@@ -34,6 +34,7 @@ from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
+NEAR = 1 << 20  # bytes of a B that is read as it lies several times
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
@@ -291,7 +292,8 @@ def kernels(real) -> SimpleNamespace:
                 return 0
             if m <= FEW and 2 * m <= k <= LONG:
                 return 3
-        return 1 if b_column == S and (m == 1 or (m <= 2 * ROWS and k <= 2 * DEPTH)) else 2
+        rows = 4 * ROWS if k * b_row <= NEAR else 2 * ROWS
+        return 1 if b_column == S and (m == 1 or (m <= rows and k <= 2 * DEPTH)) else 2
 
     @kernel
     def some_columns(first, last, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
