@@ -923,14 +923,13 @@ PLAIN = {int, float, bool, str, type(None)}  # what ops save beside arrays, for 
 
 
 def _holds_arrays(saved: tuple) -> bool:
+    kinds = {*map(type, saved)}
+    if not kinds.isdisjoint(array_types):
+        return True
+    if kinds <= PLAIN:
+        return False
     for a in saved:
-        kind = type(a)
-        if kind in array_types:
-            return True
-        if kind is tuple:
-            if a and _holds_arrays(a):
-                return True
-        elif kind not in PLAIN and isinstance(a, (np.ndarray, np.generic)):
+        if _holds_arrays(a) if type(a) is tuple else isinstance(a, (np.ndarray, np.generic)):
             return True
     return False
 
