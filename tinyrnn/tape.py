@@ -928,10 +928,7 @@ def _holds_arrays(saved: tuple) -> bool:
         return True
     if kinds <= PLAIN:
         return False
-    for a in saved:
-        if _holds_arrays(a) if type(a) is tuple else isinstance(a, (np.ndarray, np.generic)):
-            return True
-    return False
+    return any(_holds_arrays(a) if type(a) is tuple else isinstance(a, (np.ndarray, np.generic)) for a in saved)
 
 
 def _leading(starts: list[Node], goals: dict, since: int = -1) -> set[Node]:
