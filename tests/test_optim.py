@@ -397,6 +397,29 @@ def test_a_state_of_another_size(name):
     assert before == (plain(p), plain(optimizer.state[p]))
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_parameter_that_is_twice_in_a_group_takes_two_steps(name, monkeypatch):
+    """One after the other: threads divide what is done in one launch."""
+    kernels = tinyrnn.optim.optimizer.map
+    update = kernels.update
+
+    def alone(formula, groups, numbers):
+        assert len({id(arrays[0]) for arrays in groups}) == len(groups)
+        return update(formula, groups, numbers)
+
+    monkeypatch.setattr(kernels, "update", alone)
+    p, optimizer = one(tinyrnn, name)
+    q = tinyrnn.nn.Parameter(p.detach().clone())
+    q.grad = p.grad.clone()
+    with pytest.warns(UserWarning, match="duplicate"):
+        doubled = getattr(tinyrnn.optim, name)([q, q])
+    for _ in range(3):
+        doubled.step()
+        optimizer.step()
+        optimizer.step()
+    assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+
+
 # ------------------------------------------------------------------------------------------ a step, and around it
 @pytest.mark.parametrize("name", OPTIONS)
 def test_around_a_step(oracle, name):
