@@ -32,7 +32,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import sys
 import threading
 import traceback
 import warnings
@@ -40,6 +39,7 @@ import weakref
 from collections.abc import Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from operator import is_not
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -777,10 +777,10 @@ def backward(
                             g, alone = g.whole(shape, dtype), True
                         else:
                             base = g.base
-                            alone = [*map(id, results), *map(id, gradients)].count(id(g)) < 2 and (
+                            alone = getrefcount(g) <= HELD_HERE and (
                                 base is None
                                 or type(base) is np.ndarray
-                                and sys.getrefcount(base) == HELD_ONCE
+                                and getrefcount(base) == HELD_ONCE
                                 and base.size == g.size
                             )
                         leaves[id(target)] = [target, g, alone, False]
@@ -901,14 +901,16 @@ def _complete(entry: list, into_grad: bool = True) -> None:
             hook(leaf)
 
 
-def _held_once() -> int:
-    """What sys.getrefcount says of the base of a view that nothing but the view, and a variable, holds."""
-    view = np.empty(2)[:1]
-    base = view.base
-    return sys.getrefcount(base)
+def _holders() -> tuple[int, int]:
+    """What getrefcount says, in a loop like that of `backward`, of a gradient that only its op's results hold, and of
+    the base of a view that nothing but the view and a variable holds."""
+    for _, g in zip((None,), (np.empty(2)[:1],), strict=True):
+        base = g.base
+        return getrefcount(g), getrefcount(base)
+    raise AssertionError
 
 
-HELD_ONCE = _held_once()
+HELD_HERE, HELD_ONCE = _holders()
 
 TWICE = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -1066,7 +1068,7 @@ def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
         held.version[0] += 1
         return
     a = tensor.array
-    if not ours or not (g.flags.c_contiguous and a.flags.c_contiguous or g.strides == a.strides):
+    if not ours or not (g.strides == a.strides or g.flags.c_contiguous and a.flags.c_contiguous):
         came = g
         if a.flags.c_contiguous:
             g = np.empty(a.shape, a.dtype, like=a)

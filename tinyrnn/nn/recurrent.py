@@ -357,17 +357,15 @@ class Recurrent(_Weighted):
     def _name_as_torch(self, output: Tensor, final: Sequence[Tensor], transposed: bool) -> None:
         """Have grad_fn show what torch's layers end with: a stack of states, and a transposition."""
         for state in final:
-            if state._node is not None:
-                if state._slot == 0:
-                    state._node.label = "StackBackward0"
-                else:
-                    state._node.label = dict.fromkeys(range(1, 1 + len(final)), "StackBackward0")
-        if transposed and output._node is not None:
-            label = "TransposeBackward0" if len(final) > 1 else "TransposeBackward1"
-            if type(output._node.label) is dict:
-                output._node.label[0] = label
+            if state._edge is not None:
+                node, slot, *_ = state._edge
+                node.label = dict.fromkeys(range(1, 1 + len(final)), "StackBackward0") if slot else "StackBackward0"
+        if transposed and output._edge is not None:
+            node, label = output._edge[0], "TransposeBackward0" if len(final) > 1 else "TransposeBackward1"
+            if type(node.label) is dict:
+                node.label[0] = label
             else:
-                output._node.label = label
+                node.label = label
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""

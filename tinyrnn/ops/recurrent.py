@@ -8,7 +8,8 @@ import numpy as np
 
 from ..kernels import twin
 from ..kernels.cells import PLAIN, Cell, Noise
-from .common import Op, is_grad_enabled, run
+from ..strides import contiguous
+from .common import Op, is_grad_enabled, record
 
 recurrence = twin("recurrence")
 
@@ -36,7 +37,7 @@ class Recurrence(Op):
         stacked = (
             np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype, like=x)
         )
-        rows = np.ascontiguousarray(x, like=x).reshape(steps.N, x.shape[-1])
+        rows = contiguous(x).reshape(steps.N, x.shape[-1])
         out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise, keep)
         out = out.reshape(*x.shape[:-1], out.shape[1])
         if batch_first[1]:
@@ -85,10 +86,8 @@ def run_cell(
     in the order of packed ones.  Shapes and types are for the caller to check: the kernels do not.
     """
     inputs = (x, *initial, *weights, *vectors)
-    out, *last = run(
-        Recurrence,
-        inputs,
-        [None if t is None else t.array for t in inputs],
+    called = Recurrence.forward(
+        *[None if t is None else t.array for t in inputs],
         cell=cell,
         sizes=sizes,
         reverse=reverse,
@@ -97,4 +96,5 @@ def run_cell(
         noise=noise,
         keep=is_grad_enabled(),
     )
+    out, *last = record(Recurrence, inputs, called)
     return out, tuple(last)
