@@ -494,3 +494,20 @@ def test_elements_of_another_size_lie_at_multiples_of_it(torch):
             except RuntimeError as error:
                 found.append(str(error))
     return tuple(found)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: x.clamp(tinyrnn.zeros(3), tinyrnn.full((3,), 2.0)),
+        lambda x: x * tinyrnn.ones(3, dtype=tinyrnn.float32, requires_grad=True),
+    ],
+)
+def test_a_write_to_what_was_saved_stretched_is_noticed(use):
+    """Beside a tensor of another type, which is cast."""
+    base = tinyrnn.ones(3, dtype=tinyrnn.float64, requires_grad=True) * 1
+    result = use(base.expand(2, 3))
+    with tinyrnn.no_grad():
+        base.add_(5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.sum().backward()

@@ -211,10 +211,10 @@ class Module:
     # ---- attributes ----
     def __getattr__(self, name: str) -> Any:  # only for what is not in __dict__ or the class
         attributes = self.__dict__
-        if "_parameters" in attributes:  # not before Module.__init__ ran
-            for members in (attributes["_parameters"], attributes["_modules"], attributes["_buffers"]):
-                if name in members:
-                    return members[name]
+        for kind in ("_parameters", "_modules", "_buffers"):
+            members = attributes.get(kind)
+            if members is not None and name in members:
+                return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:

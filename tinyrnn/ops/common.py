@@ -60,6 +60,11 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
     return a
 
 
+def converted_to(dtype: np.dtype, a: np.ndarray) -> np.ndarray:
+    """The elements of an array as `dtype`, lying in memory as they did; the array itself if it has that type."""
+    return a if a.dtype == dtype else a.astype(dtype, order(a))
+
+
 def refuse_bool(call: str, a: Any, b: Any) -> None:
     """torch's error for subtracting truth values."""
     truth = False
@@ -108,7 +113,7 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
     if dtype.kind not in kinds:
         dtype = dtypes.get_default_dtype().numpy if kinds == "f" else np.dtype(np.int64)
     x, y = (v if type(v) in array_types else np.asarray(v) for v in (x, y))
-    x, y = (v.astype(dtype, order(v), copy=False) for v in (x, y))  # an integer that does not fit wraps, as in torch
+    x, y = converted_to(dtype, x), converted_to(dtype, y)  # an integer that does not fit wraps, as in torch
     check_broadcast(x, y)
     return a if isinstance(a, TensorBase) else None, b if isinstance(b, TensorBase) else None, x, y
 
@@ -140,7 +145,7 @@ def number(x: Any, call: str, argument: str) -> Any:
     """`x` as a Python number (NumPy's truth values count as floats, as in torch); torch's TypeError if it is none."""
     if type(x) is float or type(x) is int:
         return x
-    if isinstance(x, (np.number, np.bool_)):
+    if isinstance(x, (np.number, np.bool_)) and not isinstance(x, np.complexfloating):
         return x.item() if not isinstance(x, np.bool_) else float(x)
     if isinstance(x, (int, float, bool)):
         return x
@@ -372,6 +377,7 @@ __all__ = [
     "cast",
     "check_broadcast",
     "converted",
+    "converted_to",
     "expect_tensor",
     "floating",
     "inplace",

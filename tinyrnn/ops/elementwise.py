@@ -14,7 +14,6 @@ from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
-from ..strides import order
 from ..tape import entitled
 from .common import (
     Op,
@@ -23,6 +22,7 @@ from .common import (
     cast,
     check_broadcast,
     converted,
+    converted_to,
     expect_tensor,
     floating,
     into,
@@ -267,8 +267,7 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     if any(isinstance(b, TensorBase) for b in bounds):
         low, high = (None if b is None else expect_tensor(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
         dtype = dtypes.promote(input.array, *(b.array for b in bounds))
-        given = [None if t is None else t.array for t in (input, low, high)]
-        arrays = [None if a is None else a.astype(dtype, order(a), copy=False) for a in given]
+        arrays = [None if t is None else converted_to(dtype, t.array) for t in (input, low, high)]
         check_broadcast(*(a for a in arrays if a is not None))
         return into(out, entitled(run(Clamp, (input, low, high), arrays), "ClampBackward0"), "clamp")
     least, most = (None if b is None else number(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))

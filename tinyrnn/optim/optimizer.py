@@ -295,6 +295,7 @@ class Updates:
 
     def __init__(self) -> None:
         self._groups: dict[tuple, list[tuple[np.ndarray, ...]]] = {}  # (formula, numbers, ...) -> arrays of each
+        self._seen: set[int] = set()  # the ids of the parameters
 
     def add(
         self, formula: str, p: Tensor, state: Iterable[np.ndarray], numbers: tuple[float, ...], maximize: bool = False
@@ -303,6 +304,9 @@ class Updates:
 
         Raises RuntimeError if the gradient or the state has another shape than the parameter.
         """
+        if id(p) in self._seen:  # twice in one group: one update after the other
+            self.run()
+        self._seen.add(id(p))
         own, g = p.array, p._grad.array
         if maximize:
             g = np.asarray(-g, like=own)  # of no axes, it would be a number
@@ -318,12 +322,12 @@ class Updates:
     def run(self) -> None:
         """Do all updates that were added."""
         for (formula, numbers, *_), groups in self._groups.items():
-            twice = len({id(arrays[0]) for arrays in groups}) < len(groups)  # a parameter: one after the other
-            if twice or not map.update(UPDATES[formula], groups, numbers):
+            if not map.update(UPDATES[formula], groups, numbers):
                 for arrays in groups:
                     if not map.update(UPDATES[formula], [arrays], numbers):
                         update_copies(formula, arrays, numbers)
         self._groups.clear()
+        self._seen.clear()
 
 
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
