@@ -315,7 +315,7 @@ TOLERATED = {
     "is a view and": IndexError,  # two mistakes: the index, and the use of a view whose history is lost
     "is ambiguous": IndexError,
     "doesn't match the broadcast shape": NotImplementedError,  # two mistakes: the types, and the shapes
-    "must be Tensor, not": RuntimeError,  # two mistakes: the argument, and a write to what is stretched in memory
+    "must be Tensor, not": RuntimeError,  # two mistakes: the argument, and what cannot be written to
 }
 
 # Where torch's backward fails for its own reasons, tinyrnn's need not: torch saved what was overwritten, has no
@@ -345,10 +345,11 @@ class Comparison:
         self.scale = max((float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in arrays), default=0.0)
         # of an array in NumPy's layout with axes of size one, torch may take one for another
         self.clear = all(x.layout == "plain" or 1 not in x.array.shape for x in inputs.values())
-        whole = any(a.dtype.kind != "f" for a in arrays)  # becomes float32, perhaps on the way to a float64 out=
-        self.single = any(a.dtype == np.float32 for a in arrays) or any(
-            "float" in line or (whole and "out=" in line) for line in lines
-        )
+        self.single = any(a.dtype == np.float32 for a in arrays) or any("float" in line for line in lines)
+        for line in lines:  # whole numbers become float32 on their way to a float64 out=
+            call, to, _ = line.partition("out=")
+            used = [x.array.dtype.kind for name, x in inputs.items() if re.search(rf"\b{name}\b", call)]
+            self.single |= bool(to) and "f" not in used
 
     def __call__(self, mine: Any, other: Any, what: str, blind: tuple = (), gradient: bool = False) -> None:
         kinds = [type(x).__name__ for x in (mine, other)]

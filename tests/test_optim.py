@@ -3,8 +3,8 @@
 And two small programs, trained for 50 steps from the same seed.
 """
 
-import contextlib
 import copy
+import inspect
 import json
 import math
 import pickle
@@ -425,18 +425,20 @@ def test_a_parameter_that_is_twice_in_a_group_takes_two_steps(name, monkeypatch)
 def test_the_two_steps_of_a_parameter_are_in_order(name):
     """Also where the second has the numbers of an older parameter's step."""
 
+    make = getattr(tinyrnn.optim, name)
+
     def after(*order, options):
         old, p = (tinyrnn.nn.Parameter(tinyrnn.tensor([x])) for x in (1.0, 3.0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            optimizer = getattr(tinyrnn.optim, name)([{"old": old, "p": p}[each] for each in order], lr=0.1, **options)
+            optimizer = make([{"old": old, "p": p}[each] for each in order], lr=0.1, **options)
         for step in range(3):
             old.grad, p.grad = tinyrnn.ones(1), tinyrnn.tensor([1.0 + step]) if step else None
             optimizer.step()
         return p.item()
 
     for options in ({}, {"momentum": 0.9}, {"amsgrad": True}, {"lr_decay": 0.5}):
-        with contextlib.suppress(TypeError):  # an option that this optimizer does not have
+        if options.keys() <= inspect.signature(make).parameters.keys():
             assert after("old", "p", "p", options=options) == after("p", "p", options=options)
 
 

@@ -99,9 +99,13 @@ def broadcasts(draw):
     numbers = "3" if form is OF_INTEGERS else NUMBERS
     other = draw.one(["y", "y", "y", "x" if "z" not in call else "y", draw.one(numbers)])
     line = call.format_map(Words(draw, BROADCAST, b=other))
-    every = [t.array for t in (x, y, z)]
-    if "addc" in line and not all(a.all() and np.isfinite(a).all() and a.shape == every[0].shape for a in every):
-        y.grad = z.grad = False  # infinities, of a quotient say, times what torch sums later than we do
+    arrays = [t.array for t in (x, y, z)]
+    if (
+        "addc" in line
+        and len({a.shape for a in arrays}) > 1
+        and not all(a.all() and np.isfinite(a).all() for a in arrays)
+    ):
+        y.grad = z.grad = False  # an infinity, of a quotient say, times what torch sums later than we do
     if ("value=300" in line or "lerp" in line) and 1 in (y.array.itemsize, z.array.itemsize):
         x.grad = y.grad = z.grad = False  # torch computes 300 times one factor, or 1 - weight, in eight bits
     if line[0] == "r" or draw.chance(4):

@@ -447,7 +447,8 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             return self.array.item().__format__(spec)
         return object.__format__(self, spec)
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> builtins.int:
+        return id(self)
 
     def __reduce_ex__(self, protocol):  # the record is left behind: what comes out is a leaf
         return rebuild, (

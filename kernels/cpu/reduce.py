@@ -53,7 +53,7 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     columns, or whose `axes` do not lie together."""
     if len(axes) == a.ndim and a.flags.c_contiguous:
         return a.reshape(1, a.size, 1), ()
-    if axes == (0,) and a.ndim == 2:
+    if axes == (0,) and a.ndim == 2:  # as for a bias, in every step: without the arithmetic below
         return a[None] if a.itemsize in a.strides else np.ascontiguousarray(a)[None], a.shape[1:]
     first, end = axes[0], axes[-1] + 1
     if end - first != len(axes):
