@@ -280,12 +280,12 @@ class Node:
         "op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "label", "lines", "__weakref__",
     )  # fmt: skip
 
-    def __init__(self, op, inputs: list, saved: tuple, outputs: int):
+    def __init__(self, op, inputs: tuple, saved: tuple, outputs: int):
         self.op = op
         self.inputs = inputs
         self.saved = saved
         self.outputs = outputs
-        self.watched: Any = None  # a list of what was saved: version, its value then, input number or ~slot, array, ...
+        self.watched: Any = ()  # of what was saved: version, its value then, input number or ~slot, array, ...
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
         self.retained: list | None = None  # weak references to the results whose gradient is kept
         self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
@@ -298,7 +298,7 @@ class Node:
         if any(a is array for a in self.saved):
             self.saved = tuple(tensor.array if a is array else a for a in self.saved)
             version = tensor.version
-            self.watched = [*(self.watched or ()), version, version[0], ~tensor._slot, tensor.array]
+            self.watched += version, version[0], ~tensor._slot, tensor.array
 
     def name(self, slot: int = 0) -> str:
         """What torch calls the call that gave result `slot`."""
@@ -424,16 +424,17 @@ def record(op, inputs: Sequence[Any], called: tuple) -> Any:
         if recorded:
             if op.keeps and None in edges:
                 saved = needed(saved, op.keeps, edges)
-            node = Node(op, edges, saved, len(out) if several else 1)
+            node = Node(op, tuple(edges), saved, len(out) if several else 1)
             if saved:
                 kept = {*map(id, saved)}
-                watched = node.watched = []
+                watched: tuple = ()
                 for number, t in enumerate(inputs):
                     if t is not None and id(t.array) in kept:
                         version = t._writes
                         if version is None:
                             version = t._writes = [0]
                         watched += version, version[0], number, t.array
+                node.watched = watched
     if several:
         return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
     return _result(op, inputs, node, out, 0, kept)
@@ -513,7 +514,7 @@ def refresh(tensor: TensorBase) -> None:
     if view.forbidden is not None:
         raise refused(tensor, "its base or another view of its base has been modified inplace")
     if tensor.array.dtype == base.array.dtype:
-        attach(tensor, Node(AsStrided, [edge(base)], (window(base.array, tensor.array),), 1))
+        attach(tensor, Node(AsStrided, (edge(base),), (window(base.array, tensor.array),), 1))
     view.seen = version[0]
 
 
@@ -658,7 +659,7 @@ def rewritten(target: TensorBase, value: TensorBase) -> tuple[TensorBase, Node |
     view = target._view
     if view is None:
         return target, value._node, value._slot
-    edges = [edge(view.base), edge(value)]
+    edges = edge(view.base), edge(value)
     return view.base, Node(CopySlices, edges, (window(view.base.array, target.array),), 1), 0
 
 
@@ -837,7 +838,7 @@ def backward(
                     tell_lines(node)
                 raise
             if freed and saved and (watched or not node.op.view and _holds_arrays(saved)):
-                node.saved, node.watched = FREED, None
+                node.saved, node.watched = FREED, ()
             saved = None
 
         arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._edge is not None]

@@ -169,7 +169,7 @@ class Function:
         context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         call, op = None, _UserOp(cls, args)
         if tape.is_grad_enabled() and any(context.needs_input_grad):
-            call = tape.Node(op, [tape.edge(a) if isinstance(a, Tensor) else None for a in args], (), 0)
+            call = tape.Node(op, tuple([tape.edge(a) if isinstance(a, Tensor) else None for a in args]), (), 0)
         with tape.no_grad():
             if cls.setup_context is Function.setup_context:
                 output = cls.forward(context, *args, **kwargs)
