@@ -11,7 +11,8 @@ sequences go through all steps, and nothing waits for another part.  For each st
     backward    from the last step to the first, the derivative of the cell: it computes the activations anew from the
                 pre-activations and turns the gradients of the states into those of the gates; then the product of
                 these with the weights, which is the gradient of the hidden state that the step before gave (for a
-                single step, after the loop)
+                single step, after the loop).  What the cell will read in the next step is fetched from memory
+                meanwhile: the processor does not foresee a walk back through several arrays
 
 Around the cell there may be
 
@@ -83,6 +84,11 @@ def backward(job, part):
         t = first_step + step if reverse else first_step - step
         row, alive = get(int64, offsets + 8 * t), min(high, get(int64, sizes + 8 * t))
         d_out_t = d_out + get(int64, d_offsets + 8 * t)
+        far, far_out = 0, 0  # from a row to that of the next step in the walk; from its d_out, in bytes
+        if step < T - 1:
+            following = t + 1 if reverse else t - 1
+            far = get(int64, offsets + 8 * following) - row
+            far_out = get(int64, d_offsets + 8 * following) - get(int64, d_offsets + 8 * t)
         for top in range(low, alive, block):
             rows = min(alive - top, block)
 {projection}
@@ -247,14 +253,19 @@ class Printer:
         seeds, gradients = self.cell.derivative
         gradient = dict(zip(self.parameters, gradients, strict=True))
         _, read = needed(gradients)
-        body = [f"{v.name} = {_load(pointer)}" for v, pointer in self.reads().items() if v in read]
+        loaded = {v: pointer for v, pointer in self.reads().items() if v in read}
+        body = [f"{v.name} = {_load(pointer)}" for v, pointer in loaded.items()]
+        widths = {"gate": f"{G} * H", "hidden": f"{Q} * H", "state": "H", "zone": "zone_row * H"}
+        for pointer in loaded.values():
+            if width := widths.get(pointer.partition("_")[0]):
+                body += [f"fetch({pointer} + SIZE * far * {width} + here)"]
         d_states = {f"d_state_{k}": f"d_states + SIZE * ({k - 1} * B + b) * H" for k in range(1, self.states)}
         if self.projected:
             d_states["d_state_0"] = "d_full + SIZE * b * H"
             body += [f"{seeds[0].name} = {_load('d_state_0')}"]
         else:
             d_states |= {"d_state_0": "d_carried + SIZE * b * H", "d_out_0": "d_out_t + b * d_out_row"}
-            body += [f"{seeds[0].name} = {_load('d_state_0')} + {_load('d_out_0')}"]
+            body += [f"{seeds[0].name} = {_load('d_state_0')} + {_load('d_out_0')}", "fetch(d_out_0 + far_out + here)"]
         body += [f"{v.name} = {_load(f'd_state_{k}')}" for k, v in enumerate(seeds) if k]
         body += lines(gradients)
         d_gates = {f"d_gate_{k}": f"d_gates + SIZE * (chunk_row * {G} * H + {k} * H)" for k in range(G)}

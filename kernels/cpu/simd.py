@@ -403,6 +403,23 @@ def store_first(context, real, at, x, n):
     return types.void(real, types.intp, vector, types.intp), emit
 
 
+def prefetch(b, at, cache: int):
+    """Have memory, which need not exist, brought into a cache: the first or the second."""
+    number = ir.IntType(32)
+    reading, locality, data = number(0), number(4 - cache), number(1)
+    llvm(b, "llvm.prefetch.p0", ir.VoidType(), pointer(b, at, ir.IntType(8)), reading, locality, data)
+
+
+@intrinsic
+def fetch(context, at):
+    """Have the line at an address, which need not exist, brought into the first cache."""
+
+    def emit(context, b, signature, args):
+        prefetch(b, args[0], 1)
+
+    return types.void(types.intp), emit
+
+
 def either(b, condition, this, that):
     """The value, if there is one, of this() if the condition holds, as it does most often, else of that()."""
     values = []

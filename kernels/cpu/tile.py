@@ -23,6 +23,7 @@ from .simd import (
     load_aligned_as_numbers,
     load_masked,
     pointer,
+    prefetch,
     splatted,
     store_masked,
 )
@@ -101,7 +102,7 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
             carried[-1].add_incoming(value, before)
         k, offset, at, *running = carried
         for place in ahead:
-            prefetch(b, b.add(place, b.mul(k, I64(LINE))))
+            prefetch(b, b.add(place, b.mul(k, I64(LINE))), 2)
         places = [b.add(at, offsets[j]) for j in range(vectors)]
         if masked:
             columns = [load_masked(b, p, mask, kind) for p, mask in zip(places, masks, strict=True)]
@@ -132,13 +133,6 @@ def tile(real, rows: int, vectors: int, products: int = 1, masked: bool = False,
     scope: dict = {"typed": (signature, emit)}
     exec(f"def {name}(context, {names}): return typed", scope)
     return intrinsic(scope[name])
-
-
-def prefetch(b: ir.IRBuilder, address) -> None:
-    """Have memory, which need not exist, brought into the second cache."""
-    number = ir.IntType(32)
-    reading, level, data = number(0), number(2), number(1)
-    llvm(b, "llvm.prefetch.p0", ir.VoidType(), pointer(b, address, ir.IntType(8)), reading, level, data)
 
 
 def transposed(real, keep: int):
