@@ -960,7 +960,7 @@ def moment() -> int:
     return next(_sequence)
 
 
-def border(results: Sequence[TensorBase], since: int) -> list[tuple]:
+def border(results: Sequence[TensorBase], since: int) -> tuple:
     """Where the gradients of `results` leave the calls that were recorded after the moment `since`: entries of
     Node.inputs, to older nodes and to leaves.
     """
@@ -977,7 +977,7 @@ def border(results: Sequence[TensorBase], since: int) -> list[tuple]:
                 stack.append(edge[0])
             elif edge is not None:
                 found[edge[0], edge[1]] = edge
-    return list(found.values())
+    return tuple(found.values())
 
 
 def at(edge: tuple) -> Any:
