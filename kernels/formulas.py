@@ -42,6 +42,7 @@ from .scalar import (
     needed,
     record,
     relu,
+    ruled,
     sigmoid,
     sin,
     sinh,
@@ -64,6 +65,17 @@ class Formula:
 
     def __repr__(self) -> str:
         return f"<formula {self.name}>"
+
+    def __call__(self, *values, **numbers):
+        """The row within a formula that is being recorded, a cell's step say, with the gradient that it brings.
+
+        Bounds and other numbers that are values there have a gradient too, which only the derivation gives.
+        """
+        result = self.function(*values, **numbers, **self.switches)
+        gradient = self.gradient
+        if gradient is None or any(isinstance(n, Var) for n in numbers.values()):
+            return result
+        return ruled(result, values, lambda *given: gradient(*given, **numbers))
 
     @cached_property
     def source(self) -> str:

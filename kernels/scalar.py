@@ -27,12 +27,16 @@ class NotRecordable(TypeError):
 
 
 class Var:
-    """A value on a scalar tape: an input, a constant or the result of one instruction."""
+    """A value on a scalar tape: an input, a constant or the result of one instruction.
 
-    __slots__ = ("tape", "op", "args", "name", "value")
+    `rule`, where `ruled` gave it one, is (arguments, derivative).
+    """
+
+    __slots__ = ("tape", "op", "args", "name", "value", "rule")
 
     def __init__(self, tape: Tape, op: str, args: tuple[Var, ...] = (), name: str = "", value: float = 0.0):
         self.tape, self.op, self.args, self.name, self.value = tape, op, args, name, value
+        self.rule: tuple[tuple[Var, ...], Callable] | None = None
 
     # fmt: off
     def __add__(self, other): return emit("add", self, other)
@@ -242,6 +246,19 @@ def emit(op: str, *args):
     return tape.known[key]
 
 
+def ruled(value, arguments: Sequence, derivative: Callable):
+    """`value`, computed from `arguments`, with derivative(*arguments, value, g), a gradient for each argument, in place
+    of what would be derived from how it was computed.
+    """
+    if not isinstance(value, Var) or not value.args:  # a number, or an argument as it is
+        return value
+    tape = value.tape
+    again = Var(tape, value.op, value.args, name=f"v{len(tape.instructions)}")
+    again.rule = tuple([operand(tape, a) for a in arguments]), derivative
+    tape.instructions.append(again)
+    return again
+
+
 def operand(tape: Tape, a) -> Var:
     """An argument of an instruction, or a result of the formula, as a Var of `tape`."""
     if isinstance(a, Var) and a.tape is tape:
@@ -351,12 +368,16 @@ def record(function: Callable, **static: bool) -> Recording:
 def replay(recording: Recording, tape: Tape, inputs: dict[str, Var]) -> tuple[Var, ...]:
     """The outputs of a recording, recorded again on another tape, of inputs of the same names there."""
     known = {v: inputs[name] for name, v in (*recording.inputs.items(), *recording.keywords.items())}
+    rules = [v.rule for v in recording.outputs[0].tape.instructions if v.rule]
 
     def at(v: Var) -> Var:
         return tape.constant(v.value) if v.op == "constant" else known[v]
 
-    for v in needed(recording.outputs)[0]:
+    for v in needed((*recording.outputs, *(a for arguments, _ in rules for a in arguments)))[0]:
         known[v] = emit(v.op, *map(at, v.args))
+        if v.rule:
+            arguments, derivative = v.rule
+            known[v] = ruled(known[v], [*map(at, arguments)], derivative)
     return tuple(map(at, recording.outputs))
 
 
@@ -385,21 +406,20 @@ def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple
     gradient: dict[Var, Var] = {}
 
     def collect(v: Var, g):
-        gradient[v] = gradient[v] + g if v in gradient else g
+        if v.op != "constant" and g is not None:
+            gradient[v] = gradient[v] + g if v in gradient else operand(tape, g)
 
     for output, seed in zip(recording.outputs, seeds, strict=True):
         collect(output, seed)
     for v in reversed(forward):
         if v in gradient:
-            wanted = [a.op != "constant" for a in v.args]
-            if v.op == "pow" and not wanted[1]:  # the derivative by a constant exponent needs no log(a)
+            if not v.rule and v.op == "pow" and v.args[1].op == "constant":  # a constant exponent needs no log(a)
                 a, b = v.args
                 collect(a, gradient[v] * (b * a ** (b.value - ONE) if b.value else 0.0))
                 continue
-            parts = PRIMITIVES[v.op].derivative(*v.args, v, gradient[v])
-            for arg, part, want in zip(v.args, parts, wanted, strict=True):
-                if want and part is not None:
-                    collect(arg, part)
+            arguments, derivative = v.rule or (v.args, PRIMITIVES[v.op].derivative)
+            for a, part in zip(arguments, derivative(*arguments, v, gradient[v]), strict=True):
+                collect(a, part)
     return seeds, [gradient.get(v, tape.constant(0.0)) for v in with_respect_to]
 
 

@@ -488,6 +488,10 @@ def a_function_of_tensors(a):
     return torch.softmax(a, 0)  # here
 
 
+def a_function_of_two(a, h):
+    return torch.fmod(a, h)  # here
+
+
 def a_method(a, h):
     return h + a.tanh()  # here
 
@@ -637,7 +641,7 @@ REFUSED = {
     numpy_array: "it uses a ndarray, but only its own parameters, what is computed from them, and numbers",
     a_tensor_outside: "it uses a Tensor, but only its own parameters, what is computed from them, and numbers",
     a_tensor_on_the_left: "it uses a Tensor",
-    a_function_of_tensors: "it fails with TypeError: softmax",
+    a_function_of_tensors: "it calls softmax(), but it is about one number of each kind, that of one hidden unit",
     a_method: "a value has no .tanh; functions are written tinyrnn.tanh(value)",
     joined: "it joins conditions by &, |, ^ or ~; put one where(condition, a, b) into another",
     a_number_for_a_condition: "its where() has a number for a condition; compare it",
@@ -647,7 +651,8 @@ REFUSED = {
     printing: "it prints a value or makes a text of it, but the value is not known yet",
     a_text_of_a_value: "it prints a value or makes a text of it",
     a_bound: "it turns a value into a Python number",
-    layer_normalised: "must be Tensor, not Var; a Var stands for one number, that of one hidden unit at one step",
+    layer_normalised: "it calls layer_norm(), but it is about one number of each kind",
+    a_function_of_two: "it calls fmod(), but it is about one number of each kind",
     a_matrix_product: "unsupported operand type(s) for @: 'Var' and 'Var'; a Var stands for one number",
     into_a_tensor: "it fails with AttributeError: a value has no .requires_grad",
     unknown: "it fails with NameError: name 'no_such_function' is not defined",
@@ -702,6 +707,48 @@ def test_a_value_kept_from_another_step_is_refused():
         nn.cell(lambda a: a + kept[0])
     with pytest.raises(TypeError, match="it returns a Var"):
         nn.cell(lambda a: kept[0])
+
+
+OWN_GRADIENTS = {  # functions whose gradient, at some points, is not what their formula's derivation gives
+    "a": F.logsigmoid, "b": torch.sinc, "c": F.hardswish, "d": F.hardsigmoid, "e": F.hardtanh, "f": F.relu6,
+    "g": F.mish, "i": F.softshrink, "j": lambda x: torch.clamp(x, -1, 1), "k": lambda x: torch.logaddexp(x, -x),
+    "l": lambda x: torch.maximum(x, -x), "m": lambda x: torch.xlogy(x, 2.0), "n": abs, "o": F.softsign,
+    "p": lambda x: F.threshold(x, 0.0, 0.5), "q": lambda x: F.logsigmoid(x) * F.logsigmoid(x),
+}  # fmt: skip
+
+
+def of_all_gates(a, b, c, d, e, f, g, i, j, k, l, m, n, o, p, q):  # noqa: E741
+    given = locals()
+    return sum(function(given[name]) for name, function in OWN_GRADIENTS.items())
+
+
+@pytest.mark.parametrize("zoneout", [0.0, 0.25])
+def test_functions_in_a_cell_have_the_gradients_of_the_functions(zoneout):
+    """At all points, zero and the ends of their pieces too."""
+    points = torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0], dtype=torch.float64)
+    layer = nn.cell(of_all_gates)(1, 8, zoneout=zoneout, dtype=torch.float64).eval()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.zero_()
+        layer.bias_ih_l0.copy_(points.repeat(16))
+    layer(torch.zeros(1, 1, 1, dtype=torch.float64))[0].sum().backward()
+    found = layer.bias_ih_l0.grad.view(16, 8) / (1 - zoneout)
+    for gate, (name, function) in zip(found, OWN_GRADIENTS.items(), strict=True):
+        x = points.clone().requires_grad_()
+        function(x).sum().backward()
+        torch.testing.assert_close(gate, x.grad, rtol=1e-12, atol=1e-12, msg=name)
+
+
+def test_a_learned_vector_as_a_bound_has_a_gradient():
+    def bounded(a, *, bound):
+        return torch.clamp(a, max=bound)
+
+    layer = nn.cell(bounded)(1, 2)
+    with torch.no_grad():
+        layer.bias_ih_l0.copy_(torch.tensor([5.0, -5.0]))
+        layer.bound_l0.zero_()
+    layer(torch.zeros(1, 1, 1))[0].sum().backward()
+    assert layer.bound_l0.grad.tolist() == [1.0, 0.0]
 
 
 def test_every_name_of_a_printed_kernel_is_reserved():

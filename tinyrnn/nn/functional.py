@@ -12,6 +12,7 @@ import numpy as np
 from .. import random
 from ..devices import of, put
 from ..kernels.formulas import BINARY
+from ..kernels.scalar import Var
 from ..ops import elementwise
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.common import Op, expect_tensor, into, number, run, unsupported
@@ -202,7 +203,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     """input, but not below min_val and not above max_val; integers too."""
     if min_val > max_val:
         raise ValueError(f"min_val cannot be greater than max_val (hardtanh(): {min_val} and {max_val})")
-    if expect_tensor(input, "hardtanh").is_floating_point():
+    if isinstance(input, Var) or expect_tensor(input, "hardtanh").is_floating_point():
         return activate("hardtanh", input, inplace, min_val, max_val)
     if input.array.dtype.kind == "b":
         raise RuntimeError("Bool inputs not supported for hardtanh")
@@ -228,7 +229,7 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
 
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """input where it is above `threshold`, `value` elsewhere; integers too."""
-    if expect_tensor(input, "threshold").array.dtype.kind in "iu":
+    if not isinstance(input, Var) and expect_tensor(input, "threshold").array.dtype.kind in "iu":
         below = input <= int(threshold)
         return input.masked_fill_(below, int(value)) if inplace else input.masked_fill(below, int(value))
     return activate("threshold", input, inplace, threshold, value)
@@ -248,14 +249,14 @@ def softshrink(input: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
 
 def softsign(input: Any) -> Any:
     """input / (1 + |input|)."""
-    if expect_tensor(input, "softsign").array.dtype.kind != "f":
+    if not isinstance(input, Var) and expect_tensor(input, "softsign").array.dtype.kind != "f":
         return input / (input.abs() + 1)
     return activate("softsign", input, False)
 
 
 def tanhshrink(input: Any) -> Any:
     """input - tanh(input)."""
-    if expect_tensor(input, "tanhshrink").array.dtype.kind != "f":
+    if not isinstance(input, Var) and expect_tensor(input, "tanhshrink").array.dtype.kind != "f":
         return input - input.tanh()
     return activate("tanhshrink", input, False)
 

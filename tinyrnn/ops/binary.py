@@ -12,7 +12,20 @@ from ..kernels.formulas import BINARY
 from ..kernels.scalar import Var
 from ..tape import entitled
 from .arithmetic import check_divisor, mul, pow
-from .common import Op, TensorBase, binary, cast, expect_tensor, into, number, operands, run, unsupported, wrap
+from .common import (
+    Op,
+    TensorBase,
+    binary,
+    cast,
+    expect_tensor,
+    into,
+    number,
+    operands,
+    run,
+    unrecordable,
+    unsupported,
+    wrap,
+)
 from .elementwise import derived
 
 
@@ -22,8 +35,8 @@ def function_of_two(call: str, compute: Callable, doc: str, tensors: bool = True
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
         if isinstance(input, Var) or isinstance(other, Var):
             if call not in BINARY:
-                raise TypeError(f"{call}() is no function that the step of a recurrent cell can be made of")
-            return into(out, BINARY[call].function(input, other), call)
+                raise unrecordable(call)
+            return into(out, BINARY[call](input, other), call)
         if tensors or not isinstance(other, TensorBase):
             expect_tensor(input, call)
         if tensors:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
+from ..kernels.scalar import NotRecordable, Var
 from ..strides import order, overlaps
 from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, record, run, wrap, write
 
@@ -22,8 +23,18 @@ Number = (int, float, bool, np.number, np.bool_)
 def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
     """`x`, if it is a tensor; torch's TypeError otherwise."""
     if not isinstance(x, TensorBase):
+        if isinstance(x, Var):
+            raise unrecordable(call)
         raise TypeError(f"{call}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
     return x
+
+
+def unrecordable(call: str) -> NotRecordable:
+    """The error for a function that the step of a recurrent cell called, and cannot be made of."""
+    return NotRecordable(
+        f"it calls {call}(), but it is about one number of each kind, that of one hidden unit at one step, and made of "
+        "+ - * / **, comparisons, where() and functions of numbers, tanh() say"
+    )
 
 
 def cast(t: Any, dtype: np.dtype) -> Any:

@@ -66,7 +66,7 @@ def unary(name: str, doc: str) -> Callable:
     def function(input: Any, *, out: Any = None) -> Any:
         if not isinstance(input, TensorBase):
             if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
-                return into(out, formula.function(input), name)
+                return into(out, formula(input), name)
             expect_tensor(input, name)
         a = input.array
         if a.dtype.kind != "f":
@@ -131,7 +131,7 @@ def square(input: Any, *, out: Any = None) -> Any:
 def abs(input: Any, *, out: Any = None) -> Any:
     """The absolute value."""
     if isinstance(input, Var):
-        return into(out, UNARY["abs"].function(input), "abs")
+        return into(out, UNARY["abs"](input), "abs")
     a = expect_tensor(input, "abs").array
     if a.dtype.kind == "b":
         raise unsupported("abs", a.dtype)
@@ -156,7 +156,7 @@ def activation(name: str, input: Any, *numbers: float) -> Any:
     """An activation function of the table; like torch's, it refuses integers."""
     if isinstance(input, Var):
         formula = UNARY[name]
-        return formula.function(input, **dict(zip(formula.recording.keywords, numbers, strict=True)))
+        return formula(input, **dict(zip(formula.recording.keywords, numbers, strict=True)))
     if expect_tensor(input, name).array.dtype.kind != "f":
         raise unsupported(name, input.array.dtype)
     return run(derived(UNARY[name]), (input,), (input.array,), numbers=numbers)
@@ -221,7 +221,7 @@ def extremum(name: str, ufunc: np.ufunc, doc: str) -> Callable:
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
         if isinstance(input, Var) or isinstance(other, Var):
-            return into(out, BINARY[name].function(input, other), name)
+            return into(out, BINARY[name](input, other), name)
         expect_tensor(input, name)
         return into(out, binary(Extremum, input, expect_tensor(other, name, "other"), name), name)
 
@@ -259,7 +259,7 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     """Each element, but not below `min` and not above `max`: two numbers or two tensors."""
     if isinstance(input, Var):
         low, high = -np.inf if min is None else min, np.inf if max is None else max
-        return into(out, UNARY["clamp"].function(input, min=low, max=high), "clamp")
+        return into(out, UNARY["clamp"](input, min=low, max=high), "clamp")
     expect_tensor(input, "clamp")
     bounds = [b for b in (min, max) if b is not None]
     if not bounds:
