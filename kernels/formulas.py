@@ -119,8 +119,17 @@ def reciprocal(x):
     return 1.0 / x
 
 
+def reciprocal_gradient(x, out, g):
+    """Of the result, as torch has it: what the reciprocal was taken of may change before the backward."""
+    return (-g * (out * out),)
+
+
 def rsqrt(x):
     return 1.0 / sqrt(x)
+
+
+def rsqrt_gradient(x, out, g):
+    return (-0.5 * g * (out * out * out),)
 
 
 def square(x):
@@ -129,6 +138,10 @@ def square(x):
 
 def tan(x):
     return sin(x) / cos(x)
+
+
+def tan_gradient(x, out, g):
+    return (g * (1.0 + out * out),)
 
 
 def silu(x):
@@ -197,14 +210,6 @@ def mish_gradient(x, out, g):
     """Also at zero, where the formula's halves meet."""
     t = tanh(where(x > 0.0, x, 0.0) + log1p(exp(-absolute(x))))
     return (g * (t + x * sigmoid(x) * (1.0 - t * t)),)
-
-
-def softsign(x):
-    return x / (1.0 + absolute(x))
-
-
-def tanhshrink(x):
-    return x - tanh(x)
 
 
 def relu_gradient(x, out, g):
@@ -339,12 +344,9 @@ UNARY = {
         log,
         log1p,
         sqrt,
-        rsqrt,
-        reciprocal,
         square,
         sin,
         cos,
-        tan,
         sinh,
         cosh,
         tanh,
@@ -359,8 +361,6 @@ UNARY = {
         softplus,
         selu,
         celu,
-        softsign,
-        tanhshrink,
         hardshrink,
         threshold,
     )
@@ -370,6 +370,9 @@ UNARY |= {
     for f in (acos, acosh, asin, asinh, atan, atanh, exp2, log2, log10, deg2rad, rad2deg)
 }
 UNARY["erfc"] = Formula(erfc)
+UNARY["tan"] = Formula(tan, tan_gradient)
+UNARY["rsqrt"] = Formula(rsqrt, rsqrt_gradient)
+UNARY["reciprocal"] = Formula(reciprocal, reciprocal_gradient)
 UNARY["erfinv"] = Formula(erfinv, erfinv_gradient)
 UNARY["logit"] = Formula(logit, logit_gradient)
 UNARY["sinc"] = Formula(sinc, sinc_gradient, ufuncs=True)

@@ -501,6 +501,31 @@ def test_what_was_written_to_must_be_returned(torch):
     made(torch, forward, lambda ctx, g: g * 2).apply(torch.ones(2, requires_grad=True) * 1)
 
 
+RESULT_MAY_CHANGE = ("x ** 2", "x ** 3", "x.pow(0.5)", "x ** -1", "F.softsign(x)", "x.square()", "x / 3", "x * 3")
+ARGUMENT_MAY_CHANGE = (
+    "torch.tan(x)", "torch.reciprocal(x)", "torch.rsqrt(x)", "2 / x", "x % 2", "torch.fmod(x, 2)", "F.tanhshrink(x)",
+    "torch.sigmoid(x)", "torch.tanh(x)", "torch.exp(x)", "x / 3", "x * 3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["result", "argument"])
+def test_what_no_gradient_needs_may_be_overwritten(which):
+    """As in torch: these ops keep something else, or nothing."""
+    for call in RESULT_MAY_CHANGE if which == "result" else ARGUMENT_MAY_CHANGE:
+        gradients = []
+        for overwrite in (False, True):
+            leaf = tinyrnn.tensor([0.5, 1.5, 2.5], requires_grad=True)
+            x = leaf * 1
+            y = eval(call, {"torch": tinyrnn, "F": tinyrnn.nn.functional, "x": x})
+            total = (y * 1).sum()  # what flows back is 1 for each element, whatever is written below
+            if overwrite:
+                (y if which == "result" else x).data.add_(7.0)
+                (y if which == "result" else x).detach().add_(7.0)
+            total.backward()
+            gradients.append(leaf.grad.tolist())
+        assert gradients[0] == gradients[1], call
+
+
 @as_torch(words="modified by an inplace operation")
 def test_a_function_notices_writes_to_its_input(torch):
     y = torch.ones(2, requires_grad=True) * 1

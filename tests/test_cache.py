@@ -210,8 +210,8 @@ from tinyrnn.kernels.formulas import UNARY
 
 one = np.ones((1, 1))
 (sigmoid,) = map.forward(UNARY["sigmoid"], (0 * one,))
-(shrunk,) = map.forward(UNARY["tanhshrink"], (one,))
-found = {"tanh": 1.0 - shrunk.item(), "sigmoid": sigmoid.item(), "directory": str(cache.directory())}
+(tanh,) = map.forward(UNARY["tanh"], (one,))
+found = {"tanh": tanh.item(), "sigmoid": sigmoid.item(), "directory": str(cache.directory())}
 print(json.dumps(found | count))
 """
 HELPERS = """

@@ -429,3 +429,11 @@ def test_a_wrong_gradient_is_caught(monkeypatch):
     monkeypatch.setattr(tinyrnn, "tanh", lambda x: right(x.detach()) + 2 * x - 2 * x.detach())
     with pytest.raises(AssertionError):
         test_samples("tanh", "float64")
+
+
+def test_a_number_by_a_tensor_is_its_reciprocal_times_the_number():
+    """As torch rounds it, and what its backward keeps: 7 / x may differ from it in the last bit."""
+    x = tinyrnn.rand(1000) + 0.1
+    assert (7 / x).equal(x.reciprocal() * 7) and not (7 / x).equal(tinyrnn.tensor(7.0) / x)
+    assert (3 / tinyrnn.tensor([2, 4])).tolist() == [1.5, 0.75]
+    assert (True / tinyrnn.tensor(0.0)).item() == float("inf")

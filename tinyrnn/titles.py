@@ -79,7 +79,7 @@ TITLES: dict[str, str | Callable[[tuple, list], str]] = {
     "RReLU": "RreluWithNoise", "Rad2deg": "Rad2Deg", "Recurrence": recurrence,
     "Remainder": lambda saved, shapes: by_divisor("Remainder", saved, shapes), "RoundedDiv": "Div2",
     "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
-    "Softsign": "Div", "Square": "Pow", "Sum": total, "TakeAlong": "Gather", "Tanhshrink": "Sub",
+    "Square": "Pow", "Sum": total, "TakeAlong": "Gather",
     "Triangle": lambda saved, shapes: saved[0].__name__.title(),
     "Variance": lambda saved, shapes: "Std" if len(saved) > 1 and saved[1] is not None else "Var",
 }  # fmt: skip

@@ -249,16 +249,12 @@ def softshrink(input: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
 
 def softsign(input: Any) -> Any:
     """input / (1 + |input|)."""
-    if not isinstance(input, Var) and expect_tensor(input, "softsign").array.dtype.kind != "f":
-        return input / (input.abs() + 1)
-    return activate("softsign", input, False)
+    return input / (elementwise.abs(input) + 1)
 
 
 def tanhshrink(input: Any) -> Any:
     """input - tanh(input)."""
-    if not isinstance(input, Var) and expect_tensor(input, "tanhshrink").array.dtype.kind != "f":
-        return input - input.tanh()
-    return activate("tanhshrink", input, False)
+    return input - tanh(input)
 
 
 def prelu(input: Any, weight: Any) -> Any:

@@ -87,6 +87,23 @@ class Div(Op):
         return plain(np.divide, g, b) if needs[0] else None, -g * ((a / b) / b) if needs[1] else None
 
 
+class Rdiv(Op):
+    """A number divided by an array, as torch computes it: the reciprocal, times the number."""
+
+    label = "MulBackward0"
+
+    @staticmethod
+    def forward(a, b):
+        with np.errstate(all="ignore"):
+            r = plain(np.divide, b.dtype.type(1), b)
+        return plain(np.multiply, r, a), (a, r)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, r = saved
+        return None, -(g * a) * (r * r)
+
+
 class Neg(Op):
     @staticmethod
     def forward(a):
@@ -116,6 +133,8 @@ def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class Pow(Op):
+    keeps = ((0, 1), (0, 1), (1,))
+
     @staticmethod
     def forward(a, b):
         if a.dtype.kind == "b":
@@ -129,9 +148,9 @@ class Pow(Op):
         a, b, y = saved
         da = db = None
         if needs[0]:
-            da = g * np.where(b == 0, 0, b * power(a, b - 1)).astype(y.dtype, copy=False)
+            da = g * np.where(b == 0, 0, b * power(a, b - 1)).astype(g.dtype, copy=False)
         if needs[1]:
-            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(y.dtype, copy=False)
+            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(g.dtype, copy=False)
         return da, db
 
 
@@ -145,6 +164,8 @@ def check_divisor(a: np.ndarray, b: np.ndarray, call: str) -> None:
 
 class Remainder(Op):
     """a - b * floor(a / b): the sign is the divisor's."""
+
+    keeps = ((1,), (0, 1))  # b tells torch's name for the call
 
     @staticmethod
     def forward(a, b):
@@ -266,7 +287,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
 
 def rdiv(input: Any, other: Any) -> Any:
     """other / input."""
-    return entitled(binary(Div, other, input, "div", kinds="f"), "MulBackward0")
+    return binary(Rdiv, other, input, "div", kinds="f")
 
 
 def floor_divide(input: Any, other: Any, *, out: Any = None) -> Any:

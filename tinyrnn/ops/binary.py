@@ -85,6 +85,8 @@ class Copysign(Op):
 class Fmod(Op):
     """a without the multiples of b: the sign is that of a."""
 
+    keeps = ((1,), (0, 1))  # b tells torch's name for the call
+
     @staticmethod
     def forward(a, b):
         check_divisor(a, b, "fmod")
