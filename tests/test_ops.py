@@ -1,6 +1,8 @@
 """Every function and method on tensors against torch: one row of the table each (see table.py)."""
 
+import importlib
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from conftest import needs_torch
 from table import Row, answers, check, gradients_check, takes_out, torchs_answer
 
 import tinyrnn
+from tinyrnn import switches
 from tinyrnn.kernels.cpu import map as map_kernels
 from tinyrnn.kernels.formulas import UNARY
 from tinyrnn.kernels.scalar import PRIMITIVES
@@ -743,3 +746,86 @@ def test_sums_of_integers_lie_in_order():
     x = tinyrnn.arange(8).view(2, 2, 2).transpose(1, 2)
     assert x.sum(0).is_contiguous()
     assert x.sum(0).tolist() == [[4, 8], [6, 10]]
+
+
+# ------------------------------------------------------------------------------------------ the forms before torch 1.5
+X, Y, M = [1.0, 2.0], [10.0, 20.0], [[1.0, 2.0], [3.0, 4.0]]
+OLD_FORMS = [  # numbers before the tensors that they multiply; with the result
+    ("t.add(x, 2, y)", [21.0, 42.0]),
+    ("x.add(-0.5, y)", [-4.0, -8.0]),
+    ("x.add_(-0.5, y)", [-4.0, -8.0]),
+    ("x.add_(t.tensor(2.0), y)", [21.0, 42.0]),
+    ("x.mul_(3).add_(2, 1)", [5.0, 8.0]),
+    ("t.add(x, 2, y, out=t.empty(2))", [21.0, 42.0]),
+    ("t.sub(x, 2, y)", [-19.0, -38.0]),
+    ("x.sub(2, y)", [-19.0, -38.0]),
+    ("x.sub_(2, y)", [-19.0, -38.0]),
+    ("t.addcmul(x, 0.5, y, y)", [51.0, 202.0]),
+    ("x.addcmul_(0.5, y, y)", [51.0, 202.0]),
+    ("t.addcdiv(x, 2, y, x)", [21.0, 22.0]),
+    ("x.addcdiv_(-1, y, x.clone())", [-9.0, -8.0]),
+    ("t.addmm(2, m, 3, m, m)", [[23.0, 34.0], [51.0, 74.0]]),
+    ("t.addmm(2, m, m, m)", [[9.0, 14.0], [21.0, 30.0]]),
+    ("m.addmm(2, 3, m, m)", [[23.0, 34.0], [51.0, 74.0]]),
+    ("m.addmm_(2, m.clone(), m.clone())", [[9.0, 14.0], [21.0, 30.0]]),
+    ("t.addmv(2, x, 3, m, x)", [17.0, 37.0]),
+    ("x.addmv_(2, 3, m, x.clone())", [17.0, 37.0]),
+    ("t.addr(2, m, 3, x, x)", [[5.0, 10.0], [12.0, 20.0]]),
+    ("m.addr_(2, x, x)", [[3.0, 6.0], [8.0, 12.0]]),
+    ("t.addbmm(2, m, 3, m[None], m[None])", [[23.0, 34.0], [51.0, 74.0]]),
+    ("m.addbmm(2, m[None], m[None])", [[9.0, 14.0], [21.0, 30.0]]),
+    ("t.baddbmm(2, m[None], 3, m[None], m[None])", [[[23.0, 34.0], [51.0, 74.0]]]),
+    ("m[None].baddbmm_(2, 3, m[None].clone(), m[None].clone())", [[[23.0, 34.0], [51.0, 74.0]]]),
+]
+
+
+@pytest.mark.parametrize("call, expected", OLD_FORMS, ids=[call for call, _ in OLD_FORMS])
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+def test_numbers_may_stand_before_what_they_multiply(call, expected, library):
+    t = importlib.import_module(library)
+    assert eval(call, {"t": t, "x": t.tensor(X), "y": t.tensor(Y), "m": t.tensor(M)}).tolist() == expected
+
+
+def test_an_old_form_has_its_gradient():
+    x, y = tinyrnn.tensor(X, requires_grad=True), tinyrnn.tensor(Y, requires_grad=True)
+    x.clone().add_(-0.5, y).addcmul_(2, y, y).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+    assert y.grad.tolist() == [39.5, 79.5]
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["t.add(x, y, 2)", "t.add(x, 2, y, 3)", "t.add(x, 2, y, alpha=3)", "x.add_('2', y)", "x.mul_(2, y)",
+     "t.addcmul(x, y, y, 2)", "t.addmm(m, m, m, 1, 2)", "x.add_(t.tensor(2.0, requires_grad=True), y)",
+     "x.add_(t.ones(1), y)"],
+)  # fmt: skip
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+def test_other_orders_of_numbers_and_tensors_are_refused(call, library):
+    t = importlib.import_module(library)
+    with pytest.raises(TypeError):
+        eval(call, {"t": t, "x": t.tensor(X), "y": t.tensor(Y), "m": t.tensor(M)})
+
+
+def test_one_warning_tells_of_the_old_forms(monkeypatch):
+    monkeypatch.setattr(switches, "_told", set())
+    x = tinyrnn.tensor(X)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            x.add_(2, x)
+            tinyrnn.addmm(2, x, 3, x.unsqueeze(0), tinyrnn.eye(2))
+        assert [(w.category, str(w.message), w.filename) for w in told] == [
+            (
+                UserWarning,
+                "This overload of add_ is deprecated:\n\tadd_(Number alpha, Tensor other)\nConsider using one of the "
+                "following signatures instead:\n\tadd_(Tensor other, *, Number alpha = 1)",
+                __file__,
+            )
+        ]
+        monkeypatch.setitem(switches._state, "warn", True)
+        tinyrnn.addmm(2, x, 3, x.unsqueeze(0), tinyrnn.eye(2))
+    assert len(told) == 2 and told[1].filename == __file__
+    assert str(told[1].message).startswith(
+        "This overload of addmm is deprecated:\n\taddmm(Number beta, Tensor input, Number alpha, Tensor mat1, Tensor "
+        "mat2, *, Tensor out = None)\nConsider using one of the following signatures instead:\n\taddmm(Tensor input, "
+    )

@@ -12,6 +12,7 @@ pool = lazy("cpu.pool")
 _state: dict[str, Any] = {"interop": 1, "precision": "highest", "fp32": "none", "deterministic": 0, "warn": False}
 PRECISIONS = ("highest", "high", "medium")
 MODES = ("default", "warn", "error")
+_told: set[str] = set()  # the topics of warn_once
 
 
 def get_num_threads() -> int:
@@ -97,13 +98,20 @@ def set_flush_denormal(mode: bool) -> bool:
 
 
 def set_warn_always(b: bool) -> None:
-    """Accepted: a warning is told as often as Python's filters say."""
+    """Whether what is told once in a process (see warn_once) is told every time."""
     _state["warn"] = b
 
 
 def is_warn_always_enabled() -> bool:
     """What set_warn_always was told."""
     return _state["warn"]
+
+
+def warn_once(topic: str, message: str, stacklevel: int) -> None:
+    """A UserWarning, unless this process was told of the topic before; `stacklevel` counts from the caller."""
+    if topic not in _told or _state["warn"]:
+        _told.add(topic)
+        warnings.warn(message, stacklevel=stacklevel + 1)
 
 
 version = SimpleNamespace(cuda=None, hip=None, xpu=None, debug=False, git_version="")

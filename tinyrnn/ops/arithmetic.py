@@ -27,6 +27,7 @@ from .common import (
     unsupported,
     wrap,
 )
+from .old_forms import in_old_form
 
 maps = twin("map")
 LARGE = 1 << 17  # elements that are worth a kernel
@@ -224,6 +225,9 @@ class RoundedDiv(Op):
         return zero, zero
 
 
+ONE = 1  # alpha unless given: what is that very object needs no look at its type or value
+
+
 def scaled(input: Any, other: Any, alpha: Any, call: str) -> Any:
     """alpha * other, of the type that input + other has."""
     x, y = (getattr(v, "array", v) for v in (input, other))
@@ -240,17 +244,21 @@ def scaled(input: Any, other: Any, alpha: Any, call: str) -> Any:
     return mul(cast(other, dtype), bool(alpha) if dtype.kind == "b" else alpha)
 
 
-def add(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
+def add(input: Any, other: Any, *old: Any, alpha: float = ONE, out: Any = None) -> Any:
     """input + alpha * other, with broadcasting and type promotion."""
-    if alpha != 1 or alpha is True:
+    if old:
+        return in_old_form(add, input, other, *old, alpha=alpha, out=out)
+    if alpha is not ONE:
         other = scaled(input, other, alpha, "add")
     result = binary(Add, input, other, "add")
     return result if out is None else into(out, result, "add")
 
 
-def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
+def sub(input: Any, other: Any, *old: Any, alpha: float = ONE, out: Any = None) -> Any:
     """input - alpha * other, with broadcasting and type promotion."""
-    if alpha != 1 or alpha is True:
+    if old:
+        return in_old_form(sub, input, other, *old, alpha=alpha, out=out)
+    if alpha is not ONE:
         refuse_bool("sub", input, other)
         other = scaled(input, other, alpha, "sub")
     result = binary(Sub, input, other, "sub", NO_BOOL)
@@ -589,16 +597,20 @@ def alike(call: str, value: Any, *tensors: Any) -> tuple:
     return *(cast(x, dtype) for x in tensors), value if dtype.kind == "f" else int(value)
 
 
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *old: Any, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 * tensor2."""
+    if old:
+        return in_old_form(addcmul, input, tensor1, tensor2, *old, value=value, out=out)
     x, y, z, value = alike("addcmul", value, input, tensor1, tensor2)
     if x.array.dtype.kind == "b":
         raise unsupported("addcmul", x.array.dtype)
     return into(out, entitled(add(x, mul(mul(y, z), value)), "AddcmulBackward0"), "addcmul")
 
 
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1, out: Any = None) -> Any:
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *old: Any, value: float = 1, out: Any = None) -> Any:
     """input + value * tensor1 / tensor2."""
+    if old:
+        return in_old_form(addcdiv, input, tensor1, tensor2, *old, value=value, out=out)
     x, y, z, value = alike("addcdiv", value, input, tensor1, tensor2)
     if tensor1.array.dtype.kind != "f" and tensor2.array.dtype.kind != "f":
         raise RuntimeError(

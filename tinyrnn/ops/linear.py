@@ -26,6 +26,7 @@ from .common import (
     wrap,
 )
 from .elementwise import where
+from .old_forms import in_old_form
 from .reduce import norm, sum
 
 gemm, reduce = twin("gemm"), twin("reduce")
@@ -162,31 +163,41 @@ def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any) -> 
     return add(scaled, product if alpha == 1 else mul(product, alpha))
 
 
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+def addmm(input: Any, mat1: Any, mat2: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (mat1 @ mat2)."""
+    if old:
+        return in_old_form(addmm, input, mat1, mat2, *old, beta=beta, alpha=alpha, out=out)
     return into(out, entitled(plus_product("addmm", input, mm(mat1, mat2), beta, alpha), "AddmmBackward0"), "addmm")
 
 
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+def baddbmm(input: Any, batch1: Any, batch2: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (batch1 @ batch2)."""
+    if old:
+        return in_old_form(baddbmm, input, batch1, batch2, *old, beta=beta, alpha=alpha, out=out)
     found = plus_product("baddbmm", input, bmm(batch1, batch2), beta, alpha)
     return into(out, entitled(found, "BaddbmmBackward0"), "baddbmm")
 
 
-def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+def addmv(input: Any, mat: Any, vec: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * (mat @ vec)."""
+    if old:
+        return in_old_form(addmv, input, mat, vec, *old, beta=beta, alpha=alpha, out=out)
     return into(out, entitled(plus_product("addmv", input, mv(mat, vec), beta, alpha), "AddmvBackward0"), "addmv")
 
 
-def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+def addbmm(input: Any, batch1: Any, batch2: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * the sum of the products of two batches of matrices."""
+    if old:
+        return in_old_form(addbmm, input, batch1, batch2, *old, beta=beta, alpha=alpha, out=out)
     product = bmm(batch1, batch2)
     found = plus_product("addbmm", input, sum(product, 0, dtype=product.dtype), beta, alpha)
     return into(out, entitled(found, "AddbmmBackward0"), "addbmm")
 
 
-def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
+def addr(input: Any, vec1: Any, vec2: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
     """beta * input + alpha * outer(vec1, vec2), with type promotion."""
+    if old:
+        return in_old_form(addr, input, vec1, vec2, *old, beta=beta, alpha=alpha, out=out)
     dtype = dtypes.promote(*(expect_tensor(x, "addr").array for x in (input, vec1, vec2)))
     for name, value in (("beta", beta), ("alpha", alpha)):
         if isinstance(number(value, "addr", name), float) and dtype.kind != "f":
