@@ -135,6 +135,47 @@ def test_a_view_of_an_expanded_tensor_is_found_again(torch):
     return wide, leaf.grad
 
 
+PARTS = {  # of an expanded (2, 3) tensor: the base (1, 2, 3) after w = (7, 8, 9) was written there, and gradients of both
+    "a row": (lambda e, w: put(e, 0, w), [7, 8, 9], [0, 0, 0], [5, 7, 9]),
+    "an element": (lambda e, w: put(e, (0, 1), w[1]), [1, 8, 3], [5, 0, 9], [0, 7, 0]),
+    "a slice of one row": (
+        lambda e, w: put(e, (slice(1, None), slice(1, None)), w[1:]),
+        [1, 8, 9],
+        [5, 0, 0],
+        [0, 7, 9],
+    ),
+    "integers in one row": (lambda e, w: put(e, (0, tinyrnn.tensor([2, 0])), w[:2]), [8, 2, 7], [0, 7, 0], [9, 5, 0]),
+    "a mask in one row": (lambda e, w: put(e, (0, e[0] < 2), w[:1]), [7, 2, 3], [0, 7, 9], [5, 0, 0]),
+    "a sum, in place": (lambda e, w: put(e, 0, e[0].add_(w)), [8, 10, 12], [5, 7, 9], [5, 7, 9]),
+}
+
+
+def put(x, index, value):
+    x[index] = value
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_written_of_an_expanded_tensor_must_not_overlap(part):
+    """Its other elements may."""
+    write, values, of_base, of_w = PARTS[part]
+    leaf = tinyrnn.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    w = tinyrnn.tensor([7.0, 8.0, 9.0], requires_grad=True)
+    base = leaf * 1
+    wide = base.expand(2, 3)
+    write(wide, w)
+    (wide * tinyrnn.arange(6.0).view(2, 3)).sum().add((wide * 2)[0].sum()).backward()
+    assert base.tolist() == values and wide.tolist() == [values, values]
+    assert leaf.grad.tolist() == of_base and w.grad.tolist() == of_w
+
+
+@pytest.mark.parametrize("index", [..., None, slice(None), (), True, (slice(None), 0), (slice(0, 2), slice(1))])
+def test_what_overlaps_itself_cannot_be_written_to(index):
+    x = tinyrnn.zeros(3)
+    with pytest.raises(RuntimeError, match=SHARED):
+        x.expand(2, 3)[index] = 1
+    assert x.tolist() == [0, 0, 0]
+
+
 @as_torch
 def test_a_view_may_be_the_root(torch):
     w, base = torch.tensor(3.0, requires_grad=True), torch.ones(2)
@@ -274,6 +315,23 @@ REFUSED = {
 def test_refused_writes(torch, write):
     x = torch.arange(4.0).view(2, 2).requires_grad_()
     return REFUSED[write][1](torch, x, x * 1)
+
+
+WHOLE = [..., slice(None), (), (slice(None), slice(0, 2)), [0, 1], tinyrnn.tensor([1]), (slice(None), tinyrnn.tensor([1])),
+         tinyrnn.ones(2, 2) > 0, tinyrnn.ones(2) > 0]  # fmt: skip
+PARTIAL = [0, (1, 1), slice(1), None, True, slice(0, 0), (slice(None), 0), tinyrnn.tensor(0), (0, tinyrnn.tensor([1])),
+           (tinyrnn.tensor([1]), slice(1)), (tinyrnn.ones(2) > 0, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("index, words", [(i, LEAF) for i in WHOLE] + [(i, VIEW_OF_LEAF) for i in PARTIAL], ids=repr)
+def test_refused_assignment_to_a_leaf(index, words):
+    """Integers and slices make a view, to which is written; tensors of indices, masks and the whole do not."""
+    x = tinyrnn.ones(2, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"^{words}"):
+        x[index] = 1
+    assert x.tolist() == [[1, 1], [1, 1]]
+    with tinyrnn.no_grad():
+        x[index] = 1
 
 
 @as_torch(words="some elements of the input tensor and the written-to tensor refer to a single memory location")

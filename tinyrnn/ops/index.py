@@ -309,8 +309,9 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
     if index is True:
         index = None
     basic, advanced = split_index(input.array, index)
-    check_writable(input, value.requires_grad)
     target = run(Slice, (input,), (input.array,), index=basic)
+    if target.array.shape == input.array.shape:  # torch writes to the tensor itself, and else to this view
+        check_writable(input, value.requires_grad)
     if advanced is None:
         shape = target.array.shape
     else:
