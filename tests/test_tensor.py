@@ -1,7 +1,10 @@
 """What a tensor is, how it is indexed, what types mix to, and how it meets Python and NumPy: all against torch."""
 
 import copy
+import importlib
+import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from phrases import check as check_phrases
 from table import Row, ask, check, compare, put, torchs_answer
 
 import tinyrnn
+from tinyrnn import switches
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns of much that is right
 
@@ -535,3 +539,44 @@ def test_attributes_as_torch(oracle):
         """,
         oracle,
     )
+
+
+# ------------------------------------------------------------------------------------------ numbers without a gradient
+LOSES = {  # whether torch warns that the number has no gradient
+    "float(x)": True, "math.exp(x)": True, "'%f' % x": True, "complex(x)": True, "t.tensor([1.0, x])": True,
+    "t.FloatTensor([x * 2])": True, "x.item()": False, "int(x)": False, "bool(x)": False, "'%d' % x": False,
+    "f'{x:.2f}'": False, "str(x)": False, "x.tolist()": False, "float(x.detach())": False, "t.tensor([3.0])": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("text", LOSES)
+def test_a_warning_tells_that_a_number_has_no_gradient(text, library):
+    t = importlib.import_module(library)
+    names = {"t": t, "math": math, "x": t.tensor(2.0, requires_grad=True)}
+    t.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            eval(text, names)
+            with t.no_grad():
+                eval(text, names)
+    finally:
+        t.set_warn_always(False)
+    assert len(told) == LOSES[text]
+    for each in told:
+        assert (each.category, each.filename) == (UserWarning, "<string>")
+        assert str(each.message).partition(" (Triggered internally")[0] == (
+            "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
+            "Consider using tensor.detach() first."
+        )
+
+
+def test_that_warning_comes_once(monkeypatch):
+    monkeypatch.setattr(switches, "_told", set())
+    x = tinyrnn.tensor(2.0, requires_grad=True)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert [float(x) for _ in range(3)] == [2.0, 2.0, 2.0]
+        assert math.isfinite(x)
+    assert len(told) == 1 and told[0].filename == __file__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -107,11 +108,15 @@ def is_warn_always_enabled() -> bool:
     return _state["warn"]
 
 
-def warn_once(topic: str, message: str, stacklevel: int) -> None:
-    """A UserWarning, unless this process was told of the topic before; `stacklevel` counts from the caller."""
-    if topic not in _told or _state["warn"]:
-        _told.add(topic)
-        warnings.warn(message, stacklevel=stacklevel + 1)
+def warn_once(topic: str, message: str) -> None:
+    """A UserWarning at the line of the program, unless this process was told of the topic before."""
+    if topic in _told and not _state["warn"]:
+        return
+    _told.add(topic)
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 version = SimpleNamespace(cuda=None, hip=None, xpu=None, debug=False, git_version="")

@@ -411,6 +411,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         return self.array.item()
 
     def __float__(self) -> builtins.float:
+        create.tell_of_number(self)
         return builtins.float(self._number())
 
     def __int__(self) -> builtins.int:

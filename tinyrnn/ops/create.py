@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import devices, dlpack, dtypes
+from ..switches import warn_once
+from ..tape import is_grad_enabled
 from .common import (
     TensorBase,
     cast,
@@ -94,6 +96,7 @@ def plain_data(data: Any) -> tuple[Any, bool]:
                 "only one element tensors can be converted to Python scalars, and a tensor in a list is one of shape "
                 f"{list(data.array.shape)}: use stack()"
             )
+        tell_of_number(data)
         return data.array.item(), False
     if isinstance(data, (np.ndarray, np.generic)):
         return data, True
@@ -109,6 +112,16 @@ def plain_data(data: Any) -> tuple[Any, bool]:
     if isinstance(data, (complex, np.complexfloating)):
         raise NotImplementedError(f"tensor(): complex numbers are not supported by tinyrnn ({data})")
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+
+
+def tell_of_number(t: TensorBase) -> None:
+    """torch's warning that a tensor becomes a number, which has no gradient; item() says that this is meant."""
+    if t.requires_grad and is_grad_enabled():
+        warn_once(
+            "number",
+            "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
+            "Consider using tensor.detach() first.",
+        )
 
 
 def ragged(data: Any, depth: int = 0, shape: tuple[int, ...] = ()) -> Exception | None:

@@ -40,8 +40,8 @@ def in_old_form(function: Any, *args: Any, **options: Any) -> Any:
     else:
         tensors = sum(name not in NUMBERS for name in names)
         raise TypeError(f"{call}() takes {tensors} positional arguments but {len(args)} were given")
-    in_place = sys._getframe(2).f_code.co_name == "overwrite"  # of `inplace`: the program is one call further out
-    warn_once("old form", deprecation(call, names, in_place), 4 if in_place else 3)
+    in_place = sys._getframe(2).f_code.co_name == "overwrite"  # the function that `inplace` makes
+    warn_once("old form", deprecation(call, names, in_place))
     numbers = {name: x.array.item() if isinstance(x, TensorBase) else x for name, x in numbers.items()}
     return function(**given, **numbers, **options)
 
