@@ -748,6 +748,35 @@ def test_sums_of_integers_lie_in_order():
     assert x.sum(0).tolist() == [[4, 8], [6, 10]]
 
 
+TEXTS = {  # how torch's error begins
+    "t.zeros(2, 2).fill_diagonal_('a')": "fill_diagonal_(): argument 'fill_value' (position 1) must be Number, not str",
+    "F.cross_entropy(t.zeros(2, 3), t.zeros(2))": "expected target dtype to be Long or Byte, but got Float",
+    "F.cross_entropy(t.zeros(2, 3, 4), t.zeros(2, 4).int())": "expected target dtype to be Long or Byte, but got Int",
+    "F.nll_loss(t.zeros(2, 3), t.zeros(2).double())": "expected target dtype to be Long or Byte, but got Double",
+    "t.nn.LSTM(3, 4)(t.zeros(3))": "LSTM: Expected input to be 2D or 3D, got 1D instead",
+    "t.nn.GRU(3, 4)(t.zeros(1, 2, 3, 4))": "GRU: Expected input to be 2D or 3D, got 4D instead",
+    "t.nn.RNN(3, 4)(t.zeros(3))": "RNN: Expected input to be 2D or 3D, got 1D tensor instead",
+    "t.nn.utils.rnn.pack_padded_sequence(t.zeros(4, 2, 1), [1, 2])": (
+        "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+        "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do "
+        "not need ONNX exportability."
+    ),
+}
+
+
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("call", TEXTS)
+def test_errors_begin_as_torchs(call, library):
+    t = importlib.import_module(library)
+    with pytest.raises((RuntimeError, TypeError, ValueError), match=f"^{re.escape(TEXTS[call])}"):
+        eval(call, {"t": t, "F": t.nn.functional})
+
+
+def test_the_error_of_fill_diagonal_names_it():
+    with pytest.raises(RuntimeError, match=r"without overflow \(fill_diagonal_\(\): 1e\+300\)"):
+        tinyrnn.zeros(2, 2).fill_diagonal_(1e300)
+
+
 # ------------------------------------------------------------------------------------------ the forms before torch 1.5
 X, Y, M = [1.0, 2.0], [10.0, 20.0], [[1.0, 2.0], [3.0, 4.0]]
 OLD_FORMS = [  # numbers before the tensors that they multiply; with the result

@@ -286,6 +286,13 @@ REFUSED = {
     "cell": (lambda: nn.AttentionDecoder(5, 2, 3, cell="RNN"), ValueError, "'GRU' or 'LSTM', got 'RNN'"),
     "memory": (lambda: decoder()(tokens(3, 2), tinyrnn.zeros(3, 4, 9)), RuntimeError, r"\(3, S, 6\), got \[3, 4, 9\]"),
     "target": (lambda: decoder()(tokens(3), tinyrnn.zeros(3, 4, 6)), RuntimeError, r"\(B, T\), T > 0, got \[3\]"),
+    "batch of hx": (lambda: decoder()(tokens(3, 2), memory(3), state("GRU", 4)), RuntimeError,
+                    r"expected hx of shape \(1, 3, 4\), got \[1, 4, 4\]"),
+    "rank of hx": (lambda: decoder().greedy(memory(3), state("GRU", 3)[0], start=0, end=1, max_length=2), RuntimeError,
+                   r"expected hx of shape \(1, 3, 4\), got \[3, 4\]"),
+    "width of hx": (lambda: decoder("luong", "LSTM").beam_search(
+        memory(3), (state("GRU", 3), tinyrnn.zeros(1, 3, 6)), start=0, end=1, max_length=2), RuntimeError,
+                    r"expected hx\[1\] of shape \(1, 3, 4\), got \[1, 3, 6\]"),
     "start": (lambda: decoder().greedy(memory(), start=99, end=1, max_length=3), ValueError, "start to be a token from 0"),
     "beam width": (lambda: decoder().beam_search(memory(), start=0, end=1, max_length=3, beam_width=0), ValueError, "beam_width"),
     "length": (lambda: decoder().greedy(memory(), start=0, end=1, max_length=0), ValueError, "max_length must be at least 1"),

@@ -297,9 +297,10 @@ class Recurrent(_Weighted):
             x, batch_sizes, sorted_indices, unsorted_indices = input
         else:
             if input.dim() not in (2, 3):
-                raise ValueError(
-                    f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead"
-                )
+                got = (
+                    f"{input.dim()}D" if isinstance(self, (LSTM, GRU)) else f"{input.dim()}D tensor"
+                )  # as torch says it
+                raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")
             if not (batched := input.dim() == 3):
                 x = input.unsqueeze(0 if self.batch_first else 1)
         self.check_input(x, batch_sizes)

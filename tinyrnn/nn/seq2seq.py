@@ -112,14 +112,20 @@ class AttentionDecoder(Module):
     def forward(self, target: Any, memory: Any, hx: Any = None, mask: Any = None) -> tuple[Any, Any, Any]:
         if target.dim() != 2 or target.shape[1] == 0:
             raise RuntimeError(f"AttentionDecoder: expected a target of shape (B, T), T > 0, got {list(target.shape)}")
-        self._check(memory, target.shape[0])
+        self._check(memory, target.shape[0], hx)
         return self._steps(target, memory, hx, mask, self.project(memory))
 
-    def _check(self, memory: Any, batch: int) -> None:
+    def _check(self, memory: Any, batch: int, hx: Any) -> None:
         if memory.dim() != 3 or memory.shape[0] != batch or memory.shape[2] != self.memory_size:
             raise RuntimeError(
                 f"AttentionDecoder: expected memory of shape ({batch}, S, {self.memory_size}), got {list(memory.shape)}"
             )
+        wanted = self.rnn.num_layers, batch, self.hidden_size
+        several = isinstance(hx, (tuple, list))
+        for k, h in enumerate(hx if several else () if hx is None else (hx,)):
+            if h.shape != wanted:
+                name = f"hx[{k}]" if several else "hx"
+                raise RuntimeError(f"AttentionDecoder: expected {name} of shape {wanted}, got {list(h.shape)}")
 
     def project(self, memory: Any) -> Any:
         """What the attention computes once for all steps."""
@@ -151,8 +157,8 @@ class AttentionDecoder(Module):
         states, contexts, weights = (stack(parts, 1) for parts in zip(*found, strict=True))
         return states, hx, contexts, weights
 
-    def _check_search(self, memory: Any, **given: int) -> None:
-        self._check(memory, len(memory))
+    def _check_search(self, memory: Any, hx: Any, **given: int) -> None:
+        self._check(memory, len(memory), hx)
         for what in ("start", "end"):
             if not 0 <= given.pop(what) < self.num_embeddings:
                 raise ValueError(f"AttentionDecoder: expected {what} to be a token from 0 to {self.num_embeddings - 1}")
@@ -168,7 +174,7 @@ class AttentionDecoder(Module):
 
         memory, hx and mask as in `forward`.  No gradient is recorded; dropout acts unless `eval()` was called.
         """
-        self._check_search(memory, start=start, end=end, max_length=max_length)
+        self._check_search(memory, hx, start=start, end=end, max_length=max_length)
         batch, projected = len(memory), self.project(memory)
         token = memory.new_full((batch, 1), start, dtype=dtypes.int64)
         ended, scores = memory.new_zeros(batch, dtype=dtypes.bool), memory.new_zeros(batch)
@@ -207,7 +213,7 @@ class AttentionDecoder(Module):
 
         memory, hx and mask as in `forward`.  No gradient is recorded; dropout acts unless `eval()` was called.
         """
-        self._check_search(memory, start=start, end=end, max_length=max_length, beam_width=beam_width)
+        self._check_search(memory, hx, start=start, end=end, max_length=max_length, beam_width=beam_width)
         batch, wide, infinity = len(memory), beam_width, float("inf")
         memory = memory.repeat_interleave(wide, 0)
         mask = None if mask is None else mask.repeat_interleave(wide, 0)

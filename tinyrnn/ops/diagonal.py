@@ -9,7 +9,7 @@ import numpy as np
 
 from ..devices import of, put
 from ..tape import entitled
-from .common import Op, axis, expect_tensor, into, run, unsupported, wrap
+from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
 from .elementwise import masked_fill
 from .rearrange import clone
@@ -144,6 +144,11 @@ def fill_diagonal(input: Any, fill_value: float, wrap: bool = False) -> Any:
         raise RuntimeError(f"dimensions must larger than 1, got {a.ndim}")
     if a.ndim > 2 and len(set(a.shape)) > 1:
         raise RuntimeError(f"all dimensions of input must be of equal length, got {list(a.shape)}")
+    if not isinstance(fill_value, TensorBase):
+        if not isinstance(fill_value, Number):
+            given = type(fill_value).__name__
+            raise TypeError(f"fill_diagonal_(): argument 'fill_value' (position 1) must be Number, not {given}")
+        converted(fill_value, a.dtype, "fill_diagonal_")
     place = np.zeros(a.shape, bool)
     np.fill_diagonal(place, True, wrap)
     return masked_fill(input, _tensor(put(place, of(a))), fill_value)

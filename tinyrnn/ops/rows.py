@@ -221,7 +221,7 @@ def class_numbers(
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """(targets, weights or an empty array, the sum of the targets' weights), checked; copies, for the backward."""
     if target.array.dtype not in (np.int64, np.uint8):
-        raise RuntimeError(f"expected scalar type Long but found {kind(target)} ({call}(): target)")
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {kind(target)} ({call}())")
     if not isinstance(ignored, int):
         raise TypeError(f"{call}(): argument 'ignore_index' must be int, not {type(ignored).__name__}")
     a = input.array
