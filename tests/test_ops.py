@@ -1,6 +1,7 @@
 """Every function and method on tensors against torch: one row of the table each (see table.py)."""
 
 import importlib
+import math
 import re
 import warnings
 from pathlib import Path
@@ -746,6 +747,19 @@ def test_sums_of_integers_lie_in_order():
     x = tinyrnn.arange(8).view(2, 2, 2).transpose(1, 2)
     assert x.sum(0).is_contiguous()
     assert x.sum(0).tolist() == [[4, 8], [6, 10]]
+
+
+@pytest.mark.parametrize("n", [1, 7, 100])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+def test_zero_keeps_its_sign_in_relu_and_has_no_gradient(library, dtype, n):
+    t = importlib.import_module(library)
+    for value, expected in ((-0.0, "-0.0"), (0.0, "0.0"), (-1.0, "0.0"), (math.nan, "nan"), (2.0, "2.0")):
+        x = t.full((n,), value, dtype=getattr(t, dtype), requires_grad=True)
+        y = t.relu(x)
+        y.backward(t.full((n,), 3.0, dtype=x.dtype))
+        assert {*map(str, y.tolist())} == {*map(str, x.detach().clone().relu_().tolist())} == {expected}
+        assert x.grad.tolist() == [0.0 if value <= 0.0 else 3.0] * n
 
 
 TEXTS = {  # how torch's error begins
