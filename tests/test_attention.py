@@ -1,5 +1,6 @@
 """scaled_dot_product_attention against torch, and against the formula written out in NumPy."""
 
+import importlib
 import itertools
 import tracemalloc
 
@@ -315,6 +316,50 @@ def test_gradcheck(options):
 
 
 # ---------------------------------------------------------------------------------- errors
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 4), (3, 5), (9, 4), (1, 3), (70, 70)])
+def test_a_mask_beside_is_causal_hides_further_keys(lengths, added, library):
+    """Of four dimensions, that is: for others, see the test below."""
+    t, (L, S) = importlib.import_module(library), lengths
+    mask, lower = t.from_numpy(some((2, 1, L, S))), t.ones(L, S).tril() > 0
+    both = mask & lower
+    if added:
+        mask = t.from_numpy(numbers((L, S), hidden=0.3))
+        both = mask.masked_fill(~lower, -INF)
+    found = []
+    for options in ({"attn_mask": mask, "is_causal": True}, {"attn_mask": both}):
+        rng = np.random.default_rng(3)
+        qkv = [t.from_numpy(rng.standard_normal((2, 3, n, 6))).requires_grad_() for n in (L, S, S)]
+        y = t.nn.functional.scaled_dot_product_attention(*qkv, **options)
+        (y * y).sum().backward()
+        found.append([y.detach().numpy(), *(x.grad.numpy() for x in qkv)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+FOUR_ALIKE = (2, 3, 4, 4)
+ELSEWHERE = {
+    "three dimensions": ((FOUR_ALIKE[1:],) * 3, (4, 4), {}),
+    "five dimensions": (((1, *FOUR_ALIKE),) * 3, (4, 4), {}),
+    "another width of the values": ((FOUR_ALIKE, FOUR_ALIKE, (2, 3, 4, 5)), (4, 4), {}),
+    "heads broadcast": ((FOUR_ALIKE, (2, 1, 4, 4), (2, 1, 4, 4)), (4, 4), {}),
+    "dropout": ((FOUR_ALIKE,) * 3, (4, 4), {"dropout_p": 0.5}),
+    "a mask of three dimensions": ((FOUR_ALIKE,) * 3, (3, 4, 4), {}),
+}
+
+
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_a_mask_beside_is_causal_is_refused_elsewhere(case, library):
+    t = importlib.import_module(library)
+    shapes, mask, options = ELSEWHERE[case]
+    with pytest.raises(RuntimeError, match="xplicit attn_mask should not be set when is_causal=True"):
+        t.nn.functional.scaled_dot_product_attention(
+            *(t.ones(s) for s in shapes), attn_mask=t.ones(mask), is_causal=True, **options
+        )
+
+
 def refused(t, q, k, v, *more, dtypes=("float32",) * 3, **options):
     tensors = [t.ones(*s, dtype=getattr(t, d)) for s, d in zip((q, k, v), dtypes, strict=True)]
     more = [getattr(t, m[0])(*m[1:]) if isinstance(m, tuple) else m for m in more]

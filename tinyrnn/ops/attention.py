@@ -23,6 +23,10 @@ from .rows import kind
 
 kernels = twin("attention")
 CALL = "scaled_dot_product_attention"
+BESIDE_CAUSAL = (
+    "but for a query, key and value of 4 dimensions, the first two and the last alike, without dropout, and a mask of "
+    "2 or 4 dimensions that needs no gradient"
+)
 
 
 def neighbours(a: np.ndarray) -> np.ndarray:
@@ -106,16 +110,14 @@ def check_inputs(query: Any, key: Any, value: Any) -> None:
         raise RuntimeError(f"{CALL}(): expected as many keys as values, in dimension -2, got {shapes}")
 
 
-def check_mask(mask: Any, query: Any, is_causal: bool) -> None:
-    """torch's errors for masks of other types, or beside is_causal."""
+def check_mask(mask: Any, query: Any) -> None:
+    """torch's errors for masks of other types."""
     expect_tensor(mask, CALL, "attn_mask")
     if mask.array.dtype not in (np.bool_, np.float32, query.array.dtype):
         raise RuntimeError(
             f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask: {kind(mask)}, "
             f"query: {kind(query)} ({CALL}())"
         )
-    if is_causal:
-        raise RuntimeError(f"{CALL}(): explicit attn_mask should not be set when is_causal=True")
     if mask.array.ndim < 2 and query.array.ndim == 4:
         raise IndexError(f"{CALL}(): expected attn_mask of 2 to 4 dimensions for 4 of query, got {mask.array.ndim}")
 
@@ -199,13 +201,14 @@ def scaled_dot_product_attention(
     `scale` is 1 / sqrt(D) if None.  `enable_gqa`: dimension -3 of key and value may divide the query's; head h then
     uses theirs of number h // (how many share one) (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245).
 
-    Raises RuntimeError for shapes or types that do not fit, and for a mask beside is_causal.
+    Raises RuntimeError for shapes or types that do not fit.  A mask beside is_causal hides further keys, where torch's
+    own kernel does that, and raises RuntimeError elsewhere: see BESIDE_CAUSAL.
     """
     check_inputs(query, key, value)
     check_flag(is_causal, "is_causal")
     check_flag(enable_gqa, "enable_gqa")
     if attn_mask is not None:
-        check_mask(attn_mask, query, is_causal)
+        check_mask(attn_mask, query)
     p = probability(dropout_p)
     if enable_gqa:
         key, value = common_heads(query, key, value)
@@ -217,16 +220,19 @@ def scaled_dot_product_attention(
         check_fits(attn_mask, whole)
         attn_mask = attn_mask if attn_mask.array.dtype == np.bool_ else cast(attn_mask, q.dtype)
         mask = attn_mask.array
+    # Where torch has a kernel of its own, the result lies in memory as the query does; else it is contiguous.
+    flash = p == 0.0 and {a.ndim for a in arrays} == {4} and q.shape[-1] == v.shape[-1]
+    flash = flash and q.shape[:2] == batch and k.shape[:2] == v.shape[:2] == (shared if enable_gqa else batch)
+    flash = flash and all(a.strides[-1] == a.itemsize for a in arrays)
+    if mask is not None and (attn_mask.requires_grad or mask.ndim == 3):
+        flash = False
+    if mask is not None and is_causal and not flash:
+        raise RuntimeError(f"{CALL}(): explicit attn_mask should not be set when is_causal=True, {BESIDE_CAUSAL}")
     keep = None
     if p == 1.0:
         keep = np.zeros(whole, bool, like=q)
     elif p > 0.0:
         keep = put(random.default_generator.bernoulli(whole, 1.0 - p), of(q))
-    # Where torch has a kernel of its own, the result lies in memory as the query does; else it is contiguous.
-    flash = keep is None and {a.ndim for a in arrays} == {4} and q.shape[-1] == v.shape[-1]
-    flash = flash and q.shape[:2] == batch and all(a.strides[-1] == a.itemsize for a in arrays)
-    if mask is not None and attn_mask.requires_grad:
-        flash = False
     result = run(
         Attention, (query, key, value, attn_mask), (*arrays, mask), batch=batch, shared=shared, keep=keep,
         causal=bool(is_causal), scale=factor(scale, q.shape[-1]), factor=0.0 if p == 1.0 else 1.0 / (1.0 - p),
