@@ -469,6 +469,62 @@ def test_any_program(shape, steps):
     as_torch(call, numbers(shape) / 4, traits="g", scale=1.0)  # what cancels out leaves the rounding of what it was
 
 
+# ------------------------------------------------------------------------------------------ types of lists
+def scalar(value, dtype):
+    return tinyrnn.tensor(value, dtype=getattr(tinyrnn, dtype))
+
+
+# A list, and the type that it becomes while the default type is float32, and while it is float64.
+LISTS = {
+    "NumPy's float32 and an int": ([np.float32(1.5), 2], "float32", "float32"),
+    "NumPy's int64 and a float": ([np.int64(3), 2.0], "float32", "float64"),
+    "NumPy's uint8 and a float": ([2.0, np.uint8(3)], "float32", "float64"),
+    "NumPy's float32 and int64": ([np.float32(1), np.int64(3)], "float32", "float32"),
+    "NumPy's two floats": ([np.float32(1), np.float64(3)], "float64", "float64"),
+    "NumPy's float64 and an int": ([[1], [np.float64(2)]], "float64", "float64"),
+    "NumPy's uint8 and a bool": ([True, np.uint8(2)], "uint8", "uint8"),
+    "NumPy's uint8 and int8": ([np.uint8(2), np.int8(2)], "int16", "int16"),
+    "NumPy's uint8 and an int": ([np.uint8(2), 2], "int64", "int64"),
+    "an array and a list": ([np.array([1, 2], np.int32), [3, 4.0]], "float32", "float64"),
+    "an array of none": ([np.array([], np.int32)], "int32", "int32"),
+    "an array of none and a list of none": ([np.array([], np.int32), []], "float32", "float64"),
+    "a float64 tensor": ([scalar(1.0, "float64")], "float64", "float64"),
+    "a float64 tensor and an int": ([scalar(1.1, "float64"), 2], "float64", "float64"),
+    "a float32 tensor": ([[scalar(1.0, "float32")]], "float32", "float32"),
+    "int32 tensors": ([scalar(1, "int32")] * 2, "int32", "int32"),
+    "an int32 tensor and an int": ([scalar(1, "int32"), 2], "int64", "int64"),
+    "an int32 tensor and a float64 tensor": ([scalar(1, "int32"), scalar(2.5, "float64")], "float64", "float64"),
+    "a bool tensor and a bool": ([scalar(True, "bool"), False], "bool", "bool"),
+    "an int that only a float can hold": ([2**70, 1.0], "float32", "float64"),
+    "nothing": ([], "float32", "float64"),
+    "bools, ints and floats": ([[True, 1], [2, 3.0]], "float32", "float64"),
+    "bools and ints": ([[True, 1], [False, True]], "int64", "int64"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_has_the_type_that_its_elements_are_promoted_to(name):
+    data, *kinds = LISTS[name]
+    for default, kind in zip(("float32", "float64"), kinds, strict=True):
+        tinyrnn.set_default_dtype(getattr(tinyrnn, default))
+        try:
+            made = tinyrnn.tensor(data), tinyrnn.as_tensor(data)
+        finally:
+            tinyrnn.set_default_dtype(tinyrnn.float32)
+        assert [str(x.dtype) for x in made] == [f"torch.{kind}"] * 2
+
+
+def test_a_list_keeps_the_precision_of_its_elements():
+    assert tinyrnn.tensor([scalar(1.1, "float64"), 2]).tolist() == [1.1, 2.0]
+    assert tinyrnn.tensor([np.int64(2**62 + 1), np.uint8(3)]).tolist() == [2**62 + 1, 3]
+
+
+@pytest.mark.parametrize("data", [[np.float16(1), 2], [np.datetime64("2020-01-01")], [np.array(1j)]])
+def test_a_list_of_what_no_tensor_holds_is_refused(data):
+    with pytest.raises(TypeError, match="no tensor can hold"):
+        tinyrnn.tensor(data)
+
+
 # ------------------------------------------------------------------------------------------ what a tensor tells
 def test_attributes_as_torch(oracle):
     check_phrases(

@@ -151,14 +151,14 @@ def promote(*operands: Any) -> np.dtype:
             continue
         here = group[0]
         for other in group[1:]:
-            here = _promote_pair(here, other)
+            here = wider(here, other)
         if best is None or _KIND_ORDER[here.kind] > _KIND_ORDER[best.kind]:
             best = here
     assert best is not None
     return best
 
 
-def _promote_pair(a: np.dtype, b: np.dtype) -> np.dtype:
+def wider(a: np.dtype, b: np.dtype) -> np.dtype:
     """Two types of one rank: the wider; an integer beside a float leaves the float as it is."""
     if a == b:
         return a
@@ -188,7 +188,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     for d in (type1, type2):
         if not isinstance(d, dtype):
             raise TypeError(f"promote_types(): the arguments must be torch.dtype, not {type(d).__name__}")
-    return type1 if type1 is type2 else of(_promote_pair(type1.numpy, type2.numpy))
+    return type1 if type1 is type2 else of(wider(type1.numpy, type2.numpy))
 
 
 class finfo(metaclass=Shown):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,30 +66,34 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         dtypes.of(array.dtype)
         check_strides(array)
         return array.astype(numpy_type(dtype, array.dtype))
-    plain, arrays = plain_data(data)
+    plain, kind = plain_data(data)
+    wanted = numpy_type(dtype, kind)
+    dtypes.of(wanted)
     try:
         array = np.array(plain)
     except (ValueError, OverflowError):
         raise ragged(plain) or ValueError("tensor(): expected equally nested sequences of numbers") from None
-    if array.dtype.kind not in "biuf" or (array.dtype == np.uint64 and not arrays):
-        raise ValueError(f"Overflow when unpacking long long: {max(array.flat)} is too large for int64")
-    if array.dtype.kind == "f" and not arrays or array.size == 0:
-        default = dtypes.get_default_dtype().numpy
-    elif array.dtype.kind in "iu" and not arrays:
-        default = np.dtype(np.int64)
-    else:
-        default = array.dtype
-    wanted = numpy_type(dtype, default)
+    if array.dtype.kind == "O" or (array.dtype == np.uint64 and kind == np.int64):
+        if wanted.kind != "f":
+            raise ValueError(f"Overflow when unpacking long long: {max(array.flat)} is too large for int64")
+        array = array.astype(np.float64)
     if wanted.kind in "iu" and array.size and array.dtype != wanted:
         for extreme in (array.min(), array.max()):
             converted(extreme, wanted, "tensor")
     return array.astype(wanted, copy=False)
 
 
-def plain_data(data: Any) -> tuple[Any, bool]:
-    """Nested sequences with tensors replaced by numbers; and whether NumPy values were in them."""
+def kind_of_numbers(types: Collection[type]) -> np.dtype:
+    """What Python numbers of these types become together; the default type if there are none."""
+    if float in types or not types:
+        return dtypes.get_default_dtype().numpy
+    return np.dtype(np.int64 if int in types else np.bool_)
+
+
+def plain_data(data: Any) -> tuple[Any, np.dtype]:
+    """Nested sequences with tensors replaced by numbers; and what the types of all elements are promoted to."""
     if type(data) in (int, float, bool):
-        return data, False
+        return data, kind_of_numbers((type(data),))
     if isinstance(data, TensorBase):
         if data.array.size != 1:
             kind = TypeError if data.array.dtype.kind != "f" else ValueError
@@ -97,19 +102,22 @@ def plain_data(data: Any) -> tuple[Any, bool]:
                 f"{list(data.array.shape)}: use stack()"
             )
         tell_of_number(data)
-        return data.array.item(), False
+        return data.array.item(), data.array.dtype
     if isinstance(data, (np.ndarray, np.generic)):
-        return data, True
+        if data.dtype.kind not in "biuf":
+            dtypes.of(data.dtype)
+        return data, data.dtype
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if isinstance(data, Sequence):
-        if set(map(type, data)) <= {int, float, bool}:
-            return list(data), False
+        types = set(map(type, data))
+        if types <= {int, float, bool}:
+            return list(data), kind_of_numbers(types)
         parts = [plain_data(x) for x in data]
-        return [p[0] for p in parts], any(p[1] for p in parts)
+        return [p[0] for p in parts], functools.reduce(dtypes.wider, {p[1] for p in parts})
     if isinstance(data, (int, float)):
-        return data, False
-    if isinstance(data, (complex, np.complexfloating)):
+        return data, kind_of_numbers((int if isinstance(data, int) else float,))
+    if isinstance(data, complex):
         raise NotImplementedError(f"tensor(): complex numbers are not supported by tinyrnn ({data})")
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
 
