@@ -155,6 +155,19 @@ def test_names_at_the_top_are_these_functions(name):
     assert getattr(tinyrnn, name) is getattr(F, name)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ctc_loss_takes_classes_as_floats(dtype):
+    x = (tinyrnn.arange(48.0).reshape(6, 2, 4) % 5).log_softmax(2).requires_grad_()
+    results = []
+    whole, parts = tinyrnn.tensor([[1, 3], [2, 0]]), tinyrnn.tensor([[1.75, 3], [2, 0]], dtype=getattr(tinyrnn, dtype))
+    for targets in (whole, parts):
+        loss = tinyrnn.nn.CTCLoss()(x, targets, (6, 6), (2, 1))
+        results.append((loss.item(), tinyrnn.autograd.grad(loss, x)[0].tolist()))
+    assert results[0] == results[1]
+    with pytest.raises(IndexError, match="not one of the 4 classes"):
+        tinyrnn.nn.functional.ctc_loss(x, tinyrnn.tensor([float("nan"), 1]), (6, 6), (1, 1))
+
+
 def test_sparse_gradients_are_refused_by_name():
     with pytest.raises(NotImplementedError, match=r"embedding\(\): sparse=True"):
         F.embedding(tinyrnn.tensor([0]), tinyrnn.ones(2, 2), sparse=True)

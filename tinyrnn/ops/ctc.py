@@ -113,18 +113,20 @@ def ctc_loss(
     """-log of the probability of `targets` given `log_probs`, over all alignments (Graves et al. 2006).
 
     log_probs (T, N, C) or (T, C), logarithms of probabilities; targets (N, S), or one after the other (sum of their
-    lengths), integers that are not `blank`; the lengths (N) or ().  'mean' divides each loss by its target's length
-    first.  zero_infinity: losses that are infinite, because the input is too short, become 0 and have no gradient.
+    lengths), numbers of classes, as integers or floats, that are not `blank`; the lengths (N) or ().  'mean' divides
+    each loss by its target's length first.  zero_infinity: losses that are infinite, because the input is too short,
+    become 0 and have no gradient.
     """
     x = expect_tensor(log_probs, "ctc_loss", "log_probs")
     if x.ndim not in (2, 3):
         raise RuntimeError(f"ctc_loss(): log_probs must be (T, N, C) or (T, C), got shape {list(x.shape)}")
     if x.array.dtype.kind != "f":
         raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{kind(x)}'")
-    ids = expect_tensor(targets, "ctc_loss", "targets").array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"targets must be integral (ctc_loss(): got {kind(targets)})")
-    ids, single = host(ids), x.ndim == 2
+    ids = host(expect_tensor(targets, "ctc_loss", "targets").array)
+    if ids.dtype.kind == "f":  # as in torch on the CPU
+        with np.errstate(invalid="ignore"):
+            ids = ids.astype(np.int64)
+    single = x.ndim == 2
     logs = x.unsqueeze(1) if single else x
     steps_most, batch, classes = logs.shape
     if not 0 <= blank < classes:
