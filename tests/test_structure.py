@@ -381,6 +381,14 @@ def test_numbers_ranges_and_places(oracle):
     assert ours == theirs
 
 
+def test_broadcast_to_takes_separate_numbers():
+    x = tinyrnn.tensor([[1], [2]])
+    assert x.broadcast_to(2, 3).tolist() == [[1, 1, 1], [2, 2, 2]]
+    assert x.broadcast_to(4, -1, 3).shape == (4, 2, 3) and tinyrnn.tensor(1.0).broadcast_to(3).shape == (3,)
+    with pytest.raises(TypeError, match="missing 1 required"):
+        x.broadcast_to()
+
+
 def test_a_tensor_that_was_set_shares_memory():
     source = tinyrnn.eye(2)
     x = tinyrnn.zeros(3).set_(source)

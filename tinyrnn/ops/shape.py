@@ -320,9 +320,9 @@ def swapdims(input: Any, dim0: int, dim1: int) -> Any:
 moveaxis = movedim
 
 
-def broadcast_to(input: Any, size: Any) -> Any:
+def broadcast_to(input: Any, *size: Any, **named: Any) -> Any:
     """A view with dimensions of size one repeated, and new dimensions in front."""
-    return expand(expect_tensor(input, "broadcast_to"), size)
+    return expand(expect_tensor(input, "broadcast_to"), sizes(size, "broadcast_to", named))
 
 
 def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
