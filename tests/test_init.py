@@ -97,6 +97,18 @@ def test_wrong_arguments(oracle, function, options):
     assert str(oracle(ask)["told"]) == ask(tinyrnn)["told"]
 
 
+def test_fans():
+    init = tinyrnn.nn.init
+    weight = tinyrnn.empty(3, 4, 2)
+    assert init._calculate_fan_in_and_fan_out(weight) == (8, 6)
+    assert [init._calculate_correct_fan(weight, mode) for mode in ("fan_in", "FAN_OUT")] == [8, 6]
+    with pytest.raises(ValueError, match=r"Mode fan not supported, please use one of \['fan_in', 'fan_out'\]"):
+        init._calculate_correct_fan(weight, "fan")
+    for fan in (init._calculate_fan_in_and_fan_out, lambda t: init._calculate_correct_fan(t, "fan_in")):
+        with pytest.raises(ValueError, match="can not be computed for tensor with fewer than 2 dimensions"):
+            fan(weight[0, 0])
+
+
 def test_warnings(oracle):
     def body(torch):
         init, t = torch.nn.init, torch.zeros(2, 2)
