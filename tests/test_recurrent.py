@@ -226,6 +226,39 @@ def test_replaced_weights(oracle, how):
     same(oracle, body)
 
 
+def test_flat_weights_stand_in_for_parameters():
+    """The WeightDrop of AWD-LSTM: forward takes what was assigned, and the raw weights get the gradient."""
+    tinyrnn.manual_seed(0)
+    layer = nn.LSTM(2, 3)
+    x, raw = tinyrnn.ones(4, 1, 2), layer.weight_hh_l0
+    plain = layer(x)[0].tolist()
+    dropped = nn.functional.dropout(raw, 0.5)
+
+    def place():
+        weights = list(layer._flat_weights)
+        weights[1] = dropped
+        layer._flat_weights = weights
+
+    place()
+    placed = layer(x)[0]
+    assert placed.tolist() != plain and layer._flat_weights[1] is dropped
+    assert layer.weight_hh_l0 is raw is layer.all_weights[0][1] and len([*layer.parameters()]) == 4
+    (gradient,) = tinyrnn.autograd.grad(placed.sum(), raw)
+    assert gradient.ne(0).equal(dropped.ne(0))
+    same = nn.LSTM(2, 3)
+    same.load_state_dict({**layer.state_dict(), "weight_hh_l0": dropped.detach()})
+    assert placed.equal(same(x)[0])
+
+    layer.bias_hh_l0 = nn.Parameter(layer.bias_hh_l0.detach())  # another parameter: the weight stays
+    assert layer._flat_weights[1] is dropped and layer._flat_weights[3] is layer.bias_hh_l0
+    layer.weight_hh_l0 = raw  # the parameter itself: it counts again
+    assert layer._flat_weights[1] is raw and layer(x)[0].tolist() == plain
+    place()
+    assert layer.double()._flat_weights[1] is raw
+    with pytest.raises(RuntimeError, match="LSTM: _flat_weights needs 4 weights, got 3"):
+        layer._flat_weights = layer._flat_weights[:3]
+
+
 WRONG_WEIGHTS = {
     "weight_hh_l0 has shape [9, 4]": lambda layer: setattr(layer, "weight_hh_l0", nn.Parameter(tinyrnn.ones(9, 4))),
     "bias_ih_l0 has shape [8]": lambda layer: setattr(layer, "bias_ih_l0", nn.Parameter(tinyrnn.ones(8))),

@@ -9,7 +9,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class _Weighted(Module):
     cell: Cell
     hidden_size: int
     bias: bool
+    _instead: dict[str, Any] = {}  # what a recurrence takes in the place of parameters
 
     def _make(
         self, suffix: str, gates: int, width: int, options: dict[str, Any], proj: int = 0, vectors: Sequence[str] = ()
@@ -60,15 +61,16 @@ class _Weighted(Module):
             init.uniform_(weight, -bound, bound)
 
     def _weight(self, name: str) -> Any:
-        """A parameter, or what was put in its place: a plain tensor by weight_norm."""
-        weight = self._parameters.get(name)
+        """A parameter, or what was put in its place: a plain tensor by weight_norm, or by _flat_weights."""
+        weight = self._instead[name] if name in self._instead else self._parameters.get(name)
         return getattr(self, name) if weight is None else weight
 
     def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any, proj: int = 0) -> tuple[tuple, tuple]:
         """The five weights that a recurrence takes, and the vectors.  They may have been replaced: all are checked."""
         found: list[Any] = []
+        instead = self._instead
         for name, shape in shapes.items():
-            weight = self._parameters.get(name)
+            weight = None if instead else self._parameters.get(name)
             if weight is None:
                 weight = self._weight(name)
                 if not isinstance(weight, Tensor):
@@ -248,8 +250,26 @@ class Recurrent(_Weighted):
         return [name for shapes in self._shapes for name in shapes]
 
     @property
-    def _flat_weights(self) -> list[Parameter]:
-        return [weight for weights in self.all_weights for weight in weights]
+    def _flat_weights(self) -> list[Any]:
+        """What forward takes: the parameters, unless others were assigned; each until its parameter is, or _apply."""
+        return [self._weight(name) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: Sequence[Any]) -> None:
+        names = self._flat_weights_names
+        if len(weights) != len(names):
+            raise RuntimeError(f"{type(self).__name__}: _flat_weights needs {len(names)} weights, got {len(weights)}")
+        pairs = zip(names, weights, strict=True)
+        self._instead = {name: weight for name, weight in pairs if weight is not self._parameters.get(name)}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self._instead:
+            self._instead = {other: weight for other, weight in self._instead.items() if other != name}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._instead = {}
+        return super()._apply(fn, recurse)
 
     def flatten_parameters(self) -> None:
         """Accepted and without effect: the kernels take the parameters as they lie in memory."""
