@@ -525,6 +525,29 @@ def test_a_list_of_what_no_tensor_holds_is_refused(data):
         tinyrnn.tensor(data)
 
 
+QUIET = {
+    "to integers": lambda t, x: x.long(),
+    "to a narrower type": lambda t, x: x.float(),
+    "copied to integers": lambda t, x: t.zeros(4, dtype=t.int64).copy_(x),
+    "copied to a narrower type": lambda t, x: t.zeros(4).copy_(x),
+    "written in place": lambda t, x: t.zeros(4).add_(x),
+    "written to a part": lambda t, x: t.zeros(2, 4, dtype=t.int32)[0].copy_(x),
+    "with a narrower type": lambda t, x: t.zeros(4) + x[3],
+    "a tensor's content": lambda t, x: t.zeros(1).new_tensor(x),
+    "an array's content": lambda t, x: t.as_tensor(x.numpy(), dtype=t.int64),
+    "summed up": lambda t, x: (x.cumsum(0), x.cumprod(0)),
+    "contracted": lambda t, x: t.einsum("i,i", x, x),
+}
+
+
+@pytest.mark.parametrize("use", QUIET.values(), ids=QUIET)
+def test_numbers_that_do_not_fit_are_no_warning(use):
+    x = tinyrnn.tensor([float("inf"), -float("inf"), float("nan"), 1e300], dtype=tinyrnn.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        use(tinyrnn, x)
+
+
 # ------------------------------------------------------------------------------------------ what a tensor tells
 def test_attributes_as_torch(oracle):
     check_phrases(

@@ -40,7 +40,7 @@ from collections.abc import Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from operator import is_not
 from sys import getrefcount
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -645,7 +645,7 @@ def write(target: Any, value: TensorBase) -> Any:
     if recorded and value.array.dtype != target.array.dtype and value.requires_grad:
         value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
     place = rewritten(target, value) if recorded else None
-    np.copyto(target.array, value.array, casting="unsafe")
+    np.copyto(target.array, converted_to(target.array.dtype, value.array))
     target.version[0] += 1
     if place is not None:
         attach(*place)
@@ -663,12 +663,25 @@ def rewritten(target: TensorBase, value: TensorBase) -> tuple[TensorBase, Node |
     return view.base, Node(CopySlices, edges, (window(view.base.array, target.array),), 1), 0
 
 
+def astype(a: np.ndarray, dtype: np.dtype, order: Literal["C", "K"] = "K") -> np.ndarray:
+    """A copy of an array as another type; as in torch, nothing is said of numbers that do not fit."""
+    if a.dtype.kind != "f" or (dtype.kind == "f" and dtype.itemsize >= a.dtype.itemsize):  # all do
+        return a.astype(dtype, order)
+    with np.errstate(all="ignore"):
+        return a.astype(dtype, order)
+
+
+def converted_to(dtype: np.dtype, a: np.ndarray) -> np.ndarray:
+    """The elements of an array as `dtype`, lying in memory as they did; the array itself if it has that type."""
+    return a if a.dtype == dtype else astype(a, dtype, order(a))
+
+
 class Cast(Op):
     """The same numbers in another type; the tape casts the gradient back."""
 
     @staticmethod
     def forward(a, *, dtype):
-        return a.astype(dtype, order(a)), ()
+        return astype(a, dtype, order(a)), ()
 
     @staticmethod
     def backward(saved, needs, g):

@@ -954,7 +954,7 @@ class Replaced(tape.Op):
 
     @staticmethod
     def forward(a, b):
-        return np.array(np.broadcast_to(b, a.shape), a.dtype, like=a), ()
+        return np.array(np.broadcast_to(tape.converted_to(a.dtype, b), a.shape), like=a), ()
 
     @staticmethod
     def backward(saved, needs, g):

@@ -14,8 +14,21 @@ import numpy as np
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..kernels.scalar import NotRecordable, Var
-from ..strides import order, overlaps
-from ..tape import SHARED, Cast, Op, TensorBase, apply, check_writable, is_grad_enabled, record, run, wrap, write
+from ..strides import overlaps
+from ..tape import (
+    SHARED,
+    Cast,
+    Op,
+    TensorBase,
+    apply,
+    check_writable,
+    converted_to,
+    is_grad_enabled,
+    record,
+    run,
+    wrap,
+    write,
+)
 
 Number = (int, float, bool, np.number, np.bool_)
 
@@ -69,11 +82,6 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
                 )
         a = np.broadcast_shapes(a, b)
     return a
-
-
-def converted_to(dtype: np.dtype, a: np.ndarray) -> np.ndarray:
-    """The elements of an array as `dtype`, lying in memory as they did; the array itself if it has that type."""
-    return a if a.dtype == dtype else a.astype(dtype, order(a))
 
 
 def refuse_bool(call: str, a: Any, b: Any) -> None:

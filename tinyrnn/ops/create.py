@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import devices, dlpack, dtypes
 from ..switches import warn_once
-from ..tape import is_grad_enabled
+from ..tape import astype, is_grad_enabled
 from .common import (
     TensorBase,
     cast,
@@ -60,12 +60,12 @@ def kind_of(options: dict, default: np.dtype) -> np.dtype:
 def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
     """A new array from numbers, nested sequences, arrays or tensors, of torch's type for them."""
     if isinstance(data, TensorBase):
-        return data.array.astype(numpy_type(dtype, data.array.dtype))
+        return astype(data.array, numpy_type(dtype, data.array.dtype))
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
         dtypes.of(array.dtype)
         check_strides(array)
-        return array.astype(numpy_type(dtype, array.dtype))
+        return astype(array, numpy_type(dtype, array.dtype))
     plain, kind = plain_data(data)
     wanted = numpy_type(dtype, kind)
     dtypes.of(wanted)

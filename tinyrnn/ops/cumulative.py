@@ -29,7 +29,8 @@ class CumSum(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        return np.asarray(np.cumsum(a, axis, dtype=dtype), order="C", like=a), (axis,)
+        with np.errstate(all="ignore"):
+            return np.asarray(np.cumsum(a, axis, dtype=dtype), order="C", like=a), (axis,)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -45,7 +46,8 @@ class CumProd(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        out = np.asarray(np.cumprod(a, axis, dtype=dtype), order="C", like=a)
+        with np.errstate(all="ignore"):
+            out = np.asarray(np.cumprod(a, axis, dtype=dtype), order="C", like=a)
         return out, (a, out, axis)
 
     @staticmethod

@@ -434,7 +434,8 @@ class Einsum(Op):
 
     @staticmethod
     def forward(*arrays, terms, result):
-        out = np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=True)
+        with np.errstate(all="ignore"):
+            out = np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=True)
         return np.asarray(out, order="C", like=arrays[0]), (*arrays, terms, result)
 
     @staticmethod
