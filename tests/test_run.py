@@ -452,3 +452,37 @@ def test_a_modules_other_name_shows_the_same_things():
     check = facade.imported("torch.autograd.gradcheck", ["gradcheck"]).gradcheck
     assert check is facade.resolve("torch.autograd.gradcheck")
     assert facade.imported("torch.version").__version__ == facade.torch().__version__
+
+
+def test_a_program_that_names_tinyrnn_imports_torchs_modules_too():
+    started = """
+import tinyrnn
+import tinyrnn.backends.cudnn as cudnn
+import tinyrnn.nn.modules.normalization as normalization
+import tinyrnn.utils.hooks, tinyrnn.version
+from tinyrnn.cuda.amp import GradScaler, autocast
+from tinyrnn.distributions.categorical import Categorical
+from tinyrnn.nn.modules.loss import *
+
+assert cudnn is tinyrnn.backends.cudnn
+assert normalization.LayerNorm is tinyrnn.nn.modules.normalization.LayerNorm is tinyrnn.nn.LayerNorm
+assert CrossEntropyLoss is tinyrnn.nn.CrossEntropyLoss
+assert (Categorical, GradScaler) == (tinyrnn.distributions.Categorical, tinyrnn.cuda.amp.GradScaler)
+assert tinyrnn.version.__version__ == tinyrnn.__version__ and tinyrnn.utils.hooks.RemovableHandle
+"""
+    subprocess.run([sys.executable, "-c", started], check=True, cwd=Path(facade.PACKAGE).parent)
+
+
+def test_torchs_modules_are_found_by_tinyrnns_name():
+    for name in sorted(facade.MODULES):
+        parent, _, last = f"tinyrnn{name.removeprefix('torch')}".rpartition(".")
+        module = importlib.import_module(f"{parent}.{last}")
+        if name not in facade.FUNCTIONS:
+            assert getattr(sys.modules[parent], last) is module, name
+        if name in facade.ALIASES:
+            assert isinstance(module, facade.Elsewhere) and module.__name__ == f"{parent}.{last}"
+            assert all(hasattr(module, public) for public in module.__all__), name
+    with pytest.raises(ModuleNotFoundError, match="tinyrnn.nn.modules.conv"):
+        importlib.import_module("tinyrnn.nn.modules.conv")
+    with pytest.raises(AttributeError, match="Conv1d is not in tinyrnn: convolutions and images are out of scope"):
+        assert tinyrnn.nn.modules.rnn.Conv1d

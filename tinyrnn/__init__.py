@@ -35,6 +35,7 @@ from . import (
 from .amp import autocast, is_autocast_enabled
 from .autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from .devices import device, get_default_device, set_default_device
+from .facade import answer_imports as _answer_imports
 from .dtypes import (
     bfloat16, bool, can_cast, cdouble, cfloat, chalf, complex32, complex64, complex128, contiguous_format, double,
     dtype, finfo, float16, float32, float64, get_default_dtype, half, iinfo, int8, int16, int32, int64, layout, long,
@@ -145,6 +146,9 @@ newaxis = None
 concat, concatenate = cat, cat
 fill_, zero_ = Tensor.fill_, Tensor.zero_
 mps, xpu, cpu = backends.devices["mps"], backends.devices["xpu"], backends.devices["cpu"]
+version.__version__ = __version__
+
+_answer_imports()
 
 
 def __getattr__(name: str):

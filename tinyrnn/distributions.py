@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from .dtypes import finfo, get_default_dtype
 from .grad_mode import enable_grad, no_grad
 from .nn.functional import binary_cross_entropy_with_logits, softmax
+from .ops import draw
 from .ops.common import check_broadcast
 from .ops.create import arange, tensor
-from .ops.draw import bernoulli, multinomial, normal, rand
 from .ops.elementwise import clamp, log, sigmoid
 from .ops.reduce import logsumexp
 from .tensor import Size, Tensor
@@ -226,7 +226,7 @@ class Categorical(Distribution):
         shape = self._extended_shape(sample_shape)
         with no_grad():
             rows = self.probs.reshape(-1, self._num_events)
-            return multinomial(rows, math.prod(sample_shape), True).T.reshape(shape)
+            return draw.multinomial(rows, math.prod(sample_shape), True).T.reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)
@@ -284,7 +284,7 @@ class Bernoulli(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with no_grad():
-            return bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
+            return draw.bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)
@@ -327,11 +327,11 @@ class Normal(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         with no_grad():
-            return normal(self.loc.expand(shape), self.scale.expand(shape))
+            return draw.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
-        eps = normal(self.loc.new_zeros(shape), self.loc.new_ones(shape))
+        eps = draw.normal(self.loc.new_zeros(shape), self.loc.new_ones(shape))
         return self.loc + eps * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -382,7 +382,7 @@ class Uniform(Distribution):
         return self.high * math.nan
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        drawn = rand(self._extended_shape(sample_shape), dtype=self.low.dtype, device=self.low.device)
+        drawn = draw.rand(self._extended_shape(sample_shape), dtype=self.low.dtype, device=self.low.device)
         return self.low + drawn * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:

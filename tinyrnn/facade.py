@@ -24,12 +24,16 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
-    autograd.graph backends backends.cpu backends.cuda backends.cudnn backends.mha backends.mkl backends.mkldnn
-    backends.mps backends.openmp cpu cuda cuda.amp distributed distributions linalg mps nn nn.functional nn.init
-    nn.parallel nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm
-    optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd
-    optim.swa_utils random return_types serialization special testing types utils utils.checkpoint utils.data
-    utils.data.dataloader utils.data.dataset utils.data.sampler utils.dlpack version xpu
+    autograd.graph backends cuda distributed distributions linalg nn nn.functional nn.init nn.parallel nn.parameter
+    nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad
+    optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
+    return_types serialization special testing types utils utils.checkpoint utils.data utils.data.dataloader
+    utils.data.dataset utils.data.sampler utils.dlpack
+"""
+# Modules of torch that are objects here.
+_OBJECTS = """
+    backends.cpu backends.cuda backends.cudnn backends.mha backends.mkl backends.mkldnn backends.mps backends.openmp cpu
+    cuda.amp mps version xpu
 """
 # Modules of torch whose names stand elsewhere in tinyrnn.
 _ELSEWHERE = {
@@ -51,7 +55,7 @@ _ELSEWHERE = {
 ALIASES = {f"torch.{alias}": name for name, aliases in _ELSEWHERE.items() for alias in aliases.split()}
 # As attributes these are functions, which hide the modules that they are from.
 FUNCTIONS = {"torch.autograd.gradcheck", "torch.nn.utils.weight_norm"}
-MODULES = frozenset([*("torch." + name for name in _SHARED.split()), *ALIASES])
+MODULES = frozenset([*("torch." + name for name in [*_SHARED.split(), *_OBJECTS.split()]), *ALIASES])
 
 # Libraries made of torch's own tensors: a program that runs on tinyrnn cannot use them.
 COMPANIONS = frozenset(["functorch", "torch_geometric", "torchaudio", "torchdata", "torchtext", "torchvision"])
@@ -177,6 +181,32 @@ def imported(name: str, names: Iterable[str] = ()) -> Any:
         if each != "*" and not hasattr(module, each):
             raise ImportError(missing(f"{name}.{each}"), name=name)
     return module
+
+
+class Elsewhere(ModuleType):
+    """A module of torch's whose names stand in `home`, another of tinyrnn's."""
+
+    def __init__(self, name: str, home: ModuleType):
+        super().__init__(name, home.__doc__)
+        self._home = home
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            return getattr(self._home, name, None) or [each for each in vars(self._home) if not each.startswith("_")]
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+        return getattr(self._home, name)
+
+
+def answer_imports() -> None:
+    """Have `import tinyrnn.nn.modules.rnn` and its like find what torch has there, in a program that names tinyrnn."""
+    modules: dict[str, Any] = sys.modules
+    for name in sorted([*_OBJECTS.split(), *(alias.removeprefix("torch.") for alias in ALIASES)]):
+        parent, _, last = f"tinyrnn.{name}".rpartition(".")
+        home = ALIASES.get(f"torch.{name}")
+        if home is not None:
+            vars(modules[parent]).setdefault(last, Elsewhere(f"tinyrnn.{name}", modules[f"tinyrnn.{home}"]))
+        modules[f"tinyrnn.{name}"] = vars(modules[parent])[last]
 
 
 class Program:
