@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import needs_torch
 
+import tinyrnn
 from tinyrnn import dtypes, serialization
 from tinyrnn.devices import device
 from tinyrnn.nn.parameter import Parameter
@@ -354,6 +355,56 @@ def test_objects_of_any_class_come_back_on_request():
     file.seek(0)
     with pytest.raises(pickle.UnpicklingError, match=r"Weights only load failed: .*\.Model.*weights_only=False"):
         load(file)
+
+
+def function_of_a_program(x):
+    return x
+
+
+class Whole(tinyrnn.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.function = tinyrnn.nn.Embedding(5, 3), function_of_a_program
+        self.lstm, self.linear = tinyrnn.nn.LSTM(3, 2, num_layers=2, dropout=0.5), tinyrnn.nn.Linear(2, 5)
+
+    def forward(self, x):
+        return self.function(self.linear(self.lstm(self.embedding(x))[0]))
+
+
+def test_a_whole_model_of_classes_that_are_called_safe():
+    modules = tinyrnn.nn.modules
+    names = [Whole, function_of_a_program, modules.sparse.Embedding, modules.rnn.LSTM, modules.linear.Linear]
+    model, x = Whole().eval(), tensor([[1], [4]], "int64")
+    file = saved(model)
+    with serialization.safe_globals(names):
+        assert set(serialization.get_safe_globals()) == {*names}
+        found = load(file)
+    assert type(found) is Whole and found(x).equal(model(x)) and serialization.get_safe_globals() == []
+    for missing in (Whole, function_of_a_program, modules.rnn.LSTM):
+        with (
+            serialization.safe_globals([each for each in names if each is not missing]),
+            pytest.raises(pickle.UnpicklingError, match=f"{missing.__name__}.*add_safe_globals lets it in"),
+        ):
+            file.seek(0)
+            load(file)
+
+
+def test_safe_globals_by_another_name():
+    file, name = saved(tinyrnn.nn.Identity()), "tinyrnn.nn.layers.Identity"
+    try:
+        serialization.add_safe_globals([(Whole, name)])
+        assert type(load(file)) is Whole
+        serialization.add_safe_globals([(Whole, name, 3)])
+        with pytest.raises(ValueError, match="expected pairs"):
+            load(saved(1))
+    finally:
+        serialization.clear_safe_globals()
+    assert serialization.get_safe_globals() == []
+
+
+def test_what_runs_commands_is_not_made_safe():
+    with serialization.safe_globals([os.system]), pytest.raises(pickle.UnpicklingError, match=r"names posix\.system"):
+        load(saved(Payload(os.system, "true")))
 
 
 def test_a_subclass_comes_back_on_request():

@@ -385,7 +385,8 @@ def load(
         from to another; a function of a storage and that name, which returns the storage. None, also from the
         function: the device that it was saved from.
     weights_only: True (the default, unless pickle_module is given) builds tensors, parameters, numbers, texts and plain
-        containers, and refuses everything else. False builds objects of any class, which runs what code the file names.
+        containers, and what add_safe_globals was given, and refuses everything else. False builds objects of any class,
+        which runs what code the file names.
     pickle_load_args: `encoding` and `errors`, as pickle's Unpickler has them.
 
     Raises FileNotFoundError; EOFError for an empty file; pickle.UnpicklingError for one that is not in torch's zip
@@ -606,6 +607,52 @@ HARMLESS = {
     **{f"{module}.bytearray": as_bytearray for module in ("builtins", "__builtin__")},
 }
 
+BLOCKED = ("sys", "os", "posix", "nt")  # modules whose functions are not let in, whatever a program says
+_marked: set[Any] = set()  # classes and functions, or pairs of one and the name that a file has for it
+
+
+def add_safe_globals(safe_globals: list[Any]) -> None:
+    """Let load build objects of these classes, and call these functions, also with weights_only=True.
+
+    Each is found in a file by its own name; a pair (class, name) is found by that name.
+    """
+    _marked.update(safe_globals)
+
+
+def get_safe_globals() -> list[Any]:
+    """What add_safe_globals was given."""
+    return list(_marked)
+
+
+def clear_safe_globals() -> None:
+    """Take back what add_safe_globals was given."""
+    _marked.clear()
+
+
+@contextmanager
+def safe_globals(safe_globals: list[Any]) -> Iterator[None]:
+    """add_safe_globals for a `with` block."""
+    add_safe_globals(safe_globals)
+    try:
+        yield
+    finally:
+        _marked.difference_update(safe_globals)
+
+
+def marked_names() -> dict[str, Any]:
+    """What add_safe_globals was given, by the names that a file has for it."""
+    found = {}
+    for each in _marked:
+        match each:
+            case (thing, str(name)):
+                found[name] = thing
+            case tuple():
+                raise ValueError(f"add_safe_globals(): expected pairs of a class or function and its name, got {each}")
+            case _:
+                found[f"{each.__module__}.{each.__qualname__}"] = each
+    return found
+
+
 HARMLESS_OPCODES = b"".join(
     [
         pickle.PROTO,
@@ -665,7 +712,7 @@ class Instructions(dict):
 
 
 class WeightsUnpickler(pickle._Unpickler):
-    """Knows the instructions, names and calls that weights are made of, and no others.
+    """Knows the instructions, names and calls that weights are made of, what add_safe_globals lets in, and no others.
 
     (A subclass of pickle's Python form, because the C form lets nobody take instructions away.)
     """
@@ -685,7 +732,9 @@ class WeightsUnpickler(pickle._Unpickler):
             Size,
             *HARMLESS.values(),
         )
-        self.functions = {id(function) for function in functions}
+        self.marked = marked_names()
+        self.classes = {id(thing) for thing in self.marked.values()}
+        self.functions = {id(function) for function in functions} | self.classes
 
     def load(self):
         try:
@@ -708,9 +757,13 @@ class WeightsUnpickler(pickle._Unpickler):
         name = f"{module}.{name}"
         if name in HARMLESS:
             return HARMLESS[name]
+        if name in self.marked and module not in BLOCKED:
+            return self.marked[name]
         if name.startswith("torch."):
             return resolve(name)
-        raise pickle.UnpicklingError(f"the file names {name}, which weights are not made of. {TRUST}.")
+        raise pickle.UnpicklingError(
+            f"the file names {name}, which weights are not made of. add_safe_globals lets it in; {TRUST}."
+        )
 
     def persistent_load(self, pid):
         try:
@@ -726,12 +779,23 @@ class WeightsUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"the file calls {function!r}, which weights are not made of. {TRUST}.")
         self.append(function(*args))
 
+    def load_newobj(self):
+        args = self.stack.pop()
+        cls = self.stack.pop()
+        if id(cls) not in self.classes:
+            raise pickle.UnpicklingError(f"weights need no pickle instruction that makes a {cls!r}. {TRUST}.")
+        self.append(cls.__new__(cls, *args))
+
     def load_build(self):
+        if id(type(self.stack[-2])) in self.classes:
+            return super().load_build()
         state = self.stack.pop()
         if type(self.stack[-1]) is not OrderedDict or type(state) is not dict:
             kind = type(self.stack[-1]).__name__
             raise pickle.UnpicklingError(f"the file sets the state of a {kind}, which weights have not. {TRUST}.")
         vars(self.stack[-1]).update(state)
+        return None
 
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.NEWOBJ[0]] = load_newobj

@@ -84,7 +84,10 @@ from .module import (
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
-from .multihead import MultiheadAttention
+from .multihead import (
+    MultiheadAttention,
+    NonDynamicallyQuantizableLinear,  # noqa: F401  (a name of torch.nn.modules.linear)
+)
 from .normalization import BatchNorm1d, GroupNorm, RMSNorm
 from .parameter import Buffer, Parameter, UninitializedParameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase, cell
