@@ -41,6 +41,7 @@ from .scalar import (
     minimum,
     needed,
     record,
+    relu,
     ruled,
     sigmoid,
     sin,
@@ -49,7 +50,6 @@ from .scalar import (
     tanh,
     where,
 )
-from .scalar import relu as rectified
 
 
 class Formula:
@@ -210,11 +210,6 @@ def mish_gradient(x, out, g):
     """Also at zero, where the formula's halves meet."""
     t = tanh(where(x > 0.0, x, 0.0) + log1p(exp(-absolute(x))))
     return (g * (t + x * sigmoid(x) * (1.0 - t * t)),)
-
-
-def relu(x):
-    """Zero keeps its sign, as torch's does; not by scalar.relu, whose derivation gives what the gradient below says."""
-    return where(x < 0.0, 0.0, x)
 
 
 def relu_gradient(x, out, g):
@@ -523,13 +518,13 @@ def binary_cross_entropy_gradient(x, y, out, g):
 
 def binary_cross_entropy_with_logits(x, y, pos_weight):
     """(1 - y) x + (1 + (pos_weight - 1) y) log(1 + exp(-x)), with no overflow for any x."""
-    softplus_of_minus_x = log1p(exp(-absolute(x))) + rectified(-x)
+    softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
     return (1.0 - y) * x + (1.0 + (pos_weight - 1.0) * y) * softplus_of_minus_x
 
 
 def binary_cross_entropy_with_logits_gradient(x, y, pos_weight, out, g):
-    softplus_of_minus_x = log1p(exp(-absolute(x))) + rectified(-x)
-    softplus_of_x = log1p(exp(-absolute(x))) + rectified(x)
+    softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
+    softplus_of_x = log1p(exp(-absolute(x))) + relu(x)
     weight = 1.0 + (pos_weight - 1.0) * y
     return (
         g * ((1.0 - y) - weight * (1.0 - sigmoid(x))),

@@ -299,12 +299,16 @@ def where(condition, a, b): return emit("where", condition, a, b)
 
 
 # The comparisons below are turned so that a NaN comes out as a NaN, and so that a tie has torch's gradient:
-# nothing for relu and absolute at zero, one half for each side of maximum and minimum.
-def relu(x): return where(x <= 0.0, 0.0, x)
+# nothing for absolute at zero, one half for each side of maximum and minimum.
 def absolute(x): return where(x < 0.0, -x, where(x > 0.0, x, x - x))
 def maximum(a, b): return where(a > b, a, where(b > a, b, 0.5 * a + 0.5 * b))
 def minimum(a, b): return where(a < b, a, where(b < a, b, 0.5 * a + 0.5 * b))
 # fmt: on
+
+
+def relu(x):
+    """Zero keeps its sign, as torch's does, and has no gradient."""
+    return ruled(where(x < 0.0, 0.0, x), (x,), lambda x, y, g: (where(y <= 0.0, 0.0, g),))
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def test_every_formula_of_the_table():
 # ---------------------------------------------------------------------------------- nan, infinity, ties
 INF, NAN = math.inf, math.nan
 EDGES = {  # formula, (point, result) ...
-    "relu": (lambda x: scalar.relu(x), [(NAN, NAN), (INF, INF), (-INF, 0), (0.0, 0), (-0.0, 0)]),
+    "relu": (lambda x: scalar.relu(x), [(NAN, NAN), (INF, INF), (-INF, 0), (0.0, 0), (-0.0, -0.0)]),
     "absolute": (lambda x: abs(x), [(NAN, NAN), (INF, INF), (-INF, INF), (-0.0, 0)]),
     "where": (lambda x: scalar.where(x > 0.0, x, 1.0), [(NAN, 1), (INF, INF), (-INF, 1)]),
     "sigmoid": (lambda x: scalar.sigmoid(x), [(NAN, NAN), (INF, 1), (-INF, 0), (-1e5, 0)]),
