@@ -223,6 +223,8 @@ def missing() -> str | None:
         from cuda.bindings import driver as bindings
     except ImportError:
         return f"the extra for CUDA is not installed: {EXTRA}"
+    if np.lib.NumpyVersion(np.__version__) >= "2.5.0":  # which has no row_stack any more
+        return f"numba-cuda needs a NumPy before 2.5, and this is {np.__version__}: {EXTRA} brings an earlier one"
     try:
         error = bindings.cuInit(0)[0]
         if error != 0 and _process not in (0, os.getpid()):
