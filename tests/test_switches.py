@@ -256,16 +256,9 @@ def test_autocast_on_the_cpu_is_refused():
     assert forward(3) == 3 and tinyrnn.amp.custom_bwd(forward) is forward
 
 
-def test_compile_returns_what_it_is_given():
-    layer = tinyrnn.nn.Linear(1, 1)
-    assert tinyrnn.compile(layer) is layer and tinyrnn.compile(layer, mode="max-autotune", fullgraph=True) is layer
-    for decorator in (tinyrnn.compile, tinyrnn.compile(), tinyrnn.compile(dynamic=True)):
-        assert decorator(len)([1]) == 1
-
-
 def test_what_is_not_here_says_so():
-    with pytest.raises(AttributeError, match="torch.jit is not in tinyrnn: torch's compilers are out of scope"):
-        tinyrnn.jit  # noqa: B018
+    with pytest.raises(AttributeError, match="torch.fx is not in tinyrnn: torch's compilers are out of scope"):
+        tinyrnn.fx  # noqa: B018
     assert not hasattr(tinyrnn, "conv2d")
 
 

@@ -21,9 +21,11 @@ from . import (
     amp,
     autograd,
     backends,
+    compiler,
     cuda,
     distributed,
     distributions,
+    jit,
     linalg,
     nn,
     optim,
@@ -33,6 +35,7 @@ from . import (
     utils,
 )
 from .amp import autocast, is_autocast_enabled
+from .compiler import compile
 from .autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from .devices import device, get_default_device, set_default_device
 from .facade import answer_imports as _answer_imports
@@ -128,7 +131,7 @@ from .tape import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )
 from .switches import (
-    are_deterministic_algorithms_enabled, compile, get_deterministic_debug_mode, get_float32_matmul_precision,
+    are_deterministic_algorithms_enabled, get_deterministic_debug_mode, get_float32_matmul_precision,
     get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled, is_warn_always_enabled,
     set_deterministic_debug_mode, set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads,
     set_num_threads, set_warn_always, use_deterministic_algorithms, version,

@@ -24,11 +24,11 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
-    autograd.graph backends cuda distributed distributions linalg nn nn.functional nn.init nn.parallel nn.parameter
-    nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim optim.adagrad
-    optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd optim.swa_utils random
-    return_types serialization special testing types utils utils.checkpoint utils.data utils.data.dataloader
-    utils.data.dataset utils.data.sampler utils.dlpack
+    autograd.graph backends compiler cuda distributed distributions jit linalg nn nn.functional nn.init nn.parallel
+    nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim
+    optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd
+    optim.swa_utils random return_types serialization special testing types utils utils.checkpoint utils.data
+    utils.data.dataloader utils.data.dataset utils.data.sampler utils.dlpack
 """
 # Modules of torch that are objects here.
 _OBJECTS = """
@@ -39,16 +39,18 @@ _OBJECTS = """
 _ELSEWHERE = {
     "amp": "amp.autocast_mode amp.grad_scaler cuda.amp.autocast_mode cuda.amp.grad_scaler",
     "autograd": "autograd.grad_mode autograd.variable",
+    "compiler": "_dynamo _dynamo.eval_frame",
     "cuda": "cuda.memory cuda.random",
     "distributions": """distributions.bernoulli distributions.categorical distributions.distribution distributions.kl
         distributions.normal distributions.uniform""",
     "hooks": "utils.hooks",
     "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
         nn.modules.dropout nn.modules.flatten nn.modules.linear nn.modules.loss nn.modules.module
-        nn.modules.normalization nn.modules.rnn nn.modules.sparse""",
+        nn.modules.normalization nn.modules.padding nn.modules.pooling nn.modules.rnn nn.modules.sparse""",
     "nn.parallel": "nn.parallel.data_parallel nn.parallel.distributed",
     "nn.adaptive": "nn.modules.adaptive",
     "nn.transformer": "nn.modules.transformer",
+    "nn.tuples": "nn.modules.utils",
     "tensor": "functional _tensor",
     "utils.data.collate": "utils.data._utils utils.data._utils.collate",
 }
@@ -62,7 +64,7 @@ COMPANIONS = frozenset(["functorch", "torch_geometric", "torchaudio", "torchdata
 
 REASONS = [
     (
-        r"(?i)conv|pool|upsample|interpolate|pad[123]d|fold|pixel|grid_sample|(batch|instance)norm[23]d|vision",
+        r"(?i)conv|pool|upsample|interpolate|fold|pixel|grid_sample|(batch|instance)norm[23]d|vision",
         "convolutions and images are out of scope",
     ),
     (r"(?i)distributed|dataparallel|\.rpc|\.elastic", "training on several machines is out of scope"),

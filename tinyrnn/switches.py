@@ -45,11 +45,6 @@ def checked(call: str, n: Any) -> int:
     return n
 
 
-def compile(model: Any = None, **options: Any) -> Any:
-    """The model itself: its kernels are compiled already.  Without a model, a decorator that does the same."""
-    return model if model is not None else lambda function: function
-
-
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Accepted and without effect: results are deterministic always."""
     _state["deterministic"] = (1 if warn_only else 2) if mode else 0

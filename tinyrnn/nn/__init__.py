@@ -89,7 +89,25 @@ from .multihead import (
     NonDynamicallyQuantizableLinear,  # noqa: F401  (a name of torch.nn.modules.linear)
 )
 from .normalization import BatchNorm1d, GroupNorm, RMSNorm
+from .padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from .parameter import Buffer, Parameter, UninitializedParameter
+from .pooling import AvgPool1d
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase, cell
 from .seq2seq import AttentionDecoder
 from .transformer import (
@@ -104,6 +122,7 @@ __all__ = [
     "AdaptiveLogSoftmaxWithLoss",
     "AlphaDropout",
     "AttentionDecoder",
+    "AvgPool1d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BahdanauAttention",
@@ -112,6 +131,12 @@ __all__ = [
     "Buffer",
     "CELU",
     "CTCLoss",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
@@ -172,6 +197,12 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "SELU",
     "Sequential",
     "SiLU",
@@ -196,6 +227,9 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "UninitializedParameter",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "cell",
     "functional",
     "init",

@@ -51,6 +51,7 @@ from ..ops.margins import (
 from ..ops.multihead import multi_head_attention_forward
 from ..ops.normalization import batch_norm, group_norm, rms_norm
 from ..ops.padding import pad
+from ..ops.pooling import avg_pool1d
 from ..ops.rows import cross_entropy, layer_norm, nll_loss
 from ..ops.rows import log_softmax as _log_softmax
 from ..ops.rows import softmax as _softmax
@@ -58,6 +59,7 @@ from ..tape import check_writable, entitled, write
 
 __all__ = [
     "alpha_dropout",
+    "avg_pool1d",
     "batch_norm",
     "bilinear",
     "binary_cross_entropy",
