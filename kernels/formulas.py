@@ -112,7 +112,7 @@ class Formula:
 
 # --------------------------------------------------------------------------------- functions of one element
 SQRT_HALF = math.sqrt(0.5)
-SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
+SQRT_2_OVER_PI, SQRT_HALF_OVER_PI = math.sqrt(2.0 / math.pi), math.sqrt(0.5 / math.pi)
 
 
 def reciprocal(x):
@@ -153,6 +153,10 @@ def gelu(x):
     return 0.5 * x * (1.0 + erf(x * SQRT_HALF))
 
 
+def gelu_gradient(x, out, g):
+    return (g * (0.5 * (1.0 + erf(x * SQRT_HALF)) + x * (SQRT_HALF_OVER_PI * exp(-0.5 * x * x))),)
+
+
 def gelu_tanh(x):
     return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x))))
 
@@ -164,6 +168,11 @@ def leaky_relu(x, *, negative_slope):
 def elu(x, *, alpha):
     """Clevert et al. 2015, https://arxiv.org/abs/1511.07289."""
     return where(x <= 0.0, alpha * expm1(where(x <= 0.0, x, 0.0)), x)
+
+
+def elu_gradient(x, out, g, *, alpha):
+    """Far below zero too, where the derivation of the formula, expm1(x) + 1, is rounded to nothing."""
+    return (where(x <= 0.0, g * (alpha * exp(x)), g),)
 
 
 def softplus(x, *, beta, threshold):
@@ -178,7 +187,7 @@ def absolute_gradient(x, out, g):
 
 
 def logsigmoid(x):
-    return where(x < 0.0, x, 0.0 * x) - log1p(exp(-absolute(x)))
+    return where(x < 0.0, x, 0.0) - log1p(exp(-absolute(x)))
 
 
 def logsigmoid_gradient(x, out, g):
@@ -196,9 +205,17 @@ def selu(x):
     return where(x <= 0.0, below, SELU_SCALE * x)
 
 
+def selu_gradient(x, out, g):
+    return (where(x <= 0.0, g * (SELU_SCALE * SELU_ALPHA * exp(x)), g * SELU_SCALE),)
+
+
 def celu(x, *, alpha):
     """Barron 2017, https://arxiv.org/abs/1704.07483."""
     return where(x <= 0.0, alpha * expm1(where(x <= 0.0, x / alpha, 0.0)), x)
+
+
+def celu_gradient(x, out, g, *, alpha):
+    return (where(x <= 0.0, g * exp(x / alpha), g),)
 
 
 def mish(x):
@@ -317,7 +334,10 @@ def polynomial(x, *coefficients):
 
 
 def erfinv(y):
-    """A rational approximation in the middle and one for the tails, each made exact by two of Newton's steps."""
+    """A rational approximation in the middle and one for the tails, each made exact by two of Halley's steps.
+
+    In the tails these compare what is left to 1, which has more digits than erf(x) and y.
+    """
     z = y * y
     middle = y * polynomial(z, -0.140543331, 0.914624893, -1.645349621, 0.886226899)
     middle = middle / polynomial(z, 0.012229801, -0.329097515, 1.442710462, -2.118377725, 1.0)
@@ -328,7 +348,10 @@ def erfinv(y):
     )
     x = where(size <= 0.7, middle, where(y < 0.0, -tail, tail))
     for _ in range(2):
-        x = x - (erf(x) - y) / (2.0 / math.sqrt(math.pi) * exp(-x * x))
+        left = (1.0 - size) - erfc(absolute(x))
+        beyond = where(size <= 0.7, erf(x) - y, where(y < 0.0, -left, left))
+        step = beyond / (2.0 / math.sqrt(math.pi) * exp(-x * x))
+        x = x - step / (1.0 + x * step)
     return where(size < 1.0, x, where(size > 1.0, math.nan, y * math.inf))
 
 
@@ -354,13 +377,9 @@ UNARY = {
         erf,
         relu,
         silu,
-        gelu,
         gelu_tanh,
         leaky_relu,
-        elu,
         softplus,
-        selu,
-        celu,
         hardshrink,
         threshold,
     )
@@ -379,6 +398,10 @@ UNARY["sinc"] = Formula(sinc, sinc_gradient, ufuncs=True)
 UNARY["abs"] = Formula(absolute, absolute_gradient)
 UNARY["logsigmoid"] = Formula(logsigmoid, logsigmoid_gradient)
 UNARY["clamp"] = Formula(clamp, clamp_gradient)
+UNARY["gelu"] = Formula(gelu, gelu_gradient)
+UNARY["elu"] = Formula(elu, elu_gradient)
+UNARY["selu"] = Formula(selu, selu_gradient)
+UNARY["celu"] = Formula(celu, celu_gradient)
 UNARY["mish"] = Formula(mish, mish_gradient)
 UNARY["relu"] = Formula(relu, relu_gradient)
 UNARY["hardtanh"] = Formula(hardtanh, hardtanh_gradient)
@@ -525,9 +548,8 @@ def binary_cross_entropy_with_logits(x, y, pos_weight):
 def binary_cross_entropy_with_logits_gradient(x, y, pos_weight, out, g):
     softplus_of_minus_x = log1p(exp(-absolute(x))) + relu(-x)
     softplus_of_x = log1p(exp(-absolute(x))) + relu(x)
-    weight = 1.0 + (pos_weight - 1.0) * y
     return (
-        g * ((1.0 - y) - weight * (1.0 - sigmoid(x))),
+        g * ((pos_weight * y + 1.0 - y) * sigmoid(x) - pos_weight * y),
         g * (pos_weight * softplus_of_minus_x - softplus_of_x),
         g * y * softplus_of_minus_x,
     )

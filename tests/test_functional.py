@@ -1,5 +1,6 @@
 """The functions of nn.functional, row by row against torch (see table.py); others stand in test_losses.py."""
 
+import math
 import re
 
 import pytest
@@ -153,6 +154,43 @@ TOP = """bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm 
 @pytest.mark.parametrize("name", TOP.split())
 def test_names_at_the_top_are_these_functions(name):
     assert getattr(tinyrnn, name) is getattr(F, name)
+
+
+FAR_BELOW_ZERO = {  # function, and its gradient
+    "elu": (lambda x: F.elu(x, 0.5), lambda x: 0.5 * math.exp(x)),
+    "celu": (lambda x: F.celu(x, 2.0), lambda x: math.exp(x / 2)),
+    "selu": (F.selu, lambda x: 1.7580993408473766 * math.exp(x)),
+    "silu": (F.silu, lambda x: (1 + x) * math.exp(x)),
+    "softplus": (F.softplus, math.exp),
+    "logits": (lambda x: F.binary_cross_entropy_with_logits(x, x.detach() * 0, reduction="none"), math.exp),
+    "weighted logits": (
+        lambda x: F.binary_cross_entropy_with_logits(
+            x, x.detach() * 0, pos_weight=tinyrnn.tensor(3.0, dtype=x.dtype), reduction="none"
+        ),
+        math.exp,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FAR_BELOW_ZERO)
+def test_small_gradients_far_below_zero_are_right(name, dtype):
+    """They are small, not nothing: a confident negative goes on learning."""
+    function, expected = FAR_BELOW_ZERO[name]
+    points = [-40.0, -60.0, -80.0]  # where 1 + exp(x) is 1
+    x = tinyrnn.tensor(points, dtype=getattr(tinyrnn, dtype), requires_grad=True)
+    function(x).sum().backward()
+    wanted = [expected(p) for p in points]
+    assert x.grad.tolist() == pytest.approx(wanted, rel=1e-5 if dtype == "float32" else 1e-13, abs=0)
+
+
+@pytest.mark.parametrize("left", [1e-3, 1e-6, 1e-9, 1e-12, 2.0**-50])
+def test_erfinv_where_little_is_left_to_one(left):
+    y = 1 - left
+    x = tinyrnn.tensor([y, -y], dtype=tinyrnn.float64).erfinv().tolist()
+    assert x[1] == -x[0]
+    slope = 2 / math.sqrt(math.pi) * math.exp(-x[0] * x[0])  # of erf: how far x is from the root
+    assert abs(math.erfc(x[0]) - (1 - y)) / slope < 4e-16 * x[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
