@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .scalar import Recording, Tape, Var, differentiate, record, relu, replay, sigmoid, tanh
+from .scalar import Recording, Tape, Var, differentiate, record, relu, replay, sigmoid, spot, tanh
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
@@ -101,7 +101,7 @@ class Cell:
 
     def _error(self, why: str) -> TypeError:
         code = inspect.unwrap(self.step).__code__
-        return TypeError(f"{self.name} is not a cell: {why} ({code.co_filename}:{code.co_firstlineno})")
+        return TypeError(f"{self.name} is not a cell: {why} ({spot(code.co_filename, code.co_firstlineno)})")
 
     def __repr__(self) -> str:
         states = ["h", *self.states[1:]]
@@ -141,6 +141,7 @@ class Cell:
         made.zones = {k: tape.input(f"zone_of_{made.states[k]}") for k, zoned in enumerate(which) if zoned}
         for k, zone in made.zones.items():
             outputs[k] = zone * inputs[made.states[k]] + (1.0 - zone) * outputs[k]
+        tape.complete = True
         made.recording = Recording(r.name, inputs, keywords, tuple(outputs))
         return made
 

@@ -18,6 +18,7 @@ import linecache
 import math
 import numbers
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -94,6 +95,8 @@ class Var:
         raise NotRecordable(f"it calls numpy.{ufunc.__name__}; use the function of tinyrnn")
 
     def __getattr__(self, name: str):
+        if name == "array" or name.endswith("_") and not name.startswith("_"):
+            raise AttributeError("a value is no tensor, and cannot be overwritten in place: use what functions return")
         raise AttributeError(f"a value has no .{name}; functions are written tinyrnn.{name}(value)")
 
 
@@ -114,9 +117,13 @@ RESERVED = (
 
 
 class Tape:
-    """The instructions of one formula, in the order in which they were recorded."""
+    """The instructions of one formula, in the order in which they were recorded.
+
+    The tape is `complete` when the formula is recorded: what comes then is derived from it.
+    """
 
     def __init__(self) -> None:
+        self.complete = False
         self.names: set[str] = set()  # of the inputs
         self.instructions: list[Var] = []
         self.known: dict[tuple, Var] = {}  # instruction -> its result: the same is never computed twice
@@ -205,7 +212,8 @@ FUNCTIONS = ", ".join(sorted({name for p in PRIMITIVES.values() for name in re.f
 def emit(op: str, *args):
     """The result of primitive `op`: a number if all `args` are numbers, else a Var on their tape.
 
-    The identities that differentiation produces in plenty are folded: 0 + x, 1 * x, 0 * x, -(-x).
+    The identities that differentiation produces in plenty are folded: 0 + x, 1 * x, 0 * x, -(-x).  Those that do not
+    hold for all numbers (0 * inf is NaN, 0 - 0 is not -0) are left as they are in the formula itself.
     """
     tape = next((a.tape for a in args if isinstance(a, Var)), None)
     if tape is None:
@@ -231,10 +239,11 @@ def emit(op: str, *args):
     is_zero, is_one = ([v.op == "constant" and v.value == k for v in values] for k in (0.0, 1.0))
     # fmt: off
     match op:
-        case "add" if is_zero[0]: return values[1]  # noqa: E701
-        case "add" | "sub" if is_zero[1]: return values[0]  # noqa: E701
-        case "sub" if is_zero[0]: return emit("neg", values[1])  # noqa: E701
-        case "mul" if any(is_zero): return tape.constant(0.0)  # noqa: E701
+        case "add" if is_zero[0] and tape.complete: return values[1]  # noqa: E701
+        case "add" if is_zero[1] and tape.complete: return values[0]  # noqa: E701
+        case "sub" if is_zero[0] and tape.complete: return emit("neg", values[1])  # noqa: E701
+        case "mul" if any(is_zero) and tape.complete: return tape.constant(0.0)  # noqa: E701
+        case "sub" if is_zero[1]: return values[0]  # noqa: E701
         case "mul" if is_one[0]: return values[1]  # noqa: E701
         case "mul" | "div" | "pow" if is_one[1]: return values[0]  # noqa: E701
         case "neg" if values[0].op == "neg": return values[0].args[0]  # noqa: E701
@@ -366,6 +375,9 @@ def record(function: Callable, **static: bool) -> Recording:
             )
         v = operand(tape, value)
         outputs.append(emit("where", v, ONE, 0.0) if v.op in CONDITIONS else v)
+    if not outputs:
+        raise refusal(code, "it returns no value")
+    tape.complete = True
     return Recording(function.__name__, inputs, keywords, tuple(outputs))
 
 
@@ -386,16 +398,23 @@ def replay(recording: Recording, tape: Tape, inputs: dict[str, Var]) -> tuple[Va
 
 
 def refusal(code, why: str, error: Exception | None = None) -> TypeError:
-    """The error for a function that cannot be derived, naming the line of it in which `error` was raised."""
-    line, frame = code.co_firstlineno, error.__traceback__ if error else None
-    while frame is not None:
-        if frame.tb_frame.f_code is code:
-            line = frame.tb_lineno
-        frame = frame.tb_next
-    text = linecache.getline(code.co_filename, line).strip()
-    return TypeError(
-        f"{code.co_name} cannot be derived: {why} ({code.co_filename}:{line}{f', in `{text}`' if text else ''})"
-    )
+    """The error for a function that cannot be derived, naming the line in which `error` was raised: one of the function
+    itself, or one of what it calls or is wrapped in, and then the function's own line too.
+    """
+    here = __name__.partition(".")[0]
+    places, own = [(code.co_filename, code.co_firstlineno)], []
+    for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
+        if frame.f_globals.get("__name__", "").partition(".")[0] != here:
+            places = [(frame.f_code.co_filename, line)]
+            own = places if frame.f_code is code else own
+    where = ", called from ".join(spot(*place) for place in dict.fromkeys(places + own))
+    return TypeError(f"{code.co_name} cannot be derived: {why} ({where})")
+
+
+def spot(file: str, line: int) -> str:
+    """A line of a file, and what stands there."""
+    text = linecache.getline(file, line).strip()
+    return f"{file}:{line}, in `{text}`" if text else f"{file}:{line}"
 
 
 def differentiate(recording: Recording, with_respect_to: Sequence[Var]) -> tuple[list[Var], list[Var]]:

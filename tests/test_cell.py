@@ -552,11 +552,41 @@ def unknown(a):
 
 
 def a_helper(a):
-    return a if a > 0 else -a
+    return a if a > 0 else -a  # the helper's line
+
+
+def bounded_by_branching(step):
+    @functools.wraps(step)
+    def bounded(*values):
+        h = step(*values)
+        return h if h < 1 else 1  # here
+
+    return bounded
+
+
+@bounded_by_branching
+def wrapped(a, h):
+    return torch.tanh(a) + h
 
 
 def calls_a_helper(a):
     return a_helper(a)  # here
+
+
+def an_operator_by_name(a, h):
+    return torch.add(a, h)  # here
+
+
+def one_in_place(a):
+    return F.relu(a, inplace=True)  # here
+
+
+def another_in_place(a):
+    return torch.tanh_(a)  # here
+
+
+def no_value(a):  # here
+    return ()
 
 
 def star(*gates):  # here
@@ -657,6 +687,11 @@ REFUSED = {
     into_a_tensor: "it fails with AttributeError: a value has no .requires_grad",
     unknown: "it fails with NameError: name 'no_such_function' is not defined",
     calls_a_helper: "it branches or loops on a value",
+    wrapped: "it branches or loops on a value",
+    an_operator_by_name: "it calls add(); write a + b",
+    one_in_place: "it calls relu() in place; a value cannot be overwritten: use what relu() returns",
+    another_in_place: "a value is no tensor, and cannot be overwritten in place: use what functions return",
+    no_value: "it returns no value",
     star: "it takes *gates; name each parameter",
     two_stars: "it takes **vectors; name each parameter",
     default: "its parameter k has a default",
@@ -680,13 +715,29 @@ REFUSED = {
 
 @pytest.mark.parametrize("step", REFUSED)
 def test_what_cannot_be_derived_is_refused_naming_the_line(step):
-    lines, first = inspect.getsourcelines(step)
+    lines, first = inspect.getsourcelines(bounded_by_branching if step is wrapped else step)
     line = first + next(k for k, text in enumerate(lines) if "# here" in text)
     with pytest.raises(TypeError) as caught:
         nn.cell(step)
     message = str(caught.value)
     assert message.startswith(f"{step.__name__} ") and REFUSED[step] in message
-    assert f"({__file__}:{line}" in message
+    assert f"{__file__}:{line}, in `{lines[line - first].strip()}`" in message
+
+
+def test_the_line_of_a_helper_is_named_too():
+    lines, first = inspect.getsourcelines(a_helper)
+    with pytest.raises(TypeError, match="called from") as caught:
+        nn.cell(calls_a_helper)
+    assert f"({__file__}:{first + 1}, in `{lines[1].strip()}`, called from " in str(caught.value)
+
+
+def test_zeros_of_a_step_are_numbers_like_others():
+    """Zero times infinity is no number, and 0 - 0 is not -0."""
+    layer = nn.cell(lambda a, h: 0 * h + (0 - torch.relu(a)) + 0.0)(1, 2)
+    out, _ = layer(torch.zeros(1, 1, 1), torch.tensor([[[math.inf, 3.0]]]))
+    assert out[0, 0].isnan().tolist() == [True, False]
+    layer = nn.cell(lambda a: 0 - 0 * a)(1, 1)
+    assert math.copysign(1, layer(torch.ones(1, 1, 1))[0].item()) == 1
 
 
 @pytest.mark.parametrize("step", [math.tanh, nn.LSTM, functools.partial(leaky), 3, "tanh", LAYERS["leaky"]])

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
+from ..kernels.formulas import UNARY
 from ..kernels.scalar import NotRecordable, Var
 from ..strides import overlaps
 from ..tape import (
@@ -32,6 +33,12 @@ from ..tape import (
 
 Number = (int, float, bool, np.number, np.bool_)
 
+# How a cell's step has what these functions of tensors compute.
+OPERATORS = {
+    "add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "pow": "a ** b", "neg": "-a", "positive": "a",
+    "gt": "a > b", "ge": "a >= b", "lt": "a < b", "le": "a <= b", "eq": "a == b", "ne": "a != b",
+}  # fmt: skip
+
 
 def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
     """`x`, if it is a tensor; torch's TypeError otherwise."""
@@ -44,6 +51,10 @@ def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
 
 def unrecordable(call: str) -> NotRecordable:
     """The error for a function that the step of a recurrent cell called, and cannot be made of."""
+    if call in OPERATORS:
+        return NotRecordable(f"it calls {call}(); write {OPERATORS[call]}")
+    if call in UNARY:  # which it may call
+        return NotRecordable(f"it calls {call}() in place; a value cannot be overwritten: use what {call}() returns")
     return NotRecordable(
         f"it calls {call}(), but it is about one number of each kind, that of one hidden unit at one step, and made of "
         "+ - * / **, comparisons, where() and functions of numbers, tanh() say"
