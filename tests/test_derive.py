@@ -1,6 +1,7 @@
 """The scalar tape: recording, differentiation and printing, each against plain arithmetic."""
 
 import math
+import operator
 import re
 
 import numpy as np
@@ -8,7 +9,18 @@ import pytest
 
 import tinyrnn  # noqa: F401  (makes tinyrnn.kernels importable from a checkout)
 from tinyrnn.kernels import scalar
-from tinyrnn.kernels.scalar import PRIMITIVES, Primitive, Var, differentiate, emit, lines, needed, operand, record, spell
+from tinyrnn.kernels.scalar import (
+    PRIMITIVES,
+    Primitive,
+    Var,
+    differentiate,
+    emit,
+    lines,
+    needed,
+    operand,
+    record,
+    spell,
+)
 
 
 def program(results, inputs):
@@ -128,7 +140,7 @@ FOLDED = {
     "a / 1": (lambda a: a / 1, "a"),
     "a ** 1": (lambda a: a**1, "a"),
     "0 * a": (lambda a: 0.0 * a, ["v0 = real(0.0) * a"], "real(0.0)"),
-    "-(-a)": (lambda a: -(-a), "a"),
+    "-(-a)": (lambda a: operator.neg(-a), "a"),
     "+a": (lambda a: +a, "a"),
     "where of a known condition": (lambda a: scalar.where(True, a, -a), "a"),
     "where of another": (lambda a: scalar.where(1 > 2, a, 2.0), "real(2.0)"),
