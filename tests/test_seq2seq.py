@@ -107,6 +107,53 @@ def test_more_than_a_vector_of_lanes(oracle, dtype):
     same(oracle, body)
 
 
+TINY = {"start": 0, "end": 1, "max_length": 3}
+NO_SEARCH = {  # what is wrong: (arguments, error)
+    "a length in parts": ({"max_length": 10.5}, "expected max_length to be an int, got 10.5"),
+    "a width in parts": ({"beam_width": 2.0}, "expected beam_width to be an int, got 2.0"),
+    "a token in parts": ({"start": 0.5}, "expected start to be an int, got 0.5"),
+    "several tokens": ({"start": tinyrnn.tensor([0, 1])}, r"expected start to be an int, got tensor\(\[0, 1\]\)"),
+    "no token": ({"end": None}, "expected end to be an int, got None"),
+    "a token beyond": ({"end": 5}, "expected end to be a token from 0 to 4, got 5"),
+    "no length": ({"max_length": 0}, "max_length must be at least 1, got 0"),
+    "a penalty that is none": ({"length_penalty": float("nan")}, "length_penalty to be a finite number, got nan"),
+    "a mask of another batch": ({"mask": tinyrnn.ones(3, S).bool()}, r"here \(B, L, S\) = \(2, 1, 5\), got \[3, 5\]"),
+    "no tensor": ({"memory": [[1.0]]}, "argument 'memory' must be Tensor, not list"),
+    "no state": ({"hx": "x"}, "argument 'hx' must be Tensor, not str"),
+}
+
+
+@pytest.mark.parametrize("case", NO_SEARCH)
+def test_searches_refuse_what_they_cannot_use(case):
+    decoder, memory = nn.AttentionDecoder(5, 3, 4).eval(), tinyrnn.randn(2, S, 4)
+    given, words = NO_SEARCH[case]
+    given = {"memory": memory, **TINY, **given}
+    with pytest.raises((TypeError, ValueError, RuntimeError), match=words):
+        decoder.beam_search(**given)
+    if not {"beam_width", "length_penalty"} & given.keys():
+        with pytest.raises((TypeError, ValueError, RuntimeError), match=words):
+            decoder.greedy(**given)
+
+
+def test_searches_take_one_mask_for_all_and_numbers_of_other_kinds():
+    decoder, memory = nn.AttentionDecoder(5, 3, 4).eval(), tinyrnn.randn(2, S, 4)
+    mask = tinyrnn.tensor([[True, True, False, True, False]])
+    other = {"start": np.int64(0), "end": tinyrnn.tensor(1), "max_length": np.int32(3)}
+    for search in (decoder.greedy, decoder.beam_search):
+        whole, one = search(memory, None, mask.expand(2, S), **TINY), search(memory, None, mask, **other)
+        assert (whole.sequences == one.sequences).all() and (whole.weights == one.weights).all()
+
+
+def test_without_attention_there_need_be_no_memory():
+    decoder, hx = nn.AttentionDecoder(5, 3, 4, attention=None).eval(), tinyrnn.randn(1, 2, 4)
+    target, memory = tinyrnn.tensor([[0, 2], [0, 3]]), tinyrnn.randn(2, S, 4)
+    assert (decoder(target, None, hx)[0] == decoder(target, memory, hx)[0]).all()
+    for search in (decoder.greedy, decoder.beam_search):
+        assert (search(None, hx, **TINY).sequences == search(memory, hx, **TINY).sequences).all()
+        with pytest.raises(TypeError, match="needs memory or hx"):
+            search(None, **TINY)
+
+
 @pytest.mark.parametrize("kind", ["bahdanau", "concat"])
 def test_what_is_hidden_is_not_read(kind):
     """Additive attention is one pass over the keys that the mask permits: anything may stand in the others."""

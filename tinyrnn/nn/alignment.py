@@ -50,7 +50,8 @@ class _Attention(Module):
     def forward(self, query: Any, keys: Any, mask: Any = None, projected: Any = None) -> tuple[Any, Any]:
         single = self._check(query, keys)
         query = query.unsqueeze(1) if single else query
-        context, weights = self._attend(query, keys, self._full(mask, query, keys), projected)
+        mask = None if mask is None else self.full_mask(mask, (*query.shape[:2], keys.shape[1]))
+        context, weights = self._attend(query, keys, mask, projected)
         return (context.squeeze(1), weights.squeeze(1)) if single else (context, weights)
 
     def _check(self, query: Any, keys: Any) -> bool:
@@ -72,11 +73,9 @@ class _Attention(Module):
             raise RuntimeError(f"{name}: expected query and keys of one dtype, got {query.dtype} and {keys.dtype}")
         return query.dim() == 2
 
-    def _full(self, mask: Any, query: Any, keys: Any) -> Any:
-        """The mask as (B, L, S)."""
-        if mask is None:
-            return None
-        name, shape = type(self).__name__, (*query.shape[:2], keys.shape[1])
+    def full_mask(self, mask: Any, shape: tuple[int, int, int]) -> Any:
+        """The mask as `shape`, (B, L, S)."""
+        name = type(self).__name__
         if expect_tensor(mask, name, "mask").array.dtype.kind != "b":
             raise RuntimeError(
                 f"{name}: expected a mask of torch.bool, True where a key may be attended to, got {mask.dtype}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any, NamedTuple
 
 from .. import dtypes
 from ..grad_mode import no_grad
+from ..ops.common import expect_tensor, number
 from ..ops.create import arange
 from ..ops.elementwise import where
 from ..ops.join import cat, stack
 from ..ops.rows import log_softmax
 from ..tensor import Tensor
 from . import functional as F
-from .alignment import BahdanauAttention, LuongAttention, expect_size
+from .alignment import SCORES, BahdanauAttention, LuongAttention, expect_size
 from .layers import Embedding, Linear
 from .module import Module
 from .recurrent import GRU, LSTM
@@ -60,14 +63,15 @@ class AttentionDecoder(Module):
     out.
 
     target   (B, T) int64: the tokens that are read, the first of which is the start token
-    memory   (B, S, M): the states of the encoder; not read without attention
+    memory   (B, S, M): the states of the encoder; not read without attention, and may be None then
     hx       the state before the first step, as nn.GRU or nn.LSTM takes it: (num_layers, B, H), or a pair of such;
              None for zeros
     mask     bool (B, S): True where the memory may be attended to; None if all of it may be
     returns  (logits, hx, weights): (B, T, V), what is said to follow each token read; the state after the last step;
              and (B, T, S), or None without attention
 
-    Raises ValueError for an attention or a cell of another name, RuntimeError for shapes that do not fit.
+    Raises ValueError for an attention, score or cell of another name, RuntimeError for shapes that do not fit, and
+    TypeError for what is no tensor.
     """
 
     def __init__(
@@ -88,11 +92,14 @@ class AttentionDecoder(Module):
         super().__init__()
         if attention not in ("bahdanau", "luong", None):
             raise ValueError(f"AttentionDecoder: expected attention 'bahdanau', 'luong' or None, got {attention!r}")
+        if score not in SCORES:
+            raise ValueError(f"AttentionDecoder: expected a score of {', '.join(SCORES)}, got {score!r}")
         if cell not in ("GRU", "LSTM"):
             raise ValueError(f"AttentionDecoder: expected the cell 'GRU' or 'LSTM', got {cell!r}")
-        memory_size = hidden_size if memory_size is None else memory_size
-        for what, size in (("num_embeddings", num_embeddings), ("memory_size", memory_size)):
+        for what, size in (("num_embeddings", num_embeddings), ("hidden_size", hidden_size)):
             expect_size(size, what, self)
+        memory_size = hidden_size if memory_size is None else memory_size
+        expect_size(memory_size, "memory_size", self)
         self.num_embeddings, self.hidden_size, self.memory_size = num_embeddings, hidden_size, memory_size
         self.dropout, self.early = dropout, attention == "bahdanau"
         options: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -110,21 +117,23 @@ class AttentionDecoder(Module):
         self.out = Linear(hidden_size, num_embeddings, **options)
 
     def forward(self, target: Any, memory: Any, hx: Any = None, mask: Any = None) -> tuple[Any, Any, Any]:
-        if target.dim() != 2 or target.shape[1] == 0:
+        if expect_tensor(target, "AttentionDecoder", "target").dim() != 2 or target.shape[1] == 0:
             raise RuntimeError(f"AttentionDecoder: expected a target of shape (B, T), T > 0, got {list(target.shape)}")
         self._check(memory, target.shape[0], hx)
         return self._steps(target, memory, hx, mask, self.project(memory))
 
     def _check(self, memory: Any, batch: int, hx: Any) -> None:
-        if memory.dim() != 3 or memory.shape[0] != batch or memory.shape[2] != self.memory_size:
-            raise RuntimeError(
-                f"AttentionDecoder: expected memory of shape ({batch}, S, {self.memory_size}), got {list(memory.shape)}"
-            )
+        if memory is not None or self.attention is not None:
+            shape = tuple(expect_tensor(memory, "AttentionDecoder", "memory").shape)
+            if len(shape) != 3 or shape[::2] != (batch, self.memory_size):
+                raise RuntimeError(
+                    f"AttentionDecoder: expected memory of shape ({batch}, S, {self.memory_size}), got {list(shape)}"
+                )
         wanted = self.rnn.num_layers, batch, self.hidden_size
         several = isinstance(hx, (tuple, list))
         for k, h in enumerate(hx if several else () if hx is None else (hx,)):
-            if h.shape != wanted:
-                name = f"hx[{k}]" if several else "hx"
+            name = f"hx[{k}]" if several else "hx"
+            if expect_tensor(h, "AttentionDecoder", name).shape != wanted:
                 raise RuntimeError(f"AttentionDecoder: expected {name} of shape {wanted}, got {list(h.shape)}")
 
     def project(self, memory: Any) -> Any:
@@ -157,14 +166,30 @@ class AttentionDecoder(Module):
         states, contexts, weights = (stack(parts, 1) for parts in zip(*found, strict=True))
         return states, hx, contexts, weights
 
-    def _check_search(self, memory: Any, hx: Any, **given: int) -> None:
-        self._check(memory, len(memory), hx)
-        for what in ("start", "end"):
-            if not 0 <= given.pop(what) < self.num_embeddings:
-                raise ValueError(f"AttentionDecoder: expected {what} to be a token from 0 to {self.num_embeddings - 1}")
-        for what, number in given.items():
-            if number < 1:
-                raise ValueError(f"AttentionDecoder: {what} must be at least 1, got {number}")
+    def _begin(self, memory: Any, hx: Any, mask: Any, **given: Any) -> tuple[int, Any, list[int]]:
+        """What a search starts from, checked: the batch, the mask as (B, 1, S) or None, and its numbers as ints."""
+        numbers = []
+        for what, value in given.items():
+            try:
+                numbers.append(operator.index(value))
+            except TypeError:
+                raise TypeError(f"AttentionDecoder: expected {what} to be an int, got {value!r}") from None
+            if what in ("start", "end") and not 0 <= numbers[-1] < self.num_embeddings:
+                raise ValueError(
+                    f"AttentionDecoder: expected {what} to be a token from 0 to {self.num_embeddings - 1}, got {value}"
+                )
+            if what not in ("start", "end") and numbers[-1] < 1:
+                raise ValueError(f"AttentionDecoder: {what} must be at least 1, got {value}")
+        if memory is None and hx is None:
+            raise TypeError("AttentionDecoder: a search needs memory or hx, to know the size of the batch")
+        if memory is not None:
+            batch = len(expect_tensor(memory, "AttentionDecoder", "memory"))
+        else:
+            batch = expect_tensor(first_of(hx), "AttentionDecoder", "hx").shape[-2]
+        self._check(memory, batch, hx)
+        if mask is not None and self.attention is not None:
+            mask = self.attention.full_mask(mask, (batch, 1, memory.shape[1]))
+        return batch, mask, numbers
 
     @no_grad()
     def greedy(
@@ -174,11 +199,12 @@ class AttentionDecoder(Module):
 
         memory, hx and mask as in `forward`.  No gradient is recorded; dropout acts unless `eval()` was called.
         """
-        self._check_search(memory, hx, start=start, end=end, max_length=max_length)
-        batch, projected = len(memory), self.project(memory)
-        token = memory.new_full((batch, 1), start, dtype=dtypes.int64)
-        ended, scores = memory.new_zeros(batch, dtype=dtypes.bool), memory.new_zeros(batch)
-        lengths = memory.new_zeros(batch, dtype=dtypes.int64)
+        batch, mask, numbers = self._begin(memory, hx, mask, start=start, end=end, max_length=max_length)
+        start, end, max_length = numbers
+        like, projected = self.out.weight, self.project(memory)
+        token = like.new_full((batch, 1), start, dtype=dtypes.int64)
+        ended, scores = like.new_zeros(batch, dtype=dtypes.bool), like.new_zeros(batch)
+        lengths = like.new_zeros(batch, dtype=dtypes.int64)
         found: list[tuple] = []
         while not found or not (len(found) == max_length or ended.all()):
             logits, hx, weights = self._steps(token, memory, hx, mask, projected)
@@ -213,17 +239,21 @@ class AttentionDecoder(Module):
 
         memory, hx and mask as in `forward`.  No gradient is recorded; dropout acts unless `eval()` was called.
         """
-        self._check_search(memory, hx, start=start, end=end, max_length=max_length, beam_width=beam_width)
-        batch, wide, infinity = len(memory), beam_width, float("inf")
-        memory = memory.repeat_interleave(wide, 0)
+        numbers = {"start": start, "end": end, "max_length": max_length, "beam_width": beam_width}
+        batch, mask, (start, end, max_length, wide) = self._begin(memory, hx, mask, **numbers)
+        length_penalty = number(length_penalty, "beam_search", "length_penalty")
+        if not math.isfinite(length_penalty):
+            raise ValueError(f"AttentionDecoder: expected length_penalty to be a finite number, got {length_penalty}")
+        like, infinity = self.out.weight, math.inf
+        memory = None if memory is None else memory.repeat_interleave(wide, 0)
         mask = None if mask is None else mask.repeat_interleave(wide, 0)
         hx = each(hx, lambda h: h.repeat_interleave(wide, 1))
         projected = self.project(memory)
-        token = memory.new_full((batch, wide), start, dtype=dtypes.int64)
-        total = memory.new_full((batch, wide), -infinity)
+        token = like.new_full((batch, wide), start, dtype=dtypes.int64)
+        total = like.new_full((batch, wide), -infinity)
         total[:, 0] = 0.0  # all places begin alike: only one of them counts
-        ended, lengths = (memory.new_zeros(batch, wide, dtype=kind) for kind in (dtypes.bool, dtypes.int64))
-        rows = wide * arange(batch, device=memory.device).unsqueeze(1)
+        ended, lengths = (like.new_zeros(batch, wide, dtype=kind) for kind in (dtypes.bool, dtypes.int64))
+        rows = wide * arange(batch, device=like.device).unsqueeze(1)
         found: list[tuple] = []
         while not found or not (len(found) == max_length or ended.all()):
             logits, hx, weights = self._steps(token.reshape(-1, 1), memory, hx, mask, projected)
@@ -238,7 +268,7 @@ class AttentionDecoder(Module):
             ended = ended.gather(1, source) | (token == end) | (total == -infinity)
             order = (rows + source).flatten()
             hx = each(hx, lambda h, order=order: h.index_select(1, order))
-            found.append((token, source, None if weights is None else weights.reshape(batch, wide, memory.shape[1])))
+            found.append((token, source, None if weights is None else weights.reshape(batch, wide, weights.shape[-1])))
         scores = total / lengths.to(total.dtype) ** length_penalty
         tokens, looks = zip(*backwards(found), strict=True)
         return Decoded(stack(tokens, -1), lengths, scores, seen(looks, lengths))
