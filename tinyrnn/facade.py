@@ -24,11 +24,12 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
-    autograd.graph backends compiler cuda distributed distributions jit linalg nn nn.functional nn.init nn.parallel
-    nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.weight_norm optim
-    optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler optim.optimizer optim.rmsprop optim.sgd
-    optim.swa_utils random return_types serialization special testing types utils utils.checkpoint utils.data
-    utils.data.dataloader utils.data.dataset utils.data.sampler utils.dlpack
+    autograd.graph backends compiler cuda distributed distributions func jit linalg nn nn.attention nn.functional
+    nn.init nn.parallel nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn
+    nn.utils.stateless nn.utils.weight_norm optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler
+    optim.optimizer optim.rmsprop optim.sgd optim.swa_utils profiler random return_types serialization special testing
+    types utils utils.checkpoint utils.data utils.data.dataloader utils.data.dataset utils.data.distributed
+    utils.data.sampler utils.dlpack
 """
 # Modules of torch that are objects here.
 _OBJECTS = """
@@ -51,6 +52,7 @@ _ELSEWHERE = {
     "nn.adaptive": "nn.modules.adaptive",
     "nn.transformer": "nn.modules.transformer",
     "nn.tuples": "nn.modules.utils",
+    "profiler": "autograd.profiler",
     "tensor": "functional _tensor",
     "utils.data.collate": "utils.data._utils utils.data._utils.collate",
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import functional, init, parallel, parameter, utils
+from . import attention, functional, init, parallel, parameter, utils
 from .activation import (
     CELU,
     ELU,
@@ -52,6 +52,7 @@ from .layers import (
     Linear,
     PairwiseDistance,
     Unflatten,
+    _DropoutNd,  # noqa: F401  (a name of torch.nn.modules.dropout)
 )
 from .lazy import LazyLinear
 from .loss import (
@@ -76,6 +77,8 @@ from .loss import (
     SoftMarginLoss,
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
+    _Loss,  # noqa: F401  (names of torch.nn.modules.loss)
+    _WeightedLoss,  # noqa: F401
 )
 from .module import (
     Module,
@@ -88,7 +91,12 @@ from .multihead import (
     MultiheadAttention,
     NonDynamicallyQuantizableLinear,  # noqa: F401  (a name of torch.nn.modules.linear)
 )
-from .normalization import BatchNorm1d, GroupNorm, RMSNorm
+from .normalization import (
+    BatchNorm1d,
+    GroupNorm,
+    RMSNorm,
+    _BatchNorm,  # noqa: F401  (a name of torch.nn.modules.batchnorm)
+)
 from .padding import (
     CircularPad1d,
     CircularPad2d,
@@ -230,6 +238,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "attention",
     "cell",
     "functional",
     "init",

@@ -239,7 +239,7 @@ class EmbeddingBag(_Table):
         return text + (f", padding_idx={self.padding_idx}" if self.padding_idx is not None else "")
 
 
-class _Dropout(Module):
+class _DropoutNd(Module):
     """Base of the layers that make elements zero in training, with probability `p`."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
@@ -252,28 +252,28 @@ class _Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-class Dropout(_Dropout):
+class Dropout(_DropoutNd):
     """In training, each element becomes zero with probability `p`, else it is divided by 1 - p."""
 
     def forward(self, input: Any) -> Any:
         return F.dropout(input, self.p, self.training, self.inplace)
 
 
-class Dropout1d(_Dropout):
+class Dropout1d(_DropoutNd):
     """Dropout of whole channels of (N, C, L) or (C, L)."""
 
     def forward(self, input: Any) -> Any:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
-class Dropout2d(_Dropout):
+class Dropout2d(_DropoutNd):
     """Dropout of whole channels of (N, C, H, W)."""
 
     def forward(self, input: Any) -> Any:
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
-class AlphaDropout(_Dropout):
+class AlphaDropout(_DropoutNd):
     """Dropout that keeps mean and variance, for networks of SELU: see functional.alpha_dropout."""
 
     def forward(self, input: Any) -> Any:

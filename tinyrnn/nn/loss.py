@@ -10,7 +10,7 @@ from . import functional as F
 from .module import Module
 
 
-class Loss(Module):
+class _Loss(Module):
     """Base of the losses: reduction is 'mean', 'sum' or 'none'."""
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"):
@@ -18,7 +18,7 @@ class Loss(Module):
         self.reduction = reduction_of(size_average, reduce, reduction)
 
 
-class WeightedLoss(Loss):
+class _WeightedLoss(_Loss):
     """A loss with a weight for each class or element: a buffer, so that it moves and is saved with the module."""
 
     weight: Any
@@ -30,7 +30,7 @@ class WeightedLoss(Loss):
         self.register_buffer("weight", weight)
 
 
-class CrossEntropyLoss(WeightedLoss):
+class CrossEntropyLoss(_WeightedLoss):
     """-log softmax(input)[target]: see functional.cross_entropy."""
 
     def __init__(
@@ -56,7 +56,7 @@ class CrossEntropyLoss(WeightedLoss):
         )
 
 
-class NLLLoss(WeightedLoss):
+class NLLLoss(_WeightedLoss):
     """-input[target] for log-probabilities: see functional.nll_loss."""
 
     def __init__(
@@ -74,21 +74,21 @@ class NLLLoss(WeightedLoss):
         return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
-class MSELoss(Loss):
+class MSELoss(_Loss):
     """(input - target) ** 2."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class L1Loss(Loss):
+class L1Loss(_Loss):
     """|input - target|."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(Loss):
+class SmoothL1Loss(_Loss):
     """Quadratic below `beta`, linear above: see functional.smooth_l1_loss."""
 
     def __init__(
@@ -101,7 +101,7 @@ class SmoothL1Loss(Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(Loss):
+class HuberLoss(_Loss):
     """Quadratic below `delta`, linear above (Huber 1964)."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
@@ -114,14 +114,14 @@ class HuberLoss(Loss):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
-class BCELoss(WeightedLoss):
+class BCELoss(_WeightedLoss):
     """Binary cross-entropy of probabilities."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(WeightedLoss):
+class BCEWithLogitsLoss(_WeightedLoss):
     """Binary cross-entropy of unnormalised scores."""
 
     pos_weight: Any
@@ -143,7 +143,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         )
 
 
-class KLDivLoss(Loss):
+class KLDivLoss(_Loss):
     """target (log target - input) for log-probabilities: see functional.kl_div."""
 
     def __init__(
@@ -160,7 +160,7 @@ class KLDivLoss(Loss):
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
-class PoissonNLLLoss(Loss):
+class PoissonNLLLoss(_Loss):
     """e ** input - target * input: see functional.poisson_nll_loss."""
 
     def __init__(
@@ -181,7 +181,7 @@ class PoissonNLLLoss(Loss):
         )
 
 
-class GaussianNLLLoss(Loss):
+class GaussianNLLLoss(_Loss):
     """(log var + (input - target) ** 2 / var) / 2: see functional.gaussian_nll_loss."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
@@ -192,7 +192,7 @@ class GaussianNLLLoss(Loss):
         return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
 
 
-class MarginLoss(Loss):
+class MarginLoss(_Loss):
     """Base of the losses with a margin."""
 
     def __init__(
@@ -250,28 +250,28 @@ class CosineEmbeddingLoss(MarginLoss):
         return F.cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
-class SoftMarginLoss(Loss):
+class SoftMarginLoss(_Loss):
     """log(1 + e ** (-target * input)) for targets 1 and -1."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
-class MultiLabelMarginLoss(Loss):
+class MultiLabelMarginLoss(_Loss):
     """A margin of 1 between all right and all wrong classes: see functional.multilabel_margin_loss."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
-class MultiLabelSoftMarginLoss(WeightedLoss):
+class MultiLabelSoftMarginLoss(_WeightedLoss):
     """The binary cross-entropy of each class: see functional.multilabel_soft_margin_loss."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class MultiMarginLoss(WeightedLoss):
+class MultiMarginLoss(_WeightedLoss):
     """A margin between the right class and all others: see functional.multi_margin_loss."""
 
     def __init__(
@@ -358,7 +358,7 @@ class TripletMarginWithDistanceLoss(MarginLoss):
         )
 
 
-class CTCLoss(Loss):
+class CTCLoss(_Loss):
     """-log of the probability of the targets over all alignments: see functional.ctc_loss."""
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):

@@ -11,8 +11,8 @@ from .module import Module
 from .parameter import Parameter
 
 
-class BatchNorm1d(Module):
-    """Batch normalisation of (N, C) or (N, C, L) for each of C channels (Ioffe and Szegedy 2015).
+class _BatchNorm(Module):
+    """Batch normalisation of (N, C, *) for each of C channels (Ioffe and Szegedy 2015).
 
     In training with the batch's statistics, which the running ones follow by `momentum` (None: their plain average);
     in evaluation with the running ones.
@@ -63,9 +63,12 @@ class BatchNorm1d(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
+    def _check_input_dim(self, input: Any) -> None:
+        """ValueError for an input of a shape that a subclass does not take."""
+        raise NotImplementedError(f"{type(self).__name__} defines no _check_input_dim")
+
     def forward(self, input: Any) -> Any:
-        if input.dim() not in (2, 3):
-            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
+        self._check_input_dim(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)
@@ -81,6 +84,14 @@ class BatchNorm1d(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of (N, C) or (N, C, L): see _BatchNorm."""
+
+    def _check_input_dim(self, input: Any) -> None:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
 
 
 class GroupNorm(Module):

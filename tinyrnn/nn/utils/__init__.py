@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import rnn
+from . import rnn, stateless
 from .clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -22,6 +22,7 @@ __all__ = [
     "parameters_to_vector",
     "remove_weight_norm",
     "rnn",
+    "stateless",
     "vector_to_parameters",
     "weight_norm",
 ]
