@@ -54,7 +54,7 @@ def same(got, expected, dtype):
 def some(shape, seed=1, share=0.6):
     """Truth values; the first row sees nothing."""
     mask = np.random.default_rng(seed).random(shape) < share
-    if shape[-2] > 1:
+    if len(shape) > 1 and shape[-2] > 1:
         mask[..., 0, :] = False
     return mask
 
@@ -74,6 +74,7 @@ FOUR = sizes((2, 2), 4, 5, 3)
 CASES = {
     "plain": (FOUR, {}),
     "another width of the values": (sizes((2, 2), 4, 5, 3, 2), {}),
+    "dropout, a mask of one dimension": (FOUR, {"mask": some((5,)), "dropout_p": 0.4}),
     "matrices": (sizes((), 4, 5, 3, 2), {}),
     "matrices with dropout": (sizes((), 4, 5, 3), {"dropout_p": 0.4}),
     "three dimensions": (sizes((2,), 4, 5, 3), {}),

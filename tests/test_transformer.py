@@ -1,5 +1,6 @@
 """Multi-head attention and the Transformer against torch: every option and mask, training with dropout, evaluation."""
 
+import copy
 import io
 import itertools
 import pickle
@@ -523,6 +524,9 @@ REFUSED = {
     "padding's batch": lambda t: attend(t, Q, K, K, key_padding_mask=lambda t: t.zeros(N + 1, S)),
     "whole numbers": lambda t: attend(t, Q, K, K, key_padding_mask=lambda t: t.zeros(N, S, dtype=t.int64)),
     "mask of whole numbers": lambda t: attend(t, Q, K, K, attn_mask=lambda t: t.zeros(L, S, dtype=t.int32)),
+    "mask of whole numbers, said to be causal": lambda t: attend(
+        t, Q, K, K, attn_mask=lambda t: t.zeros(L, S, dtype=t.int64), is_causal=True, need_weights=False
+    ),
     "mask of 1 dimension": lambda t: attend(t, Q, K, K, attn_mask=lambda t: t.zeros(S)),
     "mask of 4": lambda t: attend(t, Q, K, K, attn_mask=lambda t: t.zeros(N, H, L, S)),
     "2d mask": lambda t: attend(t, Q, K, K, attn_mask=lambda t: t.zeros(S, L)),
@@ -614,6 +618,26 @@ def test_warnings(oracle, name):
         return {"warned": "\n".join(f"{w.category.__name__}: {w.message}" for w in seen)}
 
     assert warned(tinyrnn)["warned"] == str(oracle(warned)["warned"])
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("activation", ["GELU", "ReLU"])
+def test_copies_of_a_decoder_layer_forget_an_activation_that_is_a_module(oracle, activation):
+    """As torch's do: the numbers of a program, and those of a checkpoint, are torch's.  Here a warning says so."""
+
+    def body(t):
+        t.manual_seed(0)
+        model = t.nn.Transformer(E, H, 1, 1, 8, dropout=0.0, activation=getattr(t.nn, activation)(), dtype=t.float64)
+        x = t.linspace(-2, 2, L * N * E, dtype=t.float64).reshape(L, N, E)
+        decoder, encoder = (copy.deepcopy(stack.layers[0]) for stack in (model.decoder, model.encoder))
+        return {"out": t.stack([model(x, x), decoder(x, x), encoder(x)]).detach().numpy()}
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        mine = body(tinyrnn)["out"]
+    np.testing.assert_allclose(mine, oracle(body)["out"], rtol=1e-10)
+    told = [str(w.message) for w in seen if "uses relu where the layer has" in str(w.message)]
+    assert bool(told) == (activation == "GELU")
 
 
 # ------------------------------------------------------------------------------------------ the rest

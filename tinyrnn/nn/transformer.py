@@ -141,6 +141,19 @@ class TransformerDecoderLayer(Module):
         self.dropout3 = Dropout(dropout)
         self.activation = _get_activation_fn(activation) if isinstance(activation, str) else activation
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As torch's layer does it, a copy whose activation is a module has relu instead: so have all of a decoder."""
+        if "activation" not in state:
+            given = state["_modules"].get("activation")
+            if given is not None and not isinstance(given, ReLU):
+                warnings.warn(
+                    "A copy of a TransformerDecoderLayer, as TransformerDecoder and Transformer make, uses relu where "
+                    f"the layer has {given}, as in torch; give the activation as a function or by its name.",
+                    stacklevel=2,
+                )
+            state = {**state, "activation": F.relu}
+        super().__setstate__(state)
+
     def forward(
         self,
         tgt: Any,

@@ -118,8 +118,6 @@ def check_mask(mask: Any, query: Any) -> None:
             f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask: {kind(mask)}, "
             f"query: {kind(query)} ({CALL}())"
         )
-    if mask.array.ndim < 2 and query.array.ndim == 4:
-        raise IndexError(f"{CALL}(): expected attn_mask of 2 to 4 dimensions for 4 of query, got {mask.array.ndim}")
 
 
 def check_fits(mask: Any, whole: tuple[int, ...]) -> None:
@@ -226,6 +224,8 @@ def scaled_dot_product_attention(
     flash = flash and all(a.strides[-1] == a.itemsize for a in arrays)
     if mask is not None and (attn_mask.requires_grad or mask.ndim == 3):
         flash = False
+    if mask is not None and mask.ndim < 2 and q.ndim == 4 and p == 0.0 and not attn_mask.requires_grad:
+        raise IndexError(f"{CALL}(): expected attn_mask of 2 to 4 dimensions for 4 of query, got {mask.ndim}")
     if mask is not None and is_causal and not flash:
         raise RuntimeError(f"{CALL}(): explicit attn_mask should not be set when is_causal=True, {BESIDE_CAUSAL}")
     keep = None

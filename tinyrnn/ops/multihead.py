@@ -95,8 +95,7 @@ def additive(mask: Any, name: str, other: Any, other_name: str, dtype: Any) -> A
     """
     if mask is None:
         return None
-    if not mask.is_floating_point() and mask.array.dtype.kind != "b":
-        raise AssertionError(f"only bool and floating types of {name} are supported, not {mask.dtype}")
+    check_kind(mask, name)
     if other is not None and mask.dtype != other.dtype:
         warnings.warn(
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both instead.",
@@ -105,6 +104,11 @@ def additive(mask: Any, name: str, other: Any, other_name: str, dtype: Any) -> A
     if mask.is_floating_point():
         return mask
     return zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(mask, -math.inf)
+
+
+def check_kind(mask: Any, name: str) -> None:
+    if mask.array.dtype.kind not in "bf":
+        raise AssertionError(f"only bool and floating types of {name} are supported, not {mask.dtype}")
 
 
 def check_dimensions(query: Any, key: Any, value: Any, key_padding_mask: Any, attn_mask: Any, heads: int) -> None:
@@ -222,6 +226,8 @@ def multi_head_attention_forward(
         raise RuntimeError(
             "Need attn_mask if specifying the is_causal hint: nn.Transformer.generate_square_subsequent_mask makes one."
         )
+    if attn_mask is not None:
+        check_kind(attn_mask, "attn_mask")
     is_causal = is_causal and key_padding_mask is None and not need_weights
     attn_mask = None if is_causal else additive(attn_mask, "attn_mask", None, "", query.dtype)
     if embed_dim != embed_dim_to_check:
