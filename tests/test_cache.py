@@ -298,6 +298,15 @@ def test_a_long_compilation_is_told_once(capsys, monkeypatch):
     )
 
 
+def test_a_cache_that_cannot_be_written_is_told(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "nowhere"))
+    jit.Waiting().tell("test_cache")
+    assert capsys.readouterr().err == (
+        f"tinyrnn: compiling kernels (test_cache now), in every process anew, because {tmp_path / 'nowhere'} cannot be "
+        "written: NUMBA_CACHE_DIR may name another place\n"
+    )
+
+
 def test_short_compilations_add_up(capsys, monkeypatch):
     waiting = jit.Waiting()
     monkeypatch.setattr(waiting, "PATIENCE", 0.1)

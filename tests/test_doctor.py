@@ -1,5 +1,6 @@
 """`python -m tinyrnn doctor`: what it says of a machine, and that it notices what computes wrongly."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,18 @@ def test_the_command():
         assert what in done.stdout
     for family in doctor.checks():
         assert f"ok    {family}" in done.stdout
+
+
+def test_without_compilation_nothing_runs():
+    """One line says so, of the doctor; of a program, the last of its traceback."""
+    program = "import tinyrnn as t; t.nn.Linear(2, 3)(t.ones(1, 2))"
+    for arguments, code in ((["-m", "tinyrnn", "doctor"], 1), (["-c", program], 1)):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True,
+            text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == code and "NUMBA_DISABLE_JIT forbids that" in done.stderr.splitlines()[-1]
+        assert arguments[-1] == program or len(done.stderr.splitlines()) == 1
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

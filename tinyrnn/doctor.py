@@ -172,7 +172,12 @@ def examine(device: str) -> Iterator[tuple[str, str, float]]:
 
 
 def doctor() -> int:
-    """Print it all; the status is 1 if anything computes wrongly."""
+    """Print it all; the status is 1 if anything computes wrongly, or nothing can."""
+    try:
+        import tinyrnn.kernels.cpu.jit  # noqa: F401
+    except RuntimeError as problem:
+        print(problem, file=sys.stderr)
+        return 1
     for what, words in report():
         print(f"{what:<9} {words}")
     failed = []

@@ -23,7 +23,10 @@ from numba.core import caching, ccallback, cgutils, codegen, compiler, serialize
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from ..cache import digest, directory, keep, recall
+from ..cache import base, digest, directory, keep, recall
+
+if numba.config.DISABLE_JIT:
+    raise RuntimeError("the kernels of tinyrnn run compiled only, and NUMBA_DISABLE_JIT forbids that: unset it")
 
 # Division by zero gives inf or nan as IEEE 754 and torch have it, and a product and a sum may become
 # one fused multiply-add.  Nothing else is relaxed: NaN and infinities mean what they say.
@@ -78,10 +81,9 @@ def _compile(function, options):
     _tell_apart(function)
     # The wrapper would be for compiled code that is handed the function as a value; there is none.
     dispatcher = numba.njit(pipeline_class=Pipeline, no_cfunc_wrapper=True, **options)(function)
-    if not numba.config.DISABLE_JIT:
-        dispatcher._cache = DiskCache(function)
-        compiler = dispatcher._compiler
-        compiler.compile = waiting.during(compiler.compile, function)
+    dispatcher._cache = DiskCache(function)
+    compiler = dispatcher._compiler
+    compiler.compile = waiting.during(compiler.compile, function)
     return dispatcher
 
 
@@ -136,8 +138,10 @@ class Waiting:
         self.told = True
         what = re.sub(r"_[0-9a-f]{16}$", "", what)
         print(
-            f"tinyrnn: compiling kernels ({what} now) and keeping them on disk; "
-            "`python -m tinyrnn warmup` does it ahead",
+            f"tinyrnn: compiling kernels ({what} now) and keeping them on disk; `python -m tinyrnn warmup` does it ahead"
+            if directory().parent == base().absolute()
+            else f"tinyrnn: compiling kernels ({what} now), in every process anew, because {base()} cannot be written: "
+            "NUMBA_CACHE_DIR may name another place",
             file=sys.stderr,
             flush=True,
         )
