@@ -138,7 +138,8 @@ class Waiting:
         self.told = True
         what = re.sub(r"_[0-9a-f]{16}$", "", what)
         print(
-            f"tinyrnn: compiling kernels ({what} now) and keeping them on disk; `python -m tinyrnn warmup` does it ahead"
+            f"tinyrnn: compiling kernels ({what} now) and keeping them on disk; `python -m tinyrnn warmup` does it "
+            "ahead"
             if directory().parent == base().absolute()
             else f"tinyrnn: compiling kernels ({what} now), in every process anew, because {base()} cannot be written: "
             "NUMBA_CACHE_DIR may name another place",
