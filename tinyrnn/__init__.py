@@ -160,6 +160,10 @@ def __getattr__(name: str):
     """The error for a name of torch's that is not here says why, where there is a reason."""
     from .facade import missing
 
+    if name == "multiprocessing":  # imported when asked for: Python's takes a while
+        import importlib
+
+        return importlib.import_module("tinyrnn.multiprocessing")
     if name == "OutOfMemoryError":
         return cuda.OutOfMemoryError
     raise AttributeError(missing(f"torch.{name}"), name=name)

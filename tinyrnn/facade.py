@@ -24,8 +24,8 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The modules of tinyrnn that are torch's, by torch's names. All others (the tape, the kernels) are the engine's own.
 _SHARED = """
     accelerator amp autograd autograd.anomaly_mode autograd.function autograd.functional autograd.gradcheck
-    autograd.graph backends compiler cuda distributed distributions func jit linalg nn nn.attention nn.functional
-    nn.init nn.parallel nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn
+    autograd.graph backends compiler cuda distributed distributions func jit linalg multiprocessing nn nn.attention
+    nn.functional nn.init nn.parallel nn.parameter nn.utils nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn
     nn.utils.stateless nn.utils.weight_norm optim optim.adagrad optim.adam optim.adamw optim.lbfgs optim.lr_scheduler
     optim.optimizer optim.rmsprop optim.sgd optim.swa_utils profiler random return_types serialization special testing
     types utils utils.checkpoint utils.data utils.data.dataloader utils.data.dataset utils.data.distributed

@@ -9,6 +9,7 @@ import builtins
 import copy
 import functools
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,21 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def is_complex(self) -> builtins.bool:
         return False
 
-    is_conj = is_neg = is_shared = is_distributed = is_complex
+    is_conj = is_neg = is_distributed = is_complex
+
+    def is_shared(self) -> builtins.bool:
+        """Whether other processes can have this memory: see share_memory_."""
+        sharing = sys.modules.get("tinyrnn.multiprocessing")
+        return sharing is not None and sharing.is_shared(self)
+
+    def share_memory_(self) -> Tensor:
+        """Put the tensor, and all that share its memory, where other processes can have it too: processes that are
+        forked from now on, or that it is sent to (see tinyrnn.multiprocessing).  Raises NotImplementedError on a GPU.
+        """
+        from .multiprocessing import share
+
+        share([self])
+        return self
 
     def is_pinned(self, device: Any = None) -> builtins.bool:
         return False

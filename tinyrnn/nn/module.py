@@ -564,8 +564,12 @@ class Module:
         return self._apply(lambda t: t.type(dst_type))
 
     def share_memory(self) -> Self:
-        """Refused: memory is not shared between processes."""
-        raise RuntimeError("Module.share_memory(): tinyrnn does not share tensors between processes")
+        """Put parameters, their gradients and buffers where other processes can have them: Tensor.share_memory_."""
+        from ..multiprocessing import share
+
+        own = [*self.parameters(), *self.buffers()]
+        share(own + [tensor.grad for tensor in own if tensor.grad is not None])
+        return self
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Accepted and without effect: layers are compiled from the start."""
