@@ -4,15 +4,23 @@ Each cell learns the adding problem (Hochreiter and Schmidhuber 1997): of a sequ
 and their sum is asked for at the end.  The same step is then run as a loop of tensor operations, to see that it
 computes the same, and how much slower it is.
 
-    python demos/cells.py                             # all three
+    python demos/cells.py                             # all three, and a picture
+    python demos/cells.py --quick                     # fewer steps on shorter sequences, some seconds
     python demos/cells.py --print coupled_lstm        # the fused kernels derived from a cell, to be read
     python demos/cells.py --zoneout 0.1               # with zoneout (Krueger et al. 2017)
     python demos/cells.py --device cuda               # on an NVIDIA GPU
 """
 
-import argparse
 import inspect
 import time
+from pathlib import Path
+
+import command_line
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
 
 import tinyrnn as torch
 from tinyrnn import nn, optim
@@ -40,6 +48,7 @@ def coupled_lstm(f, g, o, c):
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+GUESS = 1 / 6  # the variance of the sum of two uniform numbers
 CELLS = {cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm)}
 
 
@@ -99,49 +108,78 @@ def fastest(run, device: str, times: int = 5) -> float:
     return min(seconds)
 
 
+def plot(losses: dict[str, list[float]], seconds: dict[str, tuple[float, float]], path: Path) -> None:
+    """The loss of each cell in training; the times of its kernels and of its loop."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    left.axhline(GUESS, color="0.6", linestyle="--", label="guessing the mean")
+    for name, values in losses.items():
+        width = max(1, len(values) // 50)
+        starts = range(0, len(values), width)
+        left.plot(starts, [np.mean(values[k : k + width]) for k in starts], label=name)
+    left.set(title="The adding problem", xlabel="training step", ylabel="training loss (squared error)", yscale="log")
+    left.grid(alpha=0.3)
+    left.legend()
+    places = np.arange(len(seconds))
+    for k, (label, color) in enumerate((("fused kernels", "tab:blue"), ("a loop of tensor operations", "0.6"))):
+        times = [1e3 * pair[k] for pair in seconds.values()]
+        bars = right.barh(places + 0.4 * k - 0.2, times, 0.4, color=color, label=label)
+        right.bar_label(bars, [f"{time:.2f}" for time in times], padding=3)
+    right.set(title="The same step, forward and backward", xlabel="milliseconds")
+    right.set_yticks(places, [*seconds])
+    right.invert_yaxis()
+    right.margins(x=0.15)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=500, help="training steps (500)")
-    parser.add_argument("--hidden", type=int, default=64, help="hidden units (64)")
-    parser.add_argument("--length", type=int, default=10, help="numbers in a sequence (10)")
-    parser.add_argument("--zoneout", type=float, default=0.0, help="the probability that a unit keeps its state (0)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
+    parser = command_line.Parser(__doc__, quick="200 steps, sequences of 6, 32 hidden units")
+    at_least_1, at_least_2 = command_line.at_least(1), command_line.at_least(2)
+    parser.add_argument("--steps", type=at_least_1, help="training steps (default: 500; quick: 200)")
+    parser.add_argument("--hidden", type=at_least_1, help="hidden units (default: 64; quick: 32)")
+    parser.add_argument("--length", type=at_least_2, help="numbers in a sequence (default: 10; quick: 6)")
+    parser.add_argument("--zoneout", type=command_line.probability, default=0.0,
+                        help="the probability that a unit keeps its state (default: 0)")  # fmt: skip
     parser.add_argument("--print", choices=CELLS, help="show this cell's kernels for the CPU, and stop")
-    options = parser.parse_args()
-    try:
-        torch.empty(0, device=options.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
-    if options.steps < 1 or options.hidden < 1 or options.length < 2:
-        parser.error("--steps and --hidden must be at least 1, and --length at least 2")
-    if not 0 <= options.zoneout < 1:
-        parser.error("--zoneout must be at least 0, and less than 1")
-    if options.print:
+    args = parser.parse_args()
+    if args.print:
         from tinyrnn.kernels.cpu.recurrence import print_kernel
 
-        print(print_kernel(CELLS[options.print].cell, "float32"))
+        print(print_kernel(CELLS[args.print].cell, "float32"))
         return
-    device = options.device
-    print("Guessing the mean would have a loss of 0.167.")
+    command_line.prepare(args)
+    device = args.device
+    steps = args.steps or (200 if args.quick else 500)
+    hidden = args.hidden or (32 if args.quick else 64)
+    length = args.length or (6 if args.quick else 10)
+    print(f"Guessing the mean would have a loss of {GUESS:.3f}.")
+    losses, seconds = {}, {}
     for name, cell in CELLS.items():
         torch.manual_seed(1)
-        layer = cell(2, options.hidden, zoneout=options.zoneout).to(device)
-        head = nn.Linear(options.hidden, 1).to(device)
-        train(layer, head, options.steps, options.length, device)
+        layer = cell(2, hidden, zoneout=args.zoneout).to(device)
+        head = nn.Linear(hidden, 1).to(device)
+        losses[name] = train(layer, head, steps, length, device)
         layer.eval()
-        x, y = adding(200, options.length, device)
+        x, y = adding(200, length, device)
         with torch.no_grad():
             error = nn.functional.mse_loss(head(layer(x)[0][-1]), y).item()
-        plain = cell(2, options.hidden).to(device)
+        plain = cell(2, hidden).to(device)
         plain.load_state_dict(layer.state_dict())
         apart = (plain(x)[0] - in_a_loop(plain, x)).abs().max().item()
         fused = fastest(lambda layer=plain, x=x: layer(x)[0].sum().backward(), device)
         loop = fastest(lambda layer=plain, x=x: in_a_loop(layer, x).sum().backward(), device)
+        seconds[name] = fused, loop
         print(
             f"{name:20} test loss {error:.4f};  forward and backward {1e3 * fused:.2f} ms, "
             f"in a loop {1e3 * loop:.2f} ms: {loop / fused:.1f} times;  apart by {apart:.0e}"
         )
+    path = args.out / "cells.png"
+    plot(losses, seconds, path)
+    print(f"{path} written")
+    print("Look at: what a few lines of scalar math are worth as kernels, against the same lines as a loop; and that")
+    print("both compute the same. --print shows the kernels.")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -4,15 +4,16 @@ A recurrent network reads ten digits, one at a time, and says at the end whether
 It has to count, and nobody tells it how.  1,000 random sequences to train on, 200 others to test on.
 
     python demos/majority.py                  # 20 epochs, two pictures
+    python demos/majority.py --quick          # 10 epochs
     python demos/majority.py --epochs 60      # see it go on learning
     python demos/majority.py --cell LSTM      # the same with another cell
     python demos/majority.py --device cuda    # on an NVIDIA GPU
 """
 
-import argparse
 import math
 from pathlib import Path
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
@@ -59,7 +60,7 @@ def train(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, epochs: 
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-            progress.set_postfix(loss=f"{loss.item():.4f}")
+            progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
             if (epoch + 1) % 5 == 0:
                 tqdm.write(f"Epoch [{epoch + 1}/{epochs}], Loss: {loss.item():.4f}")
     return losses
@@ -116,20 +117,15 @@ def plot_confusion(predicted: np.ndarray, true: np.ndarray, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20, help="passes over the training data (default: 20)")
-    parser.add_argument("--hidden", type=int, default=16, help="hidden units (default: 16)")
+    parser = command_line.Parser(__doc__, quick="10 epochs")
+    at_least_1 = command_line.at_least(1)
+    parser.add_argument("--epochs", type=at_least_1, help="passes over the training data (default: 20; quick: 10)")
+    parser.add_argument("--hidden", type=at_least_1, default=16, help="hidden units (default: 16)")
     parser.add_argument("--cell", choices=["RNN", "GRU", "LSTM"], default="RNN", help="recurrent layer (default: RNN)")
-    parser.add_argument("--seed", type=int, default=42, help="random seed (default: 42)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
+    parser.add_argument("--seed", type=command_line.seed, default=42, help="random seed (default: 42)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
-    if args.epochs < 1 or args.hidden < 1:
-        parser.error("--epochs and --hidden must be at least 1")
+    command_line.prepare(args)
+    epochs = args.epochs or (10 if args.quick else 20)
 
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
@@ -143,14 +139,13 @@ def main() -> None:
     )
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n")
 
-    losses = train(model, train_inputs.to(args.device), train_labels.to(args.device), args.epochs)
+    losses = train(model, train_inputs.to(args.device), train_labels.to(args.device), epochs)
     predicted, true = predict(model, test_inputs.to(args.device)), test_labels.numpy()
     guess = max(true.mean(), 1 - true.mean())
     print(
         f"Test Accuracy: {100 * (predicted == true).mean():.2f}%   (always the more frequent class: {100 * guess:.2f}%)"
     )
 
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, plot in (
         ("loss", lambda path: plot_losses(losses, path)),
         ("confusion", lambda path: plot_confusion(predicted, true, path)),
@@ -162,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)
