@@ -19,11 +19,11 @@ decides between learning and not.  LSTM and GRU have gates, and hold: at 160 ste
 the full run (some minutes), that of the plain RNN 0.165, as if it had not read the sequence.
 """
 
-import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
@@ -50,7 +50,9 @@ class Kind:
 
     @property
     def line(self):
-        return {"color": self.color, "linestyle": "--" if self.clip == math.inf else "-"}
+        """Without clipping, wide and pale: it is still seen where the thin one with clipping lies on it."""
+        wide = {"linewidth": 6, "alpha": 0.35} if self.clip == math.inf else {"linewidth": 1.5}
+        return {"color": self.color} | wide
 
 
 KINDS = {
@@ -165,7 +167,7 @@ def experiment(names: list[str], lengths: list[int], seeds: int, steps: int, hid
     with tqdm(total=len(runs) * seeds * steps, desc="Training", unit="step", ncols=100) as progress:
         for (name, length), kept in runs.items():
             for seed in range(seeds):
-                progress.set_postfix_str(f"{name}, {length}")
+                progress.set_postfix_str(f"{name}, {length}", refresh=False)
                 torch.manual_seed(seed)
                 kind = KINDS[name]
                 model = Adder(kind.cell, hidden).to(device)
@@ -245,47 +247,39 @@ def plot_gradients(runs: dict, names: list[str], length: int, path: Path) -> Non
 
 def plot_clipping(runs: dict, length: int, path: Path) -> None:
     figure, panels = plt.subplots(2, 2, figsize=(11, 6), sharex=True, sharey="row", layout="constrained")
+    width = max(1, max(len(run.losses) for kept in runs.values() for run in kept) // 100)
     for column, cell in enumerate(("RNN", "ReLU RNN")):
         for name in (cell, f"{cell}, clipped"):
-            run, kind = runs[name, length][0], KINDS[name]
-            width = max(1, len(run.losses) // 100)
-            smooth = [np.mean(run.losses[k : k + width]) for k in range(0, len(run.losses), width)]
-            color = "0.55" if kind.clip == math.inf else kind.color
-            panels[0, column].plot(run.norms, color=color, linewidth=0.7, label=name)
-            panels[1, column].plot(range(0, len(run.losses), width), smooth, color=color, label=name)
+            run, line = runs[name, length][0], KINDS[name].line
+            starts = range(0, len(run.losses), width)
+            panels[0, column].plot(starts, [np.max(run.norms[k : k + width]) for k in starts], label=name, **line)
+            panels[1, column].plot(starts, [np.mean(run.losses[k : k + width]) for k in starts], label=name, **line)
         panels[0, column].axhline(1, color="black", linestyle=":", linewidth=1)
         panels[1, column].axhline(NOTHING, color="black", linestyle=":", linewidth=1)
         panels[0, column].set(title=f"{cell}, sequences of {length} steps", yscale="log")
-        panels[1, column].set(yscale="log", ylim=(1e-3, 10), xlabel="training step")
+        panels[1, column].set(yscale="log", ylim=(1e-3, 10), xlabel=f"training step ({width} at a time)")
         panels[1, column].legend(fontsize="small")
-    panels[0, 0].set_ylabel("norm of the gradient\nbefore clipping to 1 (dotted)")
-    panels[1, 0].set_ylabel("squared error\n(dotted: remembering nothing)")
+    panels[0, 0].set_ylabel("largest norm of the gradient\nbefore clipping to 1 (dotted)")
+    panels[1, 0].set_ylabel("mean squared error\n(dotted: remembering nothing)")
     for axes in panels.flat:
         axes.grid(alpha=0.3)
     save(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="lengths 10 and 50, one seed, 800 steps")
-    parser.add_argument("--lengths", type=int, nargs="+", help="lengths of the sequences (default: 10 20 40 80 160)")
+    parser = command_line.Parser(__doc__, quick="lengths 10 and 50, one seed, 800 steps")
+    at_least_1, at_least_3 = command_line.at_least(1), command_line.at_least(3)
+    parser.add_argument("--lengths", type=at_least_3, nargs="+", help="of the sequences (default: 10 20 40 80 160)")
     parser.add_argument("--models", nargs="+", choices=list(KINDS), default=list(KINDS), metavar="MODEL",
                         help="rows of the table: " + ", ".join(map(repr, KINDS)) + " (default: all)")  # fmt: skip
-    parser.add_argument("--seeds", type=int, help="how often each model is trained (default: 3)")
-    parser.add_argument("--steps", type=int, help="training steps of 32 sequences (default: 2500)")
-    parser.add_argument("--hidden", type=int, default=32, help="hidden units (default: 32)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
+    parser.add_argument("--seeds", type=at_least_1, help="how often each model is trained (default: 3)")
+    parser.add_argument("--steps", type=at_least_1, help="training steps of 32 sequences (default: 2500)")
+    parser.add_argument("--hidden", type=at_least_1, default=32, help="hidden units (default: 32)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
+    command_line.prepare(args)
     lengths = sorted(set(args.lengths or ([10, 50] if args.quick else [10, 20, 40, 80, 160])))
-    steps = args.steps if args.steps is not None else 800 if args.quick else 2500
-    seeds = args.seeds if args.seeds is not None else 1 if args.quick else 3
-    if lengths[0] < 3 or min(steps, seeds, args.hidden) < 1:
-        parser.error("--lengths must be at least 3; --steps, --seeds and --hidden at least 1")
+    steps = args.steps or (800 if args.quick else 2500)
+    seeds = args.seeds or (1 if args.quick else 3)
     names = [name for name in KINDS if name in args.models]
 
     torch.manual_seed(0)
@@ -307,7 +301,6 @@ def main() -> None:
         before, after = (float(norms[0] / norms[-1]) for norms in (run.before, run.after))
         print(f"   {name:18} before training {before:8.1e}   after {after:8.1e}   largest norm {max(run.norms):8.1e}")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     plot_errors(runs, names, lengths, args.out / "long_memory-errors.png")
     plot_gradients(runs, names, longest, args.out / "long_memory-gradients.png")
     if {"RNN", "RNN, clipped", "ReLU RNN", "ReLU RNN, clipped"} <= set(names):
@@ -324,4 +317,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

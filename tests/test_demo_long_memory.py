@@ -1,8 +1,11 @@
 """demos/long_memory.py: who still remembers?"""
 
+import importlib
 import re
 
-from test_demos import run
+from test_demos import run  # and finds the demos
+
+demo = importlib.import_module("long_memory")
 
 ROW = re.compile(r"(RNN|RNN, clipped|ReLU RNN|ReLU RNN, clipped|GRU|LSTM) {2,}(\S+?)[* -]? +(\S+?)[*-]?\s*")
 GRADIENT = re.compile(r" +(\S.*\S) +before training +(\S+) +after +(\S+) +largest norm +(\S+)")
@@ -30,7 +33,9 @@ def test_long_memory_shows_who_forgets(tmp_path):
         assert (tmp_path / f"long_memory-{picture}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_long_memory_refuses_what_it_cannot_do():
-    done = run("long_memory.py", "--lengths", "2")
-    assert done.returncode == 2
-    assert "--lengths must be at least 3" in done.stderr
+def test_a_line_on_another_is_seen():
+    """Before training the clipped and the other are the same model: the wide line is drawn first, then the thin one."""
+    names, kinds = [*demo.KINDS], demo.KINDS
+    for name in ("RNN", "ReLU RNN"):
+        wide, thin = kinds[name].line, kinds[f"{name}, clipped"].line
+        assert wide["linewidth"] > 2 * thin["linewidth"] and names.index(name) < names.index(f"{name}, clipped")
