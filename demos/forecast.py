@@ -27,6 +27,7 @@ import copy
 import math
 from pathlib import Path
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
@@ -159,7 +160,7 @@ def train(cell: str, args: argparse.Namespace, progress: tqdm) -> np.ndarray:
             error = np.average(rmse(predict(model, args.device), VALIDATION, TEST), weights=WEIGHTS)
             if error < best:
                 best, best_state = error, copy.deepcopy(model.state_dict())
-            progress.set_postfix(loss=f"{loss.item():.3f}", validation=f"{best:.1f}")
+            progress.set_postfix(loss=f"{loss.item():.3f}", validation=f"{best:.1f}", refresh=False)
     model.load_state_dict(best_state)
     return predict(model, args.device)
 
@@ -250,26 +251,20 @@ def plot_errors(forecasts: dict[str, np.ndarray], members: dict[str, np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__, quick="a few LSTMs only: some seconds")
+    at_least_1 = command_line.at_least(1)
+    stretch = command_line.checked(float, "a number from 0 to 5", lambda number: 0 <= number <= 5)
     parser.add_argument("--cell", choices=["LSTM", "GRU", "both"], help="recurrent layer (default: both; quick: LSTM)")
-    parser.add_argument("--networks", type=int, help="networks of each kind (default: 20; quick: 4)")
-    parser.add_argument("--steps", type=int, help="training steps of each (default: 400; quick: 200)")
-    parser.add_argument("--hidden", type=int, default=32, help="hidden units (default: 32)")
-    parser.add_argument("--stretch", type=float, default=0.5, help="logarithm of the largest factor (default: 0.5)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--quick", action="store_true", help="a few LSTMs only: some seconds")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
+    parser.add_argument("--networks", type=at_least_1, help="networks of each kind (default: 20; quick: 4)")
+    parser.add_argument("--steps", type=at_least_1, help="training steps of each (default: 400; quick: 200)")
+    parser.add_argument("--hidden", type=at_least_1, default=32, help="hidden units (default: 32)")
+    parser.add_argument("--stretch", type=stretch, default=0.5, help="logarithm of the largest factor (default: 0.5)")
+    parser.add_argument("--seed", type=command_line.seed, default=0, help="random seed (default: 0)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
+    command_line.prepare(args)
     cells = {"LSTM": ["LSTM"], "GRU": ["GRU"], "both": ["LSTM", "GRU"]}[args.cell or ("LSTM" if args.quick else "both")]
-    args.networks = (4 if args.quick else 20) if args.networks is None else args.networks
-    args.steps = (200 if args.quick else 400) if args.steps is None else args.steps
-    if min(args.networks, args.steps, args.hidden) < 1 or args.stretch < 0:
-        parser.error("--networks, --steps and --hidden must be at least 1, --stretch at least 0")
+    args.networks = args.networks or (4 if args.quick else 20)
+    args.steps = args.steps or (200 if args.quick else 400)
 
     print(f"Yearly sunspot numbers {FIRST}-{FIRST + END - 1}: {END} years, highest {SPOTS.max()} in ", end="")
     print(f"{FIRST + SPOTS.argmax()}; until 1920, {SPOTS[:VALIDATION].max()}.")
@@ -294,7 +289,6 @@ def main() -> None:
 
     print(f"\nErrors on 1956-2008, in sunspots.  AR, tuned: {tuned}.\n")
     print(table(forecasts, members), "\n")
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, plot in (("heldout", plot_forecasts), ("errors", plot_errors)):
         path = args.out / f"forecast-{name}.png"
         plot(forecasts, members, path)
@@ -307,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

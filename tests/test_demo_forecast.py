@@ -1,20 +1,9 @@
-"""demos/forecast.py: its data, what it must reach, and what it refuses."""
+"""demos/forecast.py: its data, and what it must reach."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-
-DEMOS = Path(__file__).parent.parent / "demos"
-
-
-def run(*args, cwd=None):
-    path = os.pathsep.join([str(DEMOS.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(DEMOS / "forecast.py"), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | {"PYTHONPATH": path})
+from test_demos import DEMOS, run
 
 
 def test_the_data_are_the_yearly_sunspot_numbers_of_1700_to_2008_and_name_their_source():
@@ -28,7 +17,7 @@ def test_the_data_are_the_yearly_sunspot_numbers_of_1700_to_2008_and_name_their_
 
 
 def test_quick_beats_persistence_by_far_and_every_autoregression_over_several_years(tmp_path):
-    done = run("--quick", "--out", tmp_path, cwd=tmp_path)
+    done = run("forecast.py", "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {}
     for line in done.stdout.splitlines():
@@ -42,10 +31,3 @@ def test_quick_beats_persistence_by_far_and_every_autoregression_over_several_ye
     assert several["LSTM"] <= 33.5 < several["AR(9)"] < several["AR, tuned"], "measured: 31.7 against 34.3 and 37.4"
     for picture in ("forecast-heldout.png", "forecast-errors.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
-
-
-def test_it_refuses_what_it_cannot_do():
-    done = run("--networks", "0")
-    assert done.returncode == 2
-    assert "--networks, --steps and --hidden must be at least 1" in done.stderr
-    assert run("--help").returncode == 0
