@@ -18,12 +18,12 @@ training has never shown it, as if nobody had ever written "far from dull".
     python demos/sentiment.py --device cuda   # on an NVIDIA GPU
 """
 
-import argparse
 import random
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
@@ -39,7 +39,7 @@ from tinyrnn.utils.data import DataLoader
 
 def tokens(text: str) -> list[str]:
     """Words and punctuation marks."""
-    return re.findall(r"[a-z]+(?:-[a-z]+)*|[.,;]", text.lower())
+    return re.findall(r"\w+(?:[-'’]\w+)*|[^\w\s]", text.lower())
 
 
 THINGS = tokens("plot acting music ending dialogue camera-work story cast script humour lighting opening")
@@ -223,7 +223,7 @@ def train(model: nn.Module, data: list, tests: dict[str, tuple], epochs: int, de
                 schedule.step()
                 total += loss.item() * len(labels)
                 progress.update()
-                progress.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}")
+                progress.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}", refresh=False)
             losses.append(total / len(data))
             for name, (reviews, encoded) in tests.items():
                 curves[name].append(accuracy(predict(model, encoded, device)[0], reviews))
@@ -319,27 +319,20 @@ def plot_attention(texts: list[list[str]], liked: np.ndarray, attention: list[np
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reviews", type=int, help="reviews to train on (default: 8000; quick: 2500)")
-    parser.add_argument("--epochs", type=int, help="passes over them (default: 10; quick: 6)")
+    parser = command_line.Parser(__doc__, quick="fewer reviews and epochs: some seconds")
+    at_least_1 = command_line.at_least(1)
+    parser.add_argument("--reviews", type=at_least_1, help="reviews to train on (default: 8000; quick: 2500)")
+    parser.add_argument("--epochs", type=at_least_1, help="passes over them (default: 10; quick: 6)")
     parser.add_argument(
         "--cell", choices=["RNN", "GRU", "LSTM"], default="LSTM", help="recurrent layer (default: LSTM)"
     )
-    parser.add_argument("--hidden", type=int, default=32, help="hidden units in each direction (default: 32)")
-    parser.add_argument("--review", action="append", default=[], help="a review of your own for the picture")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--quick", action="store_true", help="fewer reviews and epochs: some seconds")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
+    parser.add_argument("--hidden", type=at_least_1, default=32, help="hidden units in each direction (default: 32)")
+    parser.add_argument("--review", type=command_line.text, action="append", default=[], help="one of your own")
+    parser.add_argument("--seed", type=command_line.seed, default=0, help="random seed (default: 0)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
-    args.reviews = (2500 if args.quick else 8000) if args.reviews is None else args.reviews
-    args.epochs = (6 if args.quick else 10) if args.epochs is None else args.epochs
-    if min(args.reviews, args.epochs, args.hidden) < 1:
-        parser.error("--reviews, --epochs and --hidden must be at least 1")
+    command_line.prepare(args)
+    args.reviews = args.reviews or (2500 if args.quick else 8000)
+    args.epochs = args.epochs or (6 if args.quick else 10)
 
     random.seed(args.seed)
     torch.manual_seed(args.seed)
@@ -361,15 +354,16 @@ def main() -> None:
 
     losses, curves = train(model, numbers(training, index), tests, args.epochs, args.device)
     often = int(np.mean([r.label for r in training]) > 0.5)
+    usual = {name: float(np.mean([r.label == often for r in rs])) for name, rs in held.items()}
     rows = {
-        "the more frequent": {name: float(np.mean([r.label == often for r in rs])) for name, rs in held.items()},
+        "usual verdict in training": usual,
         "words": count_words(False, training, tests, args.device),
         "words and pairs": count_words(True, training, tests, args.device),
         "attention": {name: curve[-1] for name, curve in curves.items()},
     }
-    print("\nHeld-out accuracy      new reviews  recombined reviews")
+    print("\nHeld-out accuracy            new reviews  recombined reviews")
     for name, shares in rows.items():
-        print(f"{name:<22}{shares['new']:11.1%}{shares['recombined']:20.1%}")
+        print(f"{name:<28}{shares['new']:11.1%}{shares['recombined']:20.1%}")
     for name, (rs, encoded) in tests.items():
         _, attention = predict(model, encoded, args.device)
         marked = [np.array(r.deciding) for r in rs]
@@ -379,17 +373,18 @@ def main() -> None:
 
     texts = []
     for text in EXAMPLES + args.review:
-        unknown = [word for word in tokens(text) if word not in index]
-        if unknown:
-            print(f"Left out of {text!r}, for training has not shown them: {', '.join(unknown)}")
-        texts.append([word for word in tokens(text) if word in index])
-    texts = [words for words in texts if set(words) - set(MARKS)]
+        known = [word for word in tokens(text) if word in index]
+        if unknown := [word for word in tokens(text) if word not in index]:
+            print(f"Left out of {text!r}, for training has not shown them: {' '.join(unknown)}")
+        if set(known) - set(MARKS):
+            texts.append(known)
+        else:
+            print(f"Nothing to judge is left of {text!r}.")
     own = [(torch.tensor([index[word] for word in words]), 0) for words in texts]
     liked, attention = predict(model, own, args.device)
     for words, share in zip(texts, liked, strict=True):
         print(f"    liked {share:4.0%}  {' '.join(words)}")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     baselines = {name: rows[name]["new"] for name in rows if name != "attention"}
     for name, plot in (
         ("training", lambda path: plot_training(losses, curves, baselines, path)),
@@ -405,4 +400,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -1,35 +1,20 @@
 """demos/sentiment.py: its reviews, what it must reach, and what it refuses."""
 
-import importlib.util
-import os
+import importlib
 import random
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from test_demos import run  # and finds the demos
 
-DEMO = Path(__file__).parent.parent / "demos" / "sentiment.py"
 STRONG = {"slightly": 1, "rather": 1, "truly": 3, "utterly": 3}
 TURNING = {"not", "never", "nobody", "anything", "far", "wrong"}
 
 
-def run(*args, cwd=None):
-    path = os.pathsep.join([str(DEMO.parent.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(DEMO), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | {"PYTHONPATH": path})
-
-
 @pytest.fixture(scope="module")
 def demo():
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
-    spec = importlib.util.spec_from_file_location("sentiment_demo", DEMO)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     random.seed(0)
-    return module
+    return importlib.import_module("sentiment")
 
 
 def score(demo, words):
@@ -77,20 +62,22 @@ def test_attention_is_zero_on_padding_and_marks_and_sums_to_one(demo):
 
 
 def test_quick_reads_what_counting_words_cannot(tmp_path):
-    own = ["--review", "My uncle found the plot dull; he is wrong.", "--review", "A stinker, but the music is good."]
-    done = run("--quick", "--out", tmp_path, *own, cwd=tmp_path)
+    own = ["My uncle found the plot dull; he is wrong.", "A stinker, but the music is good!", "¡Été 10/10!"]
+    done = run("sentiment.py", "--quick", "--out", tmp_path, *(word for text in own for word in ("--review", text)))
     assert done.returncode == 0, done.stderr
     found = {}
     for line in done.stdout.splitlines():
         found[re.split(r"  |:", line)[0]] = [float(share) for share in re.findall(r"([\d.]+)%", line)]
-    assert max(found["the more frequent"]) <= 55
+    assert max(found["usual verdict in training"]) <= 55
     assert max(found["words"]) <= 70, "measured: 63.1 and 64.9"
     assert max(found["words and pairs"]) <= 80, "measured: 72.0 and 46.1"
     assert min(found["attention"]) >= 96, "measured: 99.1 and 99.6"
     for name in ("new", "recombined"):
         share, spread = found[f"Attention on the clauses that count, in {name} reviews"]
         assert share >= 85 > 60 >= spread, "measured: 95.7 and 96.3, with 54.2 and 55.6 of the words"
-    assert "for training has not shown them: stinker" in done.stdout
+    assert "for training has not shown them: stinker !\n" in done.stdout
+    assert "Left out of '¡Été 10/10!', for training has not shown them: ¡ été 10 / 10 !\n" in done.stdout
+    assert "Nothing to judge is left of '¡Été 10/10!'.\n" in done.stdout
     said = re.findall(r"liked +(\d+)%  (.*)", done.stdout)
     assert len(said) == 9
     assert [int(said[i][0]) > 50 for i in (0, 1, -2, -1)] == [True, False, True, True]
@@ -98,10 +85,6 @@ def test_quick_reads_what_counting_words_cannot(tmp_path):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_refuses_what_it_cannot_do():
-    done = run("--epochs", "0")
-    assert done.returncode == 2
-    assert "--reviews, --epochs and --hidden must be at least 1" in done.stderr
-    done = run("--reviews", "3")
+def test_so_few_reviews_that_words_are_missing_are_refused():
+    done = run("sentiment.py", "--reviews", "3")
     assert done.returncode == 2 and "--reviews 3: so few do not show all words" in done.stderr
-    assert run("--help").returncode == 0
