@@ -20,6 +20,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
@@ -125,7 +126,7 @@ def samples(days: list[int]) -> list[Sample]:
 
 
 class Letters:
-    """Texts as numbers: 0 is padding, 1 a letter that is not known."""
+    """Texts as numbers: 0 is padding, 1 a letter that is not known, in a picture "\N{REPLACEMENT CHARACTER}"."""
 
     def __init__(self, texts: list[str], device: str):
         self.device = device
@@ -141,6 +142,10 @@ class Letters:
         for row, text in zip(rows, texts, strict=True):
             row[: len(text)] = [self.number.get(letter, 1) for letter in text]
         return torch.from_numpy(rows).to(self.device), torch.tensor(lengths)
+
+    def read(self, text: str) -> str:
+        """A text as the model reads it."""
+        return "".join(c if c in self.number else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def targets(isos: list[str]) -> torch.Tensor:
@@ -209,12 +214,13 @@ def train(model, letters, training, held_out, args) -> list[tuple[int, float]]:
             loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
             optimizer.zero_grad()
             loss.backward()
+            shown = command_line.check_loss(loss.item(), step, f"--rate {args.rate:g}")
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             if step % every == 0 or step == args.steps:
                 curve.append((step, accuracy(model, letters, held_out[:500])))
-                progress.set_postfix(loss=f"{loss.item():.4f}", right=f"{curve[-1][1]:.1%}")
+                progress.set_postfix(loss=f"{shown:.4f}", right=f"{curve[-1][1]:.1%}", refresh=False)
     return curve
 
 
@@ -225,7 +231,7 @@ def plot_attention(cases: list[tuple[str, str, str, np.ndarray]], title: str, pa
     figure, all_axes = plt.subplots(len(cases), 1, figsize=(9.5, 3.35 * len(cases) + 0.6), layout="constrained")
     for axes, (text, iso, right, weights) in zip(np.atleast_1d(all_axes), cases, strict=True):
         wrong = right not in (iso, "")
-        image = axes.imshow(weights[: len(iso), : len(text)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(weights[: max(1, len(iso)), : len(text)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(text)), ["␣" if c == " " else c for c in text], fontsize=11)
         axes.set_yticks(range(len(iso)), list(iso), fontsize=11)
         axes.set_xticks(np.arange(len(text)) + 0.5, minor=True)
@@ -234,7 +240,7 @@ def plot_attention(cases: list[tuple[str, str, str, np.ndarray]], title: str, pa
         axes.tick_params(length=0, which="both")
         axes.set_title(f"{text}  →  {iso}" + f"   wrong: it is {right}" * wrong, color="tab:red" if wrong else "black")
         axes.set_ylabel("written")
-    axes.set_xlabel("read (␣ is a space)")
+    axes.set_xlabel("read (␣ is a space, \N{REPLACEMENT CHARACTER} a letter that the model does not know)")
     figure.suptitle(title)
     figure.colorbar(image, ax=all_axes, label="weight (1: it looks nowhere else)", shrink=0.5, aspect=30)
     figure.savefig(path, dpi=120)
@@ -272,31 +278,24 @@ def report(model: Translator, letters: Letters, held_out: list[Sample]) -> None:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("texts", nargs="*", help="further dates to translate at the end")
+    parser = command_line.Parser(__doc__, quick="a smaller model, half a minute")
+    at_least_1 = command_line.at_least(1)
+    parser.add_argument("texts", type=command_line.text, nargs="*", help="further dates to translate at the end")
     parser.add_argument(
         "--attention", choices=["bahdanau", "luong", "none"], default="bahdanau", help="which kind (default: bahdanau)"
     )
-    parser.add_argument("--steps", type=int, help="training steps (default: 2000, quick 300)")
-    parser.add_argument("--batch", type=int, default=64, help="dates in each step (default: 64)")
-    parser.add_argument("--hidden", type=int, help="hidden units (default: 128, quick 64)")
-    parser.add_argument("--rate", type=float, default=3e-3, help="learning rate (default: 0.003)")
+    parser.add_argument("--steps", type=at_least_1, help="training steps (default: 2000, quick 300)")
+    parser.add_argument("--batch", type=at_least_1, default=64, help="dates in each step (default: 64)")
+    parser.add_argument("--hidden", type=at_least_1, help="hidden units (default: 128, quick 64)")
+    parser.add_argument("--rate", type=command_line.positive, default=3e-3, help="learning rate (default: 0.003)")
     parser.add_argument("--dates", type=int, default=50_000, help="dates to train on (default: 50000)")
-    parser.add_argument("--quick", action="store_true", help="a smaller model, half a minute")
-    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the pictures")
+    parser.add_argument("--seed", type=command_line.seed, default=1, help="random seed (default: 1)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
-    args.steps = (300 if args.quick else 2000) if args.steps is None else args.steps
-    args.hidden = (64 if args.quick else 128) if args.hidden is None else args.hidden
-    if min(args.steps, args.batch, args.hidden) < 1 or not args.batch <= args.dates <= 200_000:
-        parser.error("--steps, --batch and --hidden must be at least 1, --dates from --batch to 200000")
-    if not all(args.texts):
-        parser.error("a date to translate must have letters")
+    if not args.batch <= args.dates <= 200_000:
+        parser.error(f"--dates: expected from --batch ({args.batch}) to 200000, got {args.dates}")
+    command_line.prepare(args)
+    args.steps = args.steps or (300 if args.quick else 2000)
+    args.hidden = args.hidden or (64 if args.quick else 128)
     return args
 
 
@@ -317,12 +316,13 @@ def main() -> None:
     print(f"{len(training)} dates to train on, {len(held_out)} of other days to test on; {len(letters) - 2} letters.")
     for sample in training[:4]:
         print(f"    {sample.text:36} {sample.iso}   {sample.language}")
+    if unknown := sorted({c for text in args.texts for c in text} - letters.number.keys()):
+        print(f"Of your dates it will read {' '.join(map(repr, unknown))} as unknown: training has no such letters.")
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n")
 
     curve = train(model, letters, training, held_out, args)
 
     report(model, letters, held_out)
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"translate-dates-{args.attention}-accuracy.png"
     plot_curve(curve, f"Dates to ISO, {kind}", path)
     print(f"{path} written")
@@ -336,9 +336,10 @@ def main() -> None:
         print(NONE)
         return
     path = args.out / f"translate-dates-{args.attention}-attention.png"
-    plot_attention(list(zip(texts, isos, right, weights, strict=True)), f"Where the decoder looks: {kind}", path)
+    cases = list(zip(map(letters.read, texts), isos, right, weights, strict=True))
+    plot_attention(cases, f"Where the decoder looks: {kind}", path)
     print(f"{path} written\n{LOOK}")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)
