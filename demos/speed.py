@@ -19,18 +19,19 @@ differ, the table says WRONG, and no time counts.  In the table
     of peak      how much that is of what all threads can do with numbers that they already hold, measured in the same
                  turns; not on a GPU
     torch/ours   torch's time by tinyrnn's: above 1, tinyrnn is faster.  Times of the same turn are divided, and the
-                 median of the ratios is shown, so that it does not matter if the machine is slower for a while
+                 median of the ratios is shown, so that it does not matter if the machine is slower for a while;
+                 a ~ marks those that are unsure: of the five turns, the middle three differ by more than half
 
 torch runs eagerly, as most people run it; JAX has compiled the whole computation (jit) before it is timed.  On a GPU, a
 time ends when the GPU has done its work, and all compute in float32, none in TensorFloat-32.
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -40,12 +41,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import command_line
 import numpy as np
 from speed_work import CASES, Case, build, build_in_jax, given_for
 
 COLORS = {"tinyrnn": "tab:blue", "torch": "tab:orange", "jax": "tab:green"}
 OURS, *PEERS = COLORS
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+TURNS = 5
 TOLERANCE = 5e-5  # of the largest number of an array; float32 sums in another order differ by less
 QUICK = {
     "cpu": ("RNN 1>16, 8x10, train", "LSTM 32>64, 32x32, train", "MGU 32", "causal attention 4x8", "classifier 5>20",
@@ -161,7 +164,10 @@ class Library:
         if device == "cpu":
             env["JAX_PLATFORMS"] = "cpu"
         command = [python, __file__, "--serve", name, "--threads", str(threads), "--device", device]
-        self.process = subprocess.Popen(command, text=True, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, text=True, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the one that asks
+        )  # fmt: skip
 
     def answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -179,8 +185,9 @@ class Library:
         return self.ask(seconds=seconds, peak=peak).get("seconds", math.nan)
 
     def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.kill()  # whatever it is at
+        with contextlib.suppress(BrokenPipeError), self.process:  # what it was asked for last may be on its way
+            pass
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -210,6 +217,7 @@ class Row:
     faults: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)  # their time by ours
+    unsure: set[str] = field(default_factory=set)  # whose ratios differ from turn to turn
     peak: float = math.nan  # what the processor can do, in GFLOP/s; nobody knows it of a GPU
     share: float = math.nan  # how much of it we do
 
@@ -218,7 +226,7 @@ class Row:
 
     def text(self, columns: list[str], peers: list[str]) -> str:
         entries = {name: fault.partition(":")[0] for name, fault in self.faults.items()}
-        entries |= {name: f"{ratio:.2f}" for name, ratio in self.ratios.items()}
+        entries |= {name: f"{ratio:.2f}{'~' * (name in self.unsure)}" for name, ratio in self.ratios.items()}
         ours = [entries.get(OURS, ""), "", ""]
         if OURS in self.seconds:
             share = f"{self.share:.1%}" if math.isfinite(self.share) else ""
@@ -248,25 +256,33 @@ def compare(row: Row, libraries: list[Library], folder: Path) -> list[Library]:
     return [library for library in libraries if library.name not in row.faults]
 
 
-def measure(case: Case, libraries: list[Library], flops: float, turns: int, seconds: float, folder: Path) -> Row:
+def unsure(ratios: list[float]) -> bool:
+    """Whether the turns, without the highest and the lowest, differ by more than half."""
+    _, *middle, _ = sorted(ratios)
+    return middle[-1] > 1.5 * middle[0]
+
+
+def measure(case: Case, libraries: list[Library], flops: float, seconds: float, folder: Path) -> Row:
     """Compare, then time by turns; and the peak, of so many floating-point operations, unless `flops` is 0."""
     row = Row(case)
     agreed = compare(row, libraries, folder)
     if not agreed:
         return row
     times, peak = {library.name: [] for library in agreed}, []
-    for _ in range(turns):
+    for _ in range(TURNS):
         if flops:
             peak.append(agreed[0].seconds(seconds / 4, peak=True))
         for library in agreed:
             times[library.name].append(library.seconds(seconds))
     row.faults |= {name: "failed: while it was timed" for name, found in times.items() if not np.isfinite(found).all()}
     if OURS not in row.faults:
-        paired = lambda found: statistics.median(b / a for a, b in zip(times[OURS], found, strict=True))
+        paired = lambda found: [b / a for a, b in zip(times[OURS], found, strict=True)]
         row.seconds = {name: statistics.median(found) for name, found in times.items() if name not in row.faults}
-        row.ratios = {name: paired(times[name]) for name in row.seconds if name != OURS}
+        row.ratios = {name: statistics.median(paired(times[name])) for name in row.seconds if name != OURS}
+        row.unsure = {name for name in row.ratios if unsure(paired(times[name]))}
         if flops:
-            row.peak, row.share = flops / statistics.median(peak) / 1e9, case.flops() / flops * paired(peak)
+            share = statistics.median(paired(peak))
+            row.peak, row.share = flops / statistics.median(peak) / 1e9, case.flops() / flops * share
     return row
 
 
@@ -279,6 +295,8 @@ def summary(rows: list[Row], peers: list[str]) -> None:
                 of, mean = f"{peer}/ours, {group}:", statistics.geometric_mean(ratios)
                 faster = f"tinyrnn is faster in {sum(r > 1 for r in ratios)} of {len(ratios)}"
                 print(f"{of:23}{ratios[0]:.2f} to {ratios[-1]:.2f}, geometric mean {mean:.2f}; {faster}")
+    if any(row.unsure for row in rows):
+        print("~ marks ratios that differ from turn to turn by more than half: something else runs here, repeat it.")
     for row in rows:
         for name, fault in row.faults.items():
             print(f"{row.case}: {name}: {fault}")
@@ -300,7 +318,9 @@ def plot(rows: list[Row], peers: list[str], path: Path) -> None:
             ratios = np.array([row.ratios.get(peer, math.nan) for row in rows])
             place = places + (k - (len(peers) - 1) / 2) * 0.8 / len(peers)
             bars = axes.barh(place, ratios - 1, 0.8 / len(peers), left=1, color=COLORS[peer])
-            axes.bar_label(bars, [f"{ratio:.3g}" for ratio in ratios], padding=3, fontsize=7)
+            marks = ["~" * (peer in row.unsure) for row in rows]
+            labels = [f"{ratio:.3g}{mark}" for ratio, mark in zip(ratios, marks, strict=True)]
+            axes.bar_label(bars, labels, padding=3, fontsize=7)
         axes.axvline(1, color="black", linewidth=1)
         axes.set(title="Their time by ours", xlabel="\u2190 tinyrnn is slower     tinyrnn is faster \u2192")
         axes.margins(x=0.12)
@@ -333,38 +353,40 @@ torch runs a loop over time steps, as tinyrnn does in `MGU loop`.  JAX compiles 
 nothing else run, and repeat it."""
 
 
+def is_python(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        done = subprocess.run([path, "-c", "print(1 + 1)"], capture_output=True, text=True)
+        return done.stdout == "2\n"
+    return False
+
+
 def main() -> int | None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    threads = command_line.checked(
+        int, f"a whole number from 1 to {PROCESSORS}, the processors of this machine", lambda n: 1 <= n <= PROCESSORS
+    )
+    parser = command_line.Parser(__doc__, quick="a few small cases and short turns")
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=[*PEERS, "none"], help="(default: torch jax)")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="the Python that has a peer")
-    parser.add_argument("--threads", type=int, default=PROCESSORS, help="for each library (default: all processors)")
-    parser.add_argument("--device", choices=[*CASES], default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument(
+        "--threads", type=threads, default=PROCESSORS, help="for each library (default: all processors)"
+    )
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases with one of these in their names")
-    parser.add_argument("--seconds", type=float, help="length of a turn (default: 0.1)")
-    parser.add_argument("--quick", action="store_true", help="a few small cases and short turns")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the picture")
+    parser.add_argument("--seconds", type=command_line.positive, help="length of a turn (default: 0.1; quick: 0.02)")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         return serve(args.serve, args.threads, args.device)
     pythons = dict(choice.partition("=")[::2] for choice in args.python)
-    seconds, turns = args.seconds or (0.03 if args.quick else 0.1), 3 if args.quick else 5
-    if args.threads < 1 or seconds <= 0:
-        parser.error("--threads must be at least 1, and --seconds above 0")
+    seconds = args.seconds or (0.02 if args.quick else 0.1)
     for name, path in pythons.items():
-        if name not in PEERS or not shutil.which(path):
+        if name not in PEERS or not is_python(path):
             parser.error(f"--python {name}={path}: expected {' or '.join(PEERS)}, = and the path of a Python")
-    if args.device == "cuda":
-        import tinyrnn  # not where a peer's Python, which may not have it, runs this file
-
-        try:
-            tinyrnn.empty(0, device="cuda")
-        except RuntimeError as error:  # it says what is missing
-            parser.error(f"--device: {error}")
     wanted, known = args.only or (QUICK[args.device] if args.quick else [""]), CASES[args.device]
     cases = [case for case in known if any(text in f"{case.group} {case}" for text in wanted)]
     if not cases:
         parser.error("--only: no case is called so; there are\n" + "\n".join(f"{case.group} {case}" for case in known))
+
+    command_line.prepare(args)
 
     names = [OURS, *(name for name in PEERS if name in args.peers)]
     started = [Library(name, pythons.get(name, sys.executable), args.threads, args.device) for name in names]
@@ -383,7 +405,7 @@ def main() -> int | None:
             return 1
         peers = [library.name for library in libraries[1:]]
         where = f"On {gpu}" if gpu else f"{args.threads} threads for each"
-        print(f"{where}; {turns} turns of {seconds:g} s.  Above 1.00, tinyrnn is faster.")
+        print(f"{where}; {TURNS} turns of {seconds:g} s.  Above 1.00, tinyrnn is faster.")
         if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1 + PROCESSORS / 4:
             print(
                 f"Other programs run ({load:.1f} of {PROCESSORS} processors): ratios mean little, since libraries whose"
@@ -395,7 +417,7 @@ def main() -> int | None:
         rows = []
         with tempfile.TemporaryDirectory() as folder:
             for case in cases:
-                rows.append(measure(case, libraries, flops, turns, seconds, Path(folder)))
+                rows.append(measure(case, libraries, flops, seconds, Path(folder)))
                 print(rows[-1].text(columns, peers), flush=True)
     finally:
         for library in started:
@@ -404,7 +426,6 @@ def main() -> int | None:
     print()
     summary(rows, peers)
     if any(row.seconds for row in rows):
-        args.out.mkdir(parents=True, exist_ok=True)
         plot(rows, peers, args.out / "speed.png")
         print(f"{args.out / 'speed.png'} written")
     print(LOOK)
@@ -412,4 +433,4 @@ def main() -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)
