@@ -18,11 +18,14 @@ to 1.39.
 
 What it learns is saved as it goes, with everything that the next step depends on: an interrupted run that is resumed
 goes on with the same losses as one that was not interrupted.  A finished one that is resumed only writes text.
+A checkpoint is never lost to another run: one with other options is refused until --checkpoint names another file, and
+the same run begun anew leaves it alone until it has come as far.
 """
 
 import argparse
 import math
 import os
+import pickle
 import sysconfig
 import zlib
 from collections import Counter
@@ -30,11 +33,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import command_line
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from tqdm import tqdm
 
 import tinyrnn as torch
@@ -64,7 +69,10 @@ def read_library(size: int) -> tuple[str, str]:
 
 def read_file(path: Path, size: int) -> tuple[str, str]:
     """The first nine tenths of a text to train on, the last to test on: at most `size` characters and HELD_OUT."""
-    text = path.read_text(encoding="utf-8")[:size]
+    try:
+        text = path.read_text(encoding="utf-8")[:size]
+    except (OSError, UnicodeDecodeError) as error:
+        command_line.refuse(f"--text {path}: expected a text file in UTF-8: {error}")
     end = len(text) * 9 // 10
     return text[:end], text[end : end + HELD_OUT]
 
@@ -82,6 +90,9 @@ class Alphabet:
 
     def encode(self, text: str) -> torch.Tensor:
         return torch.from_numpy(self.numbers[np.frombuffer(text.encode("utf-32-le"), np.uint32)])
+
+    def unknown(self, text: str) -> list[str]:
+        return sorted(set(text) - set(self.characters[1:]))
 
     def decode(self, numbers) -> str:
         return "".join(self.characters[number] for number in numbers)
@@ -211,14 +222,20 @@ class Run:
         self.settings, self.checkpoint, self.device = settings, checkpoint, device
         self.model = make_model(settings, len(alphabet)).to(device)
         self.optimizer = optim.Adam(self.model.parameters(), lr=settings["lr"])
+        # The rate rises for a tenth of the steps, less one; of 10 steps that would be none, and a division by zero.
         self.schedule = optim.lr_scheduler.OneCycleLR(
-            self.optimizer, settings["lr"], total_steps=settings["steps"], pct_start=0.1, cycle_momentum=False
+            self.optimizer, settings["lr"], total_steps=max(settings["steps"], 20), pct_start=0.1, cycle_momentum=False
         )
         self.position = Position()
+        self.saved = 0  # how many steps the run in the file has come
 
     def save(self) -> None:
-        """Write a new file and give it the old one's name: whenever the machine stops, there is a whole one."""
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        """Write a new file and give it the old one's name: whenever the machine stops, there is a whole one.
+
+        Where the same run has come further in the file, that is left as it is.
+        """
+        if self.position.step < self.saved:
+            return
         new = self.checkpoint.with_name(self.checkpoint.name + ".new")
         torch.save(
             {
@@ -232,23 +249,33 @@ class Run:
             new,
         )
         os.replace(new, self.checkpoint)
+        self.saved = self.position.step
+
+    def read(self) -> dict:
+        """What the file holds. ValueError if that is not of this run."""
+        try:
+            found = torch.load(self.checkpoint, map_location=self.device)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{self.checkpoint} is no checkpoint, name another by --checkpoint: {error}") from None
+        if not isinstance(found, dict) or not found.keys() >= {"settings", "model", "position"}:
+            raise ValueError(f"{self.checkpoint} is another program's, name another by --checkpoint")
+        for name, value in self.settings.items():
+            if (was := found["settings"].get(name)) != value:
+                raise ValueError(
+                    f"{self.checkpoint} was made with {name} {was}, this run has {value}: "
+                    "--resume it with the options that it was made with, or begin anew with another --checkpoint"
+                )
+        self.saved = found["position"]["step"]
+        return found
 
     def resume(self) -> None:
-        """Go on where the file was written, on any device. SystemExit if there is none, or it is of another run."""
-        if not self.checkpoint.exists():
-            raise SystemExit(f"{self.checkpoint}: no such file to resume; leave out --resume to make it")
-        saved = torch.load(self.checkpoint, map_location=self.device)
-        for name, value in self.settings.items():
-            if saved["settings"][name] != value:
-                raise SystemExit(
-                    f"{self.checkpoint} was made with {name} {saved['settings'][name]}, this run has {value}: "
-                    "resume it with the options that it was made with, or leave out --resume to begin anew"
-                )
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        torch.set_rng_state(saved["random"].cpu())
-        self.position = Position(**saved["position"])
+        """Go on where the file was written, on any device."""
+        found = self.read()
+        self.model.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.schedule.load_state_dict(found["schedule"])
+        torch.set_rng_state(found["random"].cpu())
+        self.position = Position(**found["position"])
 
     def train(self, text: torch.Tensor, held_out: torch.Tensor) -> None:
         """Adam on window after window of the text, which is cut into as many rows as the batch has."""
@@ -256,6 +283,7 @@ class Run:
         batch, window, steps = settings["batch"], settings["window"], settings["steps"]
         rows = text[: len(text) // batch * batch].view(batch, -1)
         every = max(1, steps // CHECKS)
+        rate = f"--lr {settings['lr']:g}"
         with tqdm(total=steps, initial=position.step, desc="Training", unit="step", ncols=90) as progress:
             while position.step < steps:
                 start = position.column
@@ -266,18 +294,19 @@ class Run:
                 loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten())
                 self.optimizer.zero_grad()
                 loss.backward()
+                bits = command_line.check_loss(loss.item(), position.step + 1, rate) / math.log(2)
                 nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
                 self.optimizer.step()
                 self.schedule.step()
 
                 position.step += 1
                 position.column, position.state = start + window, model.carry(state)
-                position.losses.append(loss.item() / math.log(2))
+                position.losses.append(bits)
                 progress.update()
-                progress.set_postfix_str(f"{position.losses[-1]:.2f} bits")
+                progress.set_postfix_str(f"{bits:.2f} bits", refresh=False)
                 if position.step % every == 0 or position.step == steps:
                     bits = model_surprise(model, held_out, window).mean()
-                    position.checks.append((position.step, float(bits)))
+                    position.checks.append((position.step, command_line.check_loss(float(bits), position.step, rate)))
                     self.save()
                     recent = np.mean(position.losses[-every:])
                     tqdm.write(f"step {position.step:5}/{steps}  training {recent:.4f}  held-out {bits:.4f}")
@@ -345,8 +374,11 @@ def plot_curve(run: Run, ngrams: np.ndarray, path: Path) -> None:
     plt.close(figure)
 
 
-def plot_surprise(text: str, surprises: dict[str, np.ndarray], path: Path) -> None:
-    """A passage, each character on a ground as dark as it was surprising: `surprises` has one panel each."""
+def plot_surprise(text: str, start: int, surprises: dict[str, np.ndarray], path: Path) -> None:
+    """A passage, which begins at `start` in the first of the ROWS, each character on a ground as dark as it was
+    surprising: `surprises` has one panel each.
+    """
+    font = font_manager.get_font(font_manager.findfont("monospace"))
     columns, lines = 80, 16
     where, row, column = [], 0, 0  # of each character: its line and column; lines that are too long go on below
     for character in text:
@@ -358,18 +390,20 @@ def plot_surprise(text: str, surprises: dict[str, np.ndarray], path: Path) -> No
         row, column = (row + 1, 0) if character == "\n" else (row, column + 1)
     rows, places = np.array(where).T
     figure, panels = plt.subplots(len(surprises), 1, figsize=(10, 3.9 * len(surprises)), layout="constrained")
-    for axes, (name, bits) in zip(panels, surprises.items(), strict=True):
-        bits = bits[: len(where)]
+    for axes, (name, everywhere) in zip(panels, surprises.items(), strict=True):
+        bits = everywhere[0, start : start + len(where)]
         ground = np.full((rows.max() + 1, columns), np.nan)
         ground[rows, places] = bits
         image = axes.imshow(ground, cmap="OrRd", vmin=0, vmax=10, aspect="auto")
         for character, (y, x), surprise in zip(text, where, bits, strict=False):
             if character != " ":
                 shown = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" if character == "\n" else character
+                shown = shown if font.get_char_index(ord(shown)) else UNKNOWN
                 color = "white" if surprise > 7 else "0.6" if character == "\n" else "black"
                 axes.text(x, y, shown, family="monospace", fontsize=8, ha="center", va="center", color=color,
                           parse_math=False)  # fmt: skip
-        axes.set(title=f"{name}: {bits.mean():.2f} bits per character here", xticks=[], yticks=[])
+        overall = f"{everywhere.mean():.2f} in all held-out text"
+        axes.set(title=f"{name}: {bits.mean():.2f} bits per character in this passage, {overall}", xticks=[], yticks=[])
     figure.colorbar(image, ax=panels, label="surprise (bits)", fraction=0.03, pad=0.01)
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -379,35 +413,30 @@ def plot_surprise(text: str, surprises: dict[str, np.ndarray], path: Path) -> No
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    at_least_0, at_least_1, at_least_2 = map(command_line.at_least, range(3))
+    positive = command_line.positive
+    temperature = command_line.checked(float, "a number of at least 0.001", lambda number: 0.001 <= number < math.inf)
+    parser = command_line.Parser(__doc__, quick="a small model, a small text, few steps")
     parser.add_argument("--model", choices=["RNN", "GRU", "LSTM", "GPT"], default="LSTM", help="default: LSTM")
-    parser.add_argument("--quick", action="store_true", help="a small model, a small text, few steps")
     parser.add_argument("--text", type=Path, help="a text file in UTF-8 (default: Python's standard library)")
-    parser.add_argument("--size", type=int, help="characters of it at most (default: 3,000,000; quick: 300,000)")
-    parser.add_argument("--hidden", type=int, help="hidden units, or a GPT's width, a multiple of 32 (320; GPT: 128)")
-    parser.add_argument("--layers", type=int, help="layers (default: 1; GPT: 4)")
-    parser.add_argument("--dropout", type=float, default=0.0, help="default: 0")
-    parser.add_argument("--window", type=int, help="characters through which the gradient goes back (64; GPT: 128)")
-    parser.add_argument("--batch", type=int, help="windows in a step (default: 32; quick: 16)")
-    parser.add_argument("--steps", type=int, help="training steps (default: 5000; GPT: 2000; quick: 800)")
-    parser.add_argument("--lr", type=float, help="learning rate at its height")
-    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--size", type=at_least_1, help="characters of it at most (default: 3,000,000; quick: 300,000)")
+    parser.add_argument("--hidden", type=at_least_1, help="units, or a GPT's width, a multiple of 32 (320; GPT: 128)")
+    parser.add_argument("--layers", type=at_least_1, help="layers (default: 1; GPT: 4)")
+    parser.add_argument("--dropout", type=command_line.probability, default=0.0, help="default: 0")
+    parser.add_argument("--window", type=at_least_2, help="characters that the gradient goes back (64; GPT: 128)")
+    parser.add_argument("--batch", type=at_least_1, help="windows in a step (default: 32; quick: 16)")
+    parser.add_argument("--steps", type=at_least_1, help="training steps (default: 5000; GPT: 2000; quick: 800)")
+    parser.add_argument("--lr", type=positive, help="learning rate at its height")
+    parser.add_argument("--clip", type=positive, default=1.0, help="largest norm of the gradient (default: 1)")
+    parser.add_argument("--seed", type=command_line.seed, default=0, help="random seed (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--checkpoint", type=Path, help="its file (default: in the folder of --out, by model)")
-    parser.add_argument(
-        "--prompt", default="\n    def ", help=r"what the generated text follows (default: '\n    def ')"
-    )
-    parser.add_argument("--length", type=int, default=600, help="characters to generate (default: 600)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="below 1 safer, above 1 wilder (default: 0.7)")
-    parser.add_argument("--top-k", type=int, default=20, help="choose among so many characters, 0: all (default: 20)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for what is written")
+    parser.add_argument("--prompt", type=command_line.text, default="\n    def ",
+                        help=r"what the generated text follows (default: '\n    def ')")  # fmt: skip
+    parser.add_argument("--length", type=at_least_0, default=600, help="characters to generate (default: 600)")
+    parser.add_argument("--temperature", type=temperature, default=0.7, help="below 1 safer, above wilder (0.7)")
+    parser.add_argument("--top-k", type=at_least_0, default=20, help="choose among so many, 0: all (default: 20)")
     args = parser.parse_args()
-    try:
-        torch.empty(0, device=args.device)
-    except RuntimeError as error:  # it says what is missing
-        parser.error(f"--device: {error}")
     gpt, quick = args.model == "GPT", args.quick
     usual = {
         "size": 300_000 if quick else 3_000_000,
@@ -422,15 +451,14 @@ def options() -> argparse.Namespace:
     for name, value in usual.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    numbers = ("size", "hidden", "layers", "batch", "steps", "lr", "clip", "temperature")
-    if any(not getattr(args, name) > 0 for name in numbers):
-        parser.error(f"{', '.join('--' + name for name in numbers)} must be above 0")
-    if args.window < 2 or args.top_k < 0 or args.length < 0 or not args.prompt or not 0 <= args.dropout < 1:
-        parser.error("--window must be at least 2, --top-k and --length 0, --prompt not empty, --dropout in [0, 1)")
-    if args.text and not args.text.is_file():
-        parser.error(f"--text {args.text}: no such file")
     if gpt and args.hidden % 32:
         parser.error(f"--hidden {args.hidden}: a GPT's width must be a multiple of 32, the width of a head")
+    if args.checkpoint.is_dir():
+        parser.error(f"--checkpoint: expected a file, got the folder {args.checkpoint}")
+    if args.resume and not args.checkpoint.exists():
+        parser.error(f"{args.checkpoint}: no such file to resume; leave out --resume to make it")
+    command_line.prepare(args)
+    command_line.try_folder("--checkpoint", args.checkpoint.parent)
     return args
 
 
@@ -438,7 +466,7 @@ def main() -> None:
     args = options()
     texts = read_file(args.text, args.size) if args.text else read_library(args.size)
     if len(texts[0]) <= args.batch * (2 * args.window + 1) or len(texts[1]) < 10 * ROWS:
-        raise SystemExit(
+        command_line.refuse(
             f"{len(texts[0]):,} characters to train on: too few for --batch {args.batch}, --window {args.window}"
         )
     alphabet = Alphabet(texts[0])
@@ -447,12 +475,30 @@ def main() -> None:
     settings = {name: getattr(args, name) for name in names}
     settings["text"] = f"{len(training)} characters, checksum {zlib.crc32(texts[0].encode()):08x}"
     run = Run(settings, alphabet, args.checkpoint, args.device)
-    if args.resume:
-        run.resume()
+    try:
+        if args.resume:
+            run.resume()
+        elif args.checkpoint.exists():
+            run.read()
+    except ValueError as error:
+        command_line.refuse(str(error))
+    try:
+        experiment(args, run, alphabet, training, held_out)
+    except KeyboardInterrupt:
+        where = f"up to step {run.saved} is in {args.checkpoint}; --resume goes on" if run.saved else "is not saved yet"
+        print(f"Interrupted.  What was learned {where}.")
+        raise SystemExit(130) from None
 
+
+def experiment(
+    args: argparse.Namespace, run: Run, alphabet: Alphabet, training: torch.Tensor, held_out: torch.Tensor
+) -> None:
     source = str(args.text) if args.text else "Python's standard library"
     print(f"What is the next character of {source}?")
-    print(f"{len(training):,} characters to learn from, {len(held_out):,} held out, {len(alphabet)} different ones.\n")
+    print(f"{len(training):,} characters to learn from, {len(held_out):,} held out, {len(alphabet)} different ones.")
+    if unknown := alphabet.unknown(args.prompt):
+        print(f"Of --prompt it will read {' '.join(map(repr, unknown))} as unknown: the text hardly has them.")
+    print()
 
     surprise = ngram_surprise(training.numpy(), held_out.numpy(), len(alphabet))
     # The same characters as the model is asked for: without the first of each piece.
@@ -467,15 +513,7 @@ def main() -> None:
     parameters = sum(p.numel() for p in run.model.parameters())
     print(f"\n{args.model}, {parameters:,} parameters, {args.steps} steps of {args.batch} x {args.window} characters.")
     print("A first run compiles the kernels, which takes some seconds; the next one finds them on disk.\n", flush=True)
-    checks = run.position.checks
-    try:
-        run.train(training.to(args.device), held_out.to(args.device))
-    except KeyboardInterrupt:
-        where = (
-            f"up to step {checks[-1][0]} is in {args.checkpoint}; --resume goes on" if checks else "is not saved yet"
-        )
-        print(f"\nInterrupted.  What was learned {where}.")
-        raise SystemExit(130) from None
+    run.train(training.to(args.device), held_out.to(args.device))
 
     own = model_surprise(run.model, held_out.to(args.device), args.window)
     bits = own.mean()
@@ -491,13 +529,12 @@ def main() -> None:
     print(f"\nWhat it writes after {args.prompt!r} (temperature {args.temperature:g}, top {args.top_k or 'all'}):\n")
     print("\n".join("   | " + line for line in (args.prompt + written).strip("\n").split("\n")) + "\n")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     piece = alphabet.decode(held_out[1 : own.shape[1] + 1].tolist())  # the first of the ROWS
     start = piece.find("\n", max(0, len(piece) - 1400)) + 1  # a line near the end, with room for a passage
     curve, passage = (args.out / f"char_language_model-{name}.png" for name in ("curve", "surprise"))
     plot_curve(run, ngrams, curve)
-    panels = {f"{best + 1}-gram": surprise[best, 0, start:], args.model: own[0, start:]}
-    plot_surprise(piece[start:], panels, passage)
+    panels = {f"{best + 1}-gram": surprise[best], args.model: own}
+    plot_surprise(piece[start:], start, panels, passage)
     print(f"{curve} written\n{passage} written")
     print(
         """Look at:
@@ -509,4 +546,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -1,7 +1,6 @@
 """demos/char_language_model.py: better than counting, and resumable to the bit."""
 
-import importlib.util
-import os
+import importlib
 import re
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from test_demo_command_line import INTERRUPTIBLE, start
 from test_demos import DEMOS, run
 
 import tinyrnn as torch
@@ -20,16 +20,13 @@ RESULT = re.compile(r"Held-out text: \w+ (\S+) bits per character +\(best n-gram
 @pytest.fixture
 def demo(monkeypatch):
     """The demo as a module, and its main() with options."""
-    spec = importlib.util.spec_from_file_location("char_language_model", DEMOS / NAME)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "char_language_model", module)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("char_language_model")
 
     def main(*args):
         monkeypatch.setattr(sys, "argv", [NAME, *map(str, args)])
         module.main()
 
-    module.call = main
+    monkeypatch.setattr(module, "call", main, raising=False)
     return module
 
 
@@ -92,37 +89,23 @@ def test_an_interrupted_run_that_is_resumed_has_the_same_losses(options, demo, t
     assert again[again.index("Held-out") :] == parts[parts.index("Held-out") :]
 
 
-# What a shell starts in the background ignores Ctrl-C, and so would the demo that the tests start there.
-INTERRUPTIBLE = """
-import runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 # Windows cannot send one process the signal of Ctrl-C.
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
-def test_ctrl_c_leaves_a_whole_checkpoint(demo, tmp_path):
-    options = [str(option) for option in [*SMALL, "--steps", 10_000, "--out", tmp_path]]
-    path = os.pathsep.join([str(DEMOS.parent), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", INTERRUPTIBLE, str(DEMOS / NAME), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
-    with process:
+def test_ctrl_c_leaves_a_whole_checkpoint(refused, tmp_path):
+    options = [*SMALL, "--steps", 10_000, "--out", tmp_path]
+    with start("-u", "-c", INTERRUPTIBLE, DEMOS / NAME, *options, stderr=subprocess.DEVNULL) as process:
         for line in process.stdout:
             if line.startswith("step "):
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.stdout.read()
     assert process.returncode == 130
-    assert "Interrupted." in rest
+    assert "Interrupted.  What was learned up to step " in rest
     assert [file.name for file in tmp_path.iterdir()] == ["char_language_model-LSTM.pt"]
     assert torch.load(tmp_path / "char_language_model-LSTM.pt")["position"]["step"] >= 1000
 
-    with pytest.raises(SystemExit, match="was made with seed 0, this run has 5"):
-        demo.call(*options, "--resume", "--seed", "5")
+    for resume in ([], ["--resume"]):
+        assert "was made with seed 0, this run has 5: --resume it" in refused(*options, *resume, "--seed", 5)
 
 
 def test_ngrams_are_probabilities(demo):
@@ -160,14 +143,105 @@ def test_a_text_of_ones_own(demo, tmp_path, capsys):
     assert ngram < 0.2 and unigram > 3
 
 
-def test_refuses_what_it_cannot_do(demo, tmp_path, capsys):
-    for options, message in [
-        (["--temperature", "0"], "must be above 0"),
-        (["--model", "GPT", "--hidden", "100"], "must be a multiple of 32"),
-        (["--resume", "--checkpoint", tmp_path / "none.pt"], "no such file to resume"),
-        (["--text", tmp_path / "none.txt"], "no such file"),
-        (["--size", "500"], "too few"),
-    ]:
+# ------------------------------------------------------------------------------------------ its files
+@pytest.fixture
+def refused(demo, capsys):
+    """The line with which the demo refuses some options."""
+
+    def run(*options):
         with pytest.raises(SystemExit) as stop:
             demo.call(*options)
-        assert message in f"{stop.value.code} {capsys.readouterr().err}"
+        out, err = capsys.readouterr()
+        assert (out, stop.value.code) == ("", 2) and err.startswith(f"{NAME}: error: ") and err.count("\n") == 1
+        return err
+
+    return run
+
+
+TINY = ["--size", 30_000, "--hidden", 8, "--batch", 4, "--window", 8, "--length", 5]
+
+
+def test_a_checkpoint_is_not_lost_to_another_run(demo, refused, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "plot_surprise", lambda *rest: None)
+    options, file = [*TINY, "--out", tmp_path], tmp_path / "char_language_model-LSTM.pt"
+    demo.call(*options, "--steps", 40)
+    whole = file.read_bytes()
+    capsys.readouterr()
+    assert "was made with steps 40, this run has 20: --resume it with" in refused(*options, "--steps", 20)
+    assert "was made with window 8, this run has 9: " in refused(*options, "--steps", 40, "--window", 9)
+    assert file.read_bytes() == whole
+
+    # The same run, begun anew and interrupted, leaves it alone; finished, it has written the same.
+    def interrupted(self):
+        save(self)
+        if self.position.step >= 20:
+            raise KeyboardInterrupt
+
+    save = demo.Run.save
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(demo.Run, "save", interrupted)
+        demo.call(*options, "--steps", 40)
+    assert "What was learned up to step 40 is in " in capsys.readouterr().out
+    assert file.read_bytes() == whole
+    demo.call(*options, "--steps", 40)
+    assert len(torch.load(file)["position"]["losses"]) == 40
+
+
+def test_ten_steps_are_enough(demo, tmp_path):
+    demo.call(*TINY, "--steps", 10, "--out", tmp_path)
+    assert torch.load(tmp_path / "char_language_model-LSTM.pt")["position"]["step"] == 10
+
+
+@pytest.mark.parametrize("resume", [["--resume"], []])
+def test_what_is_no_checkpoint_is_left_alone(resume, refused, tmp_path):
+    good, file, folder = (tmp_path / name for name in ("good.pt", "file.pt", "folder"))
+    torch.save({"weight": torch.ones(1000)}, good)
+    for content, fault in [
+        (good.read_bytes(), "is another program's"),
+        (good.read_bytes()[:900], "is no checkpoint"),
+        (b"To be or not to be", "is no checkpoint"),
+        (b"", "is no checkpoint"),
+    ]:
+        file.write_bytes(content)
+        assert f"{file} {fault}, name another" in refused(*TINY, *resume, "--checkpoint", file, "--out", tmp_path)
+        assert file.read_bytes() == content
+    folder.mkdir()
+    assert "expected a file, got the folder" in refused(*TINY, *resume, "--checkpoint", folder, "--out", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.pt", "folder", "good.pt"]
+
+
+def test_files_that_it_cannot_read_or_write(refused, tmp_path):
+    file, none = tmp_path / "text.txt", tmp_path / "none"
+    file.write_bytes(b"caf\xe9" * 10_000)
+    assert "none: no such file to resume" in refused("--resume", "--checkpoint", none, "--out", tmp_path)
+    assert "--checkpoint: expected a folder that" in refused("--checkpoint", file / "x.pt", "--out", tmp_path)
+    for text in (none, tmp_path, file):
+        assert f"--text {text}: expected a text file in UTF-8: " in refused("--text", text, "--out", tmp_path)
+
+
+def test_a_rate_that_is_too_high_ends_the_training(demo, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"--lr 1e\+30: the loss of step 2 is .*: training has diverged"):
+        demo.call(*TINY, "--steps", 40, "--lr", 1e30, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_characters_that_are_new_or_cannot_be_drawn(demo, tmp_path, capsys, recwarn):
+    (tmp_path / "text.txt").write_text("日本語で書く。\n" * 2000, encoding="utf-8")
+    options = [*TINY, "--text", tmp_path / "text.txt", "--steps", 2, "--out", tmp_path]
+    demo.call(*options, "--prompt", "本 x")
+    assert "Of --prompt it will read ' ' 'x' as unknown: the text hardly has them." in capsys.readouterr().out
+    assert not [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_the_picture_of_a_passage_says_what_the_passage_shows(demo, tmp_path, monkeypatch):
+    surprise = np.full((2, 10), 3.0)
+    surprise[0, 4:] = 5.0
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.plt, "close", lambda figure: None)
+        demo.plot_surprise("abcdef", 4, {"LSTM": surprise, "4-gram": surprise / 2}, tmp_path / "surprise.png")
+        titles = [axes.get_title() for axes in demo.plt.gcf().axes[:2]]
+    demo.plt.close("all")
+    assert titles == [
+        "LSTM: 5.00 bits per character in this passage, 3.60 in all held-out text",
+        "4-gram: 2.50 bits per character in this passage, 1.80 in all held-out text",
+    ]
