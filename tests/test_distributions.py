@@ -17,6 +17,25 @@ CASES = {
     "normal_number": "D.Normal(0, 1)",
     "uniform": "D.Uniform(x, x + x.exp())",
     "uniform_number": "D.Uniform(-1.0, 3.0)",
+    "laplace": "D.Laplace(x, x.exp())",
+    "laplace_number": "D.Laplace(0.5, 2)",
+    "log_normal": "D.LogNormal(x, x.exp() / 4)",
+    "log_normal_number": "D.LogNormal(0, 0.5)",
+    "one_hot": "D.OneHotCategorical(x.exp())",
+    "one_hot_logits": "D.OneHotCategorical(logits=x[0])",
+    "straight_through": "D.OneHotCategoricalStraightThrough(logits=x)",
+    "independent": "D.Independent(D.Normal(x, x.exp()), 1)",
+    "independent_of_all": "D.Independent(D.Bernoulli(logits=x), 2)",
+    "independent_of_none": "D.Independent(D.Uniform(x, x + 1), 0)",
+    "independent_of_vectors": "D.Independent(D.OneHotCategorical(x.exp()), 1)",
+    "expanded_normal": "D.Normal(x[0], 2.0).expand((2, 3))",
+    "expanded_uniform": "D.Uniform(x, x + 1).expand([2, 2, 3])",
+    "expanded_bernoulli": "D.Bernoulli(logits=x[0]).expand((2, 3))",
+    "expanded_categorical": "D.Categorical(x.exp()).expand((3, 2))",
+    "expanded_laplace": "D.Laplace(0.5, x.exp()).expand((2, 3))",
+    "expanded_log_normal": "D.LogNormal(x[0], 0.5).expand((2, 3))",
+    "expanded_one_hot": "D.OneHotCategoricalStraightThrough(x.exp()).expand((3, 2))",
+    "expanded_independent": "D.Independent(D.Normal(x, x.exp()), 1).expand((3, 2))",
 }
 MOMENTS = ["mean", "variance", "stddev", "mode"]
 
@@ -46,8 +65,11 @@ def answers(t, case, dtype):
     total = d.log_prob(d.sample((2,))).sum() + d.entropy().sum()
     if d.has_rsample:
         total = total + (d.rsample((3,)) ** 2).sum()
-        out["cdf"] = d.cdf(one).detach().numpy()
-        out["icdf"] = d.icdf(t.tensor(0.25, dtype=one.dtype)).detach().numpy()
+    for name, value in (("cdf", one), ("icdf", t.tensor(0.25, dtype=one.dtype))):
+        try:
+            out[name] = getattr(d, name)(value).detach().numpy()
+        except NotImplementedError:
+            out[name] = "not there"
     if d.has_enumerate_support:
         out["values"] = d.enumerate_support().numpy()
         out["values_narrow"] = d.enumerate_support(expand=False).numpy()
@@ -81,6 +103,15 @@ PAIRS = {
     "normal": "D.Normal(x, 1.0), D.Normal(0.5, x.exp())",
     "uniform": "D.Uniform(0.25, 0.75), D.Uniform(0.0, 1.0)",
     "outside": "D.Uniform(0.25, 1.75), D.Uniform(0.0, 1.0)",
+    "uniform and normal": "D.Uniform(x, x + 2), D.Normal(0.5, x.exp())",
+    "laplace": "D.Laplace(x, 1.0), D.Laplace(0.5, x.exp())",
+    "laplace and normal": "D.Laplace(x, 1.5), D.Normal(0.5, x.exp())",
+    "normal and laplace": "D.Normal(x, 1.5), D.Laplace(0.5, x.exp())",
+    "laplace and uniform": "D.Laplace(x, 1.5), D.Uniform(0.0, 1.0)",
+    "normal and uniform": "D.Normal(x, 1.5), D.Uniform(0.0, 1.0)",
+    "log normal": "D.LogNormal(x, 1.0), D.LogNormal(0.5, x.exp())",
+    "one hot": "D.OneHotCategorical(x.exp()), D.OneHotCategoricalStraightThrough(logits=x.flip(0))",
+    "independent": "D.Independent(D.Normal(x, 1.0), 1), D.Independent(D.Normal(0.5, x.exp()), 1)",
 }
 
 
@@ -132,6 +163,28 @@ WRONG = [
     "D.Normal(0, 1).log_prob(t.tensor(float('nan')))",
     "D.Uniform(1.0, 0.0)",
     "D.Uniform(0.0, 1.0).log_prob(t.tensor(3.0))",
+    "D.Laplace(0, -1.0)",
+    "D.LogNormal(0, -1.0)",
+    "D.LogNormal(0, 1.0).log_prob(t.tensor(-1.0))",
+    "D.LogNormal(0, 1.0).cdf(t.tensor(-1.0))",
+    "D.OneHotCategorical()",
+    "D.OneHotCategorical(x)",
+    "D.OneHotCategorical(x.exp()).log_prob(t.ones(2, 3))",
+    "D.OneHotCategorical(x.exp()).log_prob(t.ones(3, 2))",
+    "D.OneHotCategorical(x.exp()).log_prob(t.ones(()))",
+    "D.OneHotCategorical(x.exp()).rsample()",
+    "D.OneHotCategorical(x.exp()).cdf(t.ones(3))",
+    "D.Independent(D.Normal(x, 1.0), 3)",
+    "D.Independent(D.Normal(x, 1.0), 1).log_prob(t.ones(2))",
+    "D.Independent(D.Normal(x, 1.0), 1).log_prob(t.ones(3) * float('nan'))",
+    "D.Independent(D.Bernoulli(logits=x), 1).enumerate_support()",
+    "D.Independent(D.Bernoulli(logits=x), 1).rsample()",
+    "D.Normal(x, 1.0).expand((4,))",
+    "D.Normal(x, 1.0).enumerate_support()",
+    "D.Bernoulli(0.5).icdf(x)",
+    "D.kl_divergence(D.Independent(D.Normal(x, 1.0), 1), D.Independent(D.Normal(x, 1.0), 2))",
+    "D.kl_divergence(D.Independent(D.Normal(x, 1.0), 1), D.Normal(x, 1.0))",
+    "type('Mine', (D.Normal,), {'__init__': lambda self: D.Normal.__init__(self, 0.0, 1.0)})().expand((2,))",
 ]
 
 
@@ -161,3 +214,30 @@ def test_unchecked():
         D.Distribution.set_default_validate_args(True)
     with pytest.raises(ValueError, match=r"probs \(Tensor of shape \(\)\) of distribution Bernoulli\(probs: 1.5\)"):
         D.Bernoulli(1.5)
+
+
+def test_supports_print_as_torchs(oracle):
+    def ask(t):
+        D, x = t.distributions, inputs(t).detach()
+        made = [
+            D.Normal(x, 1.0), D.Laplace(x, 1.0), D.LogNormal(x, 1.0), D.OneHotCategorical(x.exp()), D.Bernoulli(logits=x),
+            D.Independent(D.Normal(x, 1.0), 1), D.Independent(D.Normal(x, 1.0), 0), D.Categorical(logits=x),
+        ]  # fmt: skip
+        return {str(i): getattr(d.support, "text", repr(d.support)) for i, d in enumerate(made)}
+
+    assert ask(tinyrnn) == {name: str(text) for name, text in oracle(ask).items()}
+
+
+def test_what_is_expanded_shares_memory_and_checks_as_before():
+    D = tinyrnn.distributions
+    normal = D.Normal(tinyrnn.zeros(3), 1.0, validate_args=False)
+    expanded = normal.expand((2, 3))
+    assert expanded.loc.data_ptr() == normal.loc.data_ptr() and not expanded._validate_args
+    assert D.Normal(0.0, 1.0).expand((2,))._validate_args
+    with pytest.raises(NotImplementedError, match="Distribution defines no expand"):
+        D.Distribution().expand((2,))
+
+    class Mine(D.Normal):
+        pass
+
+    assert type(Mine(0.0, 1.0).expand((2,))) is Mine

@@ -5,7 +5,7 @@ https://doi.org/10.1007/BF00992696) is `(-distribution.log_prob(action) * reward
 sampled differentiably too (Kingma and Welling, 2013, https://arxiv.org/abs/1312.6114, section 2.4).
 
 Shapes are torch's: the parameters are broadcast to a batch of distributions (`batch_shape`; the last dimension of a
-Categorical's parameter is its categories), and a sample has the shape sample_shape + batch_shape.
+Categorical's parameter is its categories), and a sample has the shape sample_shape + batch_shape + event_shape.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from .grad_mode import enable_grad, no_grad
 from .nn.functional import binary_cross_entropy_with_logits, softmax
 from .ops import draw
 from .ops.common import check_broadcast
-from .ops.create import arange, tensor
-from .ops.elementwise import clamp, log, sigmoid
+from .ops.create import arange, eye, full_like, tensor
+from .ops.elementwise import clamp, expm1, log, log1p, sigmoid
+from .ops.index import one_hot
 from .ops.reduce import logsumexp
 from .tensor import Size, Tensor
 
-__all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "Uniform", "kl_divergence", "register_kl"]
+__all__ = [
+    "Bernoulli", "Categorical", "Distribution", "Independent", "Laplace", "LogNormal", "Normal", "OneHotCategorical",
+    "OneHotCategoricalStraightThrough", "Uniform", "kl_divergence", "register_kl",
+]  # fmt: skip
 
 
 class Constraint(NamedTuple):
@@ -42,15 +46,16 @@ UNIT = Constraint("Interval(lower_bound=0.0, upper_bound=1.0)", lambda x: (x >= 
 SIMPLEX = Constraint("Simplex()", lambda x: (x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-6))
 VECTOR = Constraint("IndependentConstraint(Real(), 1)", lambda x: (x == x).all(-1))
 BOOLEAN = Constraint("Boolean()", lambda x: (x == 0) | (x == 1))
+ONE_HOT = Constraint("OneHot()", lambda x: ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1))
 
 
 class Distribution:
     """Base of all: the shapes, sampling without a gradient, and the check of parameters and values.
 
-    ValueError for a parameter or a value outside what `parameters` and `support` allow, unless validate_args=False.
+    ValueError for a parameter or value outside what `arg_constraints` and `support` allow, unless validate_args=False.
     """
 
-    parameters: dict[str, Constraint] = {}
+    arg_constraints: Any = {}  # name of a parameter -> Constraint
     support: Any = REAL
     has_rsample = False
     has_enumerate_support = False
@@ -68,9 +73,11 @@ class Distribution:
         if validate_args is not None:
             self._validate_args = validate_args
         if self._validate_args:
-            for name, constraint in self.parameters.items():
-                value = vars(self).get(name)
-                if value is not None and not constraint.check(value).all():
+            for name, constraint in self.arg_constraints.items():
+                if name not in vars(self) and isinstance(getattr(type(self), name), cached_property):
+                    continue  # it will be computed from another
+                value = getattr(self, name)
+                if not constraint.check(value).all():
                     raise ValueError(
                         f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
                         f"distribution {self!r} to satisfy the constraint {constraint.text}, but found invalid "
@@ -84,8 +91,32 @@ class Distribution:
 
     @property
     def event_shape(self) -> Size:
-        """The shape of one sample of one distribution: () for all of these."""
+        """The shape of one sample of one distribution: () but for Independent and those with one-hot samples."""
         return self._event_shape
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The same distributions as a batch of this shape, to which the parameters are expanded."""
+        batch_shape, own = Size(batch_shape), len(self._batch_shape)
+        given = {name: vars(self)[name] for name in self.arg_constraints if name in vars(self)}
+        grown = {name: value.expand((*batch_shape, *value.shape[own:])) for name, value in given.items()}
+        return self._of_shape(batch_shape, _instance, **grown)
+
+    def _of_shape(self, batch_shape: Any, instance: Any, **attributes: Any) -> Any:
+        """Another distribution of this kind, or `instance`, with these attributes."""
+        kind = next(each for each in type(self).__mro__ if getattr(each, "__module__", None) == __name__)
+        if kind is Distribution:
+            raise NotImplementedError(f"{type(self).__name__} defines no expand()")
+        if instance is None and type(self).__init__ is not kind.__init__:  # type: ignore[misc]
+            raise NotImplementedError(
+                f"Subclass {type(self).__name__} of {kind.__name__} that defines a custom __init__ method must also "
+                "define a custom .expand() method."
+            )
+        new = object.__new__(type(self)) if instance is None else instance
+        for name, value in attributes.items():
+            setattr(new, name, value)
+        Distribution.__init__(new, batch_shape, self._event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
 
     def _extended_shape(self, sample_shape: Any = ()) -> Size:
         return Size((*sample_shape, *self._batch_shape, *self._event_shape))
@@ -116,7 +147,23 @@ class Distribution:
         raise NotImplementedError
 
     @property
+    def mode(self) -> Tensor:
+        raise NotImplementedError(f"{type(self)} does not implement mode")
+
+    @property
     def variance(self) -> Tensor:
+        raise NotImplementedError
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of a value not above `value`."""
+        raise NotImplementedError
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The number that a value stays below with probability `value`."""
+        raise NotImplementedError
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All the values of a discrete distribution."""
         raise NotImplementedError
 
     @property
@@ -129,6 +176,10 @@ class Distribution:
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
         shape, batch = tuple(value.shape), self._extended_shape()
+        if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
+            raise ValueError(
+                f"The right-most size of value must match event_shape: {value.size()} vs {self._event_shape}."
+            )
         for i, j in zip(reversed(shape), reversed(batch), strict=False):
             if i != 1 and j != 1 and i != j:
                 raise ValueError(f"Value is not broadcastable with batch_shape+event_shape: {value.shape} vs {batch}.")
@@ -139,7 +190,7 @@ class Distribution:
             )
 
     def __repr__(self) -> str:
-        shown = {name: vars(self)[name] for name in self.parameters if name in vars(self)}
+        shown = {name: vars(self)[name] for name in self.arg_constraints if name in vars(self)}
         items = (f"{name}: {value if value.numel() == 1 else value.size()}" for name, value in shown.items())
         return f"{type(self).__name__}({', '.join(items)})"
 
@@ -176,7 +227,7 @@ def inside(probs: Tensor) -> Tensor:
 class Categorical(Distribution):
     """Whole numbers from 0 to K-1; `probs` or `logits` have shape (*batch_shape, K), and need not be normalised."""
 
-    parameters = {"probs": SIMPLEX, "logits": VECTOR}
+    arg_constraints = {"probs": SIMPLEX, "logits": VECTOR}
     has_enumerate_support = True
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
@@ -189,8 +240,15 @@ class Categorical(Distribution):
             self.probs = probs / probs.sum(-1, keepdim=True)
         else:
             self.logits = logits - logsumexp(logits, dim=-1, keepdim=True)
-        self._param, self._num_events = given, given.shape[-1]
         super().__init__(given.shape[:-1], (), validate_args)
+
+    @property
+    def _param(self) -> Tensor:
+        return self.probs if "probs" in vars(self) else self.logits
+
+    @property
+    def _num_events(self) -> int:
+        return self._param.shape[-1]
 
     @lazy
     def logits(self) -> Tensor:
@@ -248,7 +306,7 @@ class Categorical(Distribution):
 class Bernoulli(Distribution):
     """1 with probability `probs`, or with the probability whose logarithm of odds is `logits`, else 0."""
 
-    parameters = {"probs": UNIT, "logits": REAL}
+    arg_constraints = {"probs": UNIT, "logits": REAL}
     support = BOOLEAN
     has_enumerate_support = True
 
@@ -258,8 +316,11 @@ class Bernoulli(Distribution):
             (self.probs,) = together(probs)
         else:
             (self.logits,) = together(logits)
-        self._param = self.logits if probs is None else self.probs
         super().__init__(self._param.shape, (), validate_args)
+
+    @property
+    def _param(self) -> Tensor:
+        return self.probs if "probs" in vars(self) else self.logits
 
     @lazy
     def logits(self) -> Tensor:
@@ -303,7 +364,7 @@ class Bernoulli(Distribution):
 class Normal(Distribution):
     """The bell curve of mean `loc` and standard deviation `scale`."""
 
-    parameters = {"loc": REAL, "scale": POSITIVE}
+    arg_constraints = {"loc": REAL, "scale": POSITIVE}
     has_rsample = True
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None):
@@ -358,11 +419,14 @@ class Uniform(Distribution):
 
     def __init__(self, low: Any, high: Any, validate_args: bool | None = None):
         self.low, self.high = together(low, high)
-        self.parameters = {
+        super().__init__(self.low.shape, (), validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:  # type: ignore[override]
+        return {
             "low": Constraint(f"LessThan(upper_bound={self.high})", lambda x: x < self.high),
             "high": Constraint(f"GreaterThan(lower_bound={self.low})", lambda x: x > self.low),
         }
-        super().__init__(self.low.shape, (), validate_args)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -401,6 +465,252 @@ class Uniform(Distribution):
     def icdf(self, value: Tensor) -> Tensor:
         """The number that a value stays below with probability `value`."""
         return value * (self.high - self.low) + self.low
+
+
+class Laplace(Distribution):
+    """Two exponential distributions back to back at `loc`, of mean distance `scale` from it."""
+
+    arg_constraints = {"loc": REAL, "scale": POSITIVE}
+    has_rsample = True
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None):
+        self.loc, self.scale = together(loc, scale)
+        super().__init__(self.loc.shape, (), validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    mode = mean
+
+    @property
+    def variance(self) -> Tensor:
+        return 2 * self.scale.pow(2)
+
+    @property
+    def stddev(self) -> Tensor:
+        return 2**0.5 * self.scale
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        drawn = self.loc.new_empty(shape).uniform_(finfo(self.loc.dtype).eps - 1, 1)
+        return self.loc - self.scale * drawn.sign() * log1p(-drawn.abs())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return -log(2 * self.scale) - (value - self.loc).abs() / self.scale
+
+    def entropy(self) -> Tensor:
+        return 1 + log(2 * self.scale)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return 0.5 - 0.5 * (value - self.loc).sign() * expm1(-(value - self.loc).abs() / self.scale)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        term = value - 0.5
+        return self.loc - self.scale * term.sign() * log1p(-2 * term.abs())
+
+
+class LogNormal(Distribution):
+    """e to a number that is distributed as Normal(loc, scale)."""
+
+    arg_constraints = {"loc": REAL, "scale": POSITIVE}
+    support = POSITIVE
+    has_rsample = True
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None):
+        self.base_dist = Normal(loc, scale, validate_args)
+        super().__init__(self.base_dist.batch_shape, (), validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return self._of_shape(batch_shape, _instance, base_dist=self.base_dist.expand(batch_shape))
+
+    @property
+    def loc(self) -> Tensor:
+        return self.base_dist.loc
+
+    @property
+    def scale(self) -> Tensor:
+        return self.base_dist.scale
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.loc + self.scale.pow(2) / 2).exp()
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.loc - self.scale.square()).exp()
+
+    @property
+    def variance(self) -> Tensor:
+        square = self.scale.pow(2)
+        return square.expm1() * (2 * self.loc + square).exp()
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with no_grad():
+            return self.base_dist.sample(sample_shape).exp()
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base_dist.rsample(sample_shape).exp()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        exponent = value.log()
+        return -exponent + self.base_dist.log_prob(exponent)
+
+    def entropy(self) -> Tensor:
+        return self.base_dist.entropy() + self.loc
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return self.base_dist.cdf(value.log())
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.base_dist.icdf(value).exp()
+
+
+class OneHotCategorical(Distribution):
+    """A Categorical whose values are vectors of zeros with a one in the place of the number."""
+
+    arg_constraints = {"probs": SIMPLEX, "logits": VECTOR}
+    support = ONE_HOT
+    has_enumerate_support = True
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
+        self._categorical = Categorical(probs, logits)
+        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return self._of_shape(batch_shape, _instance, _categorical=self._categorical.expand(batch_shape))
+
+    @property
+    def probs(self) -> Tensor:
+        return self._categorical.probs
+
+    @property
+    def logits(self) -> Tensor:
+        return self._categorical.logits
+
+    @property
+    def param_shape(self) -> Size:
+        return self._categorical.param_shape
+
+    @property
+    def mean(self) -> Tensor:
+        return self.probs
+
+    @property
+    def mode(self) -> Tensor:
+        return self._one_hot(self._categorical.mode)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.probs * (1 - self.probs)
+
+    def _one_hot(self, numbers: Tensor) -> Tensor:
+        return one_hot(numbers, self._categorical._num_events).to(self.probs.dtype)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self._one_hot(self._categorical.sample(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return self._categorical.log_prob(value.max(-1)[1])
+
+    def entropy(self) -> Tensor:
+        return self._categorical.entropy()
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All the values (K, 1, ..., K), expanded to (K, *batch_shape, K)."""
+        n = self._categorical._num_events
+        values = eye(n, dtype=self.probs.dtype, device=self.probs.device).view(n, *(1,) * len(self._batch_shape), n)
+        return values.expand(n, *self._batch_shape, n) if expand else values
+
+
+class OneHotCategoricalStraightThrough(OneHotCategorical):
+    """A OneHotCategorical whose samples pass their gradient on to the probabilities, as if they were these
+    (Bengio, Leonard and Courville, 2013, https://arxiv.org/abs/1308.3432).
+    """
+
+    has_rsample = True
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.sample(sample_shape) + (self.probs - self.probs.detach())
+
+
+class Independent(Distribution):
+    """The last `reinterpreted_batch_ndims` dimensions of a batch of distributions as one, of values that are drawn
+    independently of each other: log_prob and entropy are their sums.
+    """
+
+    def __init__(
+        self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: bool | None = None
+    ):
+        batch = base_distribution.batch_shape
+        if reinterpreted_batch_ndims > len(batch):
+            raise ValueError(
+                "Expected reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
+                f"{reinterpreted_batch_ndims} vs {len(batch)}"
+            )
+        self.base_dist, self.reinterpreted_batch_ndims = base_distribution, reinterpreted_batch_ndims
+        cut = len(batch) - reinterpreted_batch_ndims
+        super().__init__(batch[:cut], (*batch[cut:], *base_distribution.event_shape), validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        n = self.reinterpreted_batch_ndims
+        base = self.base_dist.expand((*batch_shape, *self._event_shape[:n]))
+        return self._of_shape(batch_shape, _instance, base_dist=base, reinterpreted_batch_ndims=n)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        return self.base_dist.has_rsample
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        return self.base_dist.has_enumerate_support and not self.reinterpreted_batch_ndims > 0
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        inner, n = self.base_dist.support, self.reinterpreted_batch_ndims
+        if not n:
+            return inner
+        return Constraint(f"IndependentConstraint({inner.text}, {n})", lambda x: inner.check(x).flatten(-n).all(-1))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.base_dist.mean
+
+    @property
+    def mode(self) -> Tensor:
+        return self.base_dist.mode
+
+    @property
+    def variance(self) -> Tensor:
+        return self.base_dist.variance
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base_dist.sample(sample_shape)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base_dist.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self._total(self.base_dist.log_prob(value))
+
+    def entropy(self) -> Tensor:
+        return self._total(self.base_dist.entropy())
+
+    def _total(self, each: Tensor) -> Tensor:
+        n = self.reinterpreted_batch_ndims
+        return each.flatten(-n).sum(-1) if n else each
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        if self.reinterpreted_batch_ndims > 0:
+            raise NotImplementedError("Enumeration over cartesian product is not implemented")
+        return self.base_dist.enumerate_support(expand)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_dist}, {self.reinterpreted_batch_ndims})"
 
 
 # ----------------------------------------------------------------------------------- Kullback and Leibler's divergence
@@ -454,3 +764,56 @@ def _(p, q):
 def _(p, q):
     result = ((q.high - q.low) / (p.high - p.low)).log()
     return result.masked_fill((q.low > p.low) | (q.high < p.high), math.inf)
+
+
+@register_kl(Uniform, Normal)
+def _(p, q):
+    width = p.high - p.low
+    ratio = (math.sqrt(math.pi * 2) * q.scale / width).log()
+    return ratio + 0.5 * (width.pow(2) / 12 + ((p.high + p.low - 2 * q.loc) / 2).pow(2)) / q.scale.pow(2)
+
+
+@register_kl(Laplace, Laplace)
+def _(p, q):
+    ratio, apart = p.scale / q.scale, (p.loc - q.loc).abs()
+    return -ratio.log() + apart / q.scale + ratio * (-apart / p.scale).exp() - 1
+
+
+@register_kl(Laplace, Normal)
+def _(p, q):
+    square = q.scale.pow(2)
+    ratio = p.scale.pow(2) / square
+    apart = 0.5 * p.loc.pow(2) - p.loc * q.loc + 0.5 * q.loc.pow(2)
+    return -0.5 * (2 * ratio / math.pi).log() + ratio + apart / square - 1
+
+
+@register_kl(Normal, Laplace)
+def _(p, q):
+    apart = p.loc - q.loc
+    steps = apart / p.scale
+    near = math.sqrt(2 / math.pi) * p.scale * (-0.5 * steps.pow(2)).exp()
+    far = apart * (math.sqrt(0.5) * steps).erf()
+    return -(p.scale / q.scale).log() + (near + far) / q.scale - 0.5 * (1 + math.log(0.5 * math.pi))
+
+
+@register_kl(Laplace, Uniform)
+@register_kl(Normal, Uniform)
+def _(p, q):
+    return full_like(p.loc, math.inf)
+
+
+@register_kl(LogNormal, LogNormal)
+def _(p, q):
+    return kl_divergence(p.base_dist, q.base_dist)
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _(p, q):
+    return kl_divergence(p._categorical, q._categorical)
+
+
+@register_kl(Independent, Independent)
+def _(p, q):
+    if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
+        raise NotImplementedError("kl_divergence of Independents with other reinterpreted_batch_ndims")
+    return p._total(kl_divergence(p.base_dist, q.base_dist))

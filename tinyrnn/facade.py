@@ -42,8 +42,9 @@ _ELSEWHERE = {
     "autograd": "autograd.grad_mode autograd.variable",
     "compiler": "_dynamo _dynamo.eval_frame",
     "cuda": "cuda.memory cuda.random",
-    "distributions": """distributions.bernoulli distributions.categorical distributions.distribution distributions.kl
-        distributions.normal distributions.uniform""",
+    "distributions": """distributions.bernoulli distributions.categorical distributions.distribution
+        distributions.independent distributions.kl distributions.laplace distributions.log_normal distributions.normal
+        distributions.one_hot_categorical distributions.uniform""",
     "hooks": "utils.hooks",
     "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
         nn.modules.dropout nn.modules.flatten nn.modules.linear nn.modules.loss nn.modules.module
