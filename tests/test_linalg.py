@@ -78,3 +78,22 @@ def test_every_name_is_torchs():
 
     for namespace in ("linalg", "special"):
         assert not [n for n in getattr(tinyrnn, namespace).__all__ if not hasattr(getattr(torch, namespace), n)]
+
+
+@pytest.mark.parametrize(
+    "x, y, words",
+    [
+        ((3,), (4,), "inconsistent tensor size, expected tensor [3] and src [4] to have the same number of elements"),
+        ((2, 4), (3,), "size mismatch, got input (2), mat (2x4), vec (3)"),
+        ((2, 3, 4), (3,), "size mismatch, got input (6), mat (6x4), vec (3)"),
+        ((3,), (4, 5), "mat1 and mat2 shapes cannot be multiplied (1x3 and 4x5)"),
+        ((2, 3, 4), (3, 5), "mat1 and mat2 shapes cannot be multiplied (6x4 and 3x5)"),
+        ((2, 3, 4), (1, 3, 5), "first two dimensions of batch2 tensor to be: [2, 4] but got: [2, 3]."),
+        ((7, 2, 3, 4), (2, 3, 5), "first two dimensions of batch2 tensor to be: [14, 4] but got: [14, 3]."),
+    ],
+)
+def test_products_of_sizes_that_differ_are_refused_in_torchs_words(x, y, words):
+    with pytest.raises(RuntimeError) as caught:
+        tinyrnn.ones(x) @ tinyrnn.ones(y)
+    assert words in str(caught.value)
+    assert max(len(x), len(y)) < 3 or f"(the shapes are {list(x)} and {list(y)})" in str(caught.value)

@@ -84,18 +84,6 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     x, y = expect_tensor(input, "matmul").array.shape, expect_tensor(other, "matmul", "other").array.shape
     if not x or not y:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {len(x)}D and {len(y)}D")
-    inner = y[-2] if len(y) > 1 else y[0]
-    if x[-1] != inner:
-        if len(x) <= 2 and len(y) <= 2:
-            left = x if len(x) == 2 else (1, *x)
-            right = y if len(y) == 2 else (*y, 1)
-            raise RuntimeError(
-                f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})"
-            )
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [.., {x[-1]}] but got: [.., {inner}]; the "
-            f"shapes are {list(x)} and {list(y)}"
-        )
     if x[:-2] != y[:-2]:
         try:
             np.broadcast_shapes(x[:-2], y[:-2])
@@ -103,8 +91,28 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
             raise RuntimeError(
                 f"matmul(): the batch dimensions {list(x[:-2])} and {list(y[:-2])} do not broadcast"
             ) from None
+    if x[-1] != (y[-2] if len(y) > 1 else y[0]):
+        shapes = f" (the shapes are {list(x)} and {list(y)})" if max(len(x), len(y)) > 2 else ""
+        raise RuntimeError(unlike(x, y) + shapes)
     result = checked(MatMul, "matmul", input, other)
     return result if out is None else into(out, result, "matmul")
+
+
+def unlike(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    """torch's words for operands of matmul whose inner sizes differ: matrices and vectors are told as it folds them."""
+    if len(x) == len(y) == 1:
+        return (
+            f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same number of elements, "
+            f"but got {x[0]} and {y[0]} elements respectively"
+        )
+    rows = math.prod(x[:-1])
+    if len(y) == 1:
+        return f"size mismatch, got input ({rows}), mat ({rows}x{x[-1]}), vec ({y[0]})"
+    if len(y) == 2:
+        return f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x[-1]} and {y[0]}x{y[1]})"
+    batch = math.prod(np.broadcast_shapes(x[:-2], y[:-2]))
+    expected, got = [batch, x[-1]], [batch, y[-2]]
+    return f"Expected size for first two dimensions of batch2 tensor to be: {expected} but got: {got}."
 
 
 def with_ndim(call: str, second: str, m: int, n: int, doc: str) -> Any:
