@@ -1,6 +1,7 @@
 """Names that programs import, subclass, test with isinstance, or leave in: base classes, marks, functional_call."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -191,3 +192,51 @@ def test_a_share_for_each_process(oracle):
     for given in ({}, {"num_replicas": 2}, {"rank": 0}):
         with pytest.raises(RuntimeError, match="asks for num_replicas and rank"):
             tinyrnn.utils.data.DistributedSampler(range(3), **given)
+
+
+# ------------------------------------------------------------------------------------------ warnings
+WARNED = {
+    "from_numpy": "torch.from_numpy(fixed)", "from_numpy of what can be written": "torch.from_numpy(fixed.copy())",
+    "tensor": "torch.tensor(fixed)",
+    "T of none": "torch.tensor(1.0).T", "T of one": "torch.ones(2).T", "T of two": "torch.ones(2, 3).T",
+    "T of three": "torch.ones(1, 2, 3).T", "meshgrid": "torch.meshgrid(torch.ones(1), torch.ones(2))",
+    "meshgrid of a list": "torch.meshgrid([torch.ones(1)])", "meshgrid, indexing": "torch.meshgrid(torch.ones(1), indexing='ij')",
+    "scaler": "torch.cuda.amp.GradScaler(enabled=False)", "scaler by position": "torch.cuda.amp.GradScaler(2.0, 2.0, 0.5, 9, False)",
+    "new scaler": "torch.amp.GradScaler(enabled=False)", "autocast": "torch.cuda.amp.autocast(enabled=False)",
+    "new autocast": "torch.autocast('cuda', enabled=False)", "custom_fwd": "torch.cuda.amp.custom_fwd(len)",
+    "custom_fwd with options": "torch.cuda.amp.custom_fwd(cast_inputs=torch.float32)(len)",
+    "custom_bwd": "torch.cuda.amp.custom_bwd(len)", "new custom_bwd": "torch.amp.custom_bwd(device_type='cuda')(len)",
+    "backward hook": "torch.nn.Linear(1, 1).register_backward_hook(print)",
+}  # fmt: skip
+
+
+def test_warnings(oracle):
+    def told(torch):
+        fixed, found = np.ones(2), {}
+        fixed.flags.writeable = False
+        torch.set_warn_always(True)
+        try:
+            for name, text in WARNED.items():
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    eval(text, {"torch": torch, "fixed": fixed})
+                found[name] = [f"{w.category.__name__}: {str(w.message)[:38]}" for w in caught]
+                assert torch is not tinyrnn or all(w.filename == "<string>" for w in caught), name
+        finally:
+            torch.set_warn_always(False)
+        return found
+
+    assert told(tinyrnn) == json.loads(str(oracle(lambda torch: {"": json.dumps(told(torch))})[""]))
+
+
+def test_a_read_only_array_stays_as_it_is():
+    fixed = np.ones(2)
+    fixed.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = tinyrnn.from_numpy(fixed)
+    with pytest.raises((ValueError, RuntimeError), match="read-only"):
+        x.add_(1)
+    assert fixed.tolist() == [1.0, 1.0] and (x + 1).tolist() == [2.0, 2.0]
+    scaler = tinyrnn.cuda.amp.GradScaler(2.0, 2.0, 0.5, 9, False)
+    assert isinstance(scaler, tinyrnn.amp.GradScaler) and scaler.scale(3) == 3

@@ -530,7 +530,8 @@ ELSEWHERE = """
     is_nonzero is_pinned is_same_size is_set_to is_shared is_signed is_sparse_csr is_warn_always_enabled is_xpu mH map_
     ndimension output_nr real register_post_accumulate_grad_hook resize_ resize_as_ resolve_conj resolve_neg
     set_anomaly_enabled set_default_device set_default_tensor_type set_deterministic_debug_mode
-    set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always storage_offset typename
+    set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always share_memory_ storage_offset
+    typename
     volatile range unravel_index
     bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm pairwise_distance prelu rms_norm rrelu rrelu_
     selu selu_ threshold threshold_

@@ -25,16 +25,12 @@ class autocast(contextlib.ContextDecorator):
         if enabled and self.device != "cpu":
             there = self.device == "cuda" and devices.has_gpu()
             why = "tinyrnn does not compute in half precision" if there else f"{self.device} is not available"
-            warnings.warn(f"autocast: {why}. Disabling autocast.", stacklevel=2)
+            warnings.warn(f"autocast: {why}. Disabling autocast.", stacklevel=2 + (type(self) is not autocast))
         elif enabled and self.fast_dtype is not dtypes.float32:
             raise RuntimeError(
                 f"autocast(device_type={device_type!r}): tinyrnn does not compute in {self.fast_dtype}; "
                 "say enabled=False, or dtype=torch.float32"
             )
-
-    def of_cuda(self, enabled: bool = True, dtype: Any = dtypes.float16, cache_enabled: bool = True) -> None:
-        """torch.cuda.amp.autocast(...), the old form, which is switched off."""
-        autocast.__init__(self, "cuda", dtype, enabled, cache_enabled)
 
     def __enter__(self) -> autocast:
         return self
@@ -78,7 +74,8 @@ class GradScaler:
         enabled: bool = True,
     ):
         if enabled:
-            warnings.warn("GradScaler is enabled, but there is nothing to scale for. Disabling.", stacklevel=2)
+            told = "GradScaler is enabled, but there is nothing to scale for. Disabling."
+            warnings.warn(told, stacklevel=2 + (type(self) is not GradScaler))
 
     def is_enabled(self) -> bool:
         return False

@@ -8,6 +8,7 @@ depending on how it was built.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from . import amp as _amp
 from . import devices as _devices
 from . import random as _random
 from .dtypes import Shown as _Shown
+from .dtypes import float16 as _float16
 from .ops import create as _create
 
 
@@ -395,12 +397,53 @@ for _kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Ch
     _name = f"{_kind}Tensor"
     globals()[_name] = _Typed(_name, (), {"_shown": f"torch.cuda.{_name}", "__doc__": f"{_kind} tensors on the GPU."})
 
+
+def _old_form(name: str, now: str = "'cuda', args...") -> None:
+    warnings.warn(
+        f"`torch.cuda.amp.{name}(args...)` is deprecated. Please use `torch.amp.{name}({now})` instead.",
+        FutureWarning,
+        stacklevel=3,
+    )
+
+
+class _Autocast(_amp.autocast):
+    __doc__ = _amp.autocast.__doc__
+
+    def __init__(self, enabled: bool = True, dtype: Any = _float16, cache_enabled: bool = True):
+        _old_form("autocast")
+        super().__init__("cuda", dtype, enabled, cache_enabled)
+
+
+class _GradScaler(_amp.GradScaler):
+    __doc__ = _amp.GradScaler.__doc__
+
+    def __init__(
+        self,
+        init_scale: float = 65536.0,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ):
+        _old_form("GradScaler")
+        super().__init__("cuda", init_scale, growth_factor, backoff_factor, growth_interval, enabled)
+
+
+def _custom_fwd(fwd: Any = None, *, cast_inputs: Any = None) -> Any:
+    _old_form("custom_fwd", now="args..., device_type='cuda'")
+    return _amp.custom_fwd(fwd, device_type="cuda", cast_inputs=cast_inputs)
+
+
+def _custom_bwd(bwd: Any) -> Any:
+    _old_form("custom_bwd", now="args..., device_type='cuda'")
+    return _amp.custom_bwd(bwd, device_type="cuda")
+
+
+_Autocast.__name__ = _Autocast.__qualname__ = "autocast"
+_GradScaler.__name__ = _GradScaler.__qualname__ = "GradScaler"
 amp = SimpleNamespace(
-    autocast=type("autocast", (_amp.autocast,), {"__init__": _amp.autocast.of_cuda, "__doc__": _amp.autocast.__doc__}),
-    GradScaler=_amp.GradScaler,
-    custom_fwd=_amp.custom_fwd,
-    custom_bwd=_amp.custom_bwd,
-)
+    autocast=_Autocast, GradScaler=_GradScaler, custom_fwd=_custom_fwd, custom_bwd=_custom_bwd,
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from .ops import scatter as scattering
 from .ops import shape as shapes
 from .ops.common import NO_BOOL, Number, cast, check_broadcast, converted, expect_tensor, number
 from .strides import address, contiguous, memory_order
+from .switches import warn_once
 from .tape import TensorBase, check_writable, run, wrap, write
 
 autograd: Any = Lazy("tinyrnn.autograd")  # which is built on tensors
@@ -740,11 +741,15 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     @property
     def T(self) -> Tensor:
-        if self.array.ndim not in (0, 2):
-            warnings.warn(
-                "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated: consider "
-                "`x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))`.",
-                stacklevel=2,
+        if self.array.ndim == 0:
+            told = "Tensor.T is deprecated on 0-D tensors. This function is the identity in these cases."
+            warn_once("T of no dimensions", told)
+        elif self.array.ndim != 2:
+            warn_once(
+                "T",
+                "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it "
+                "will throw an error in a future release. Consider `x.mT` to transpose batches of matrices or "
+                "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of a tensor.",
             )
         return self.permute(tuple(reversed(range(self.array.ndim))))
 

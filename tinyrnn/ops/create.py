@@ -246,6 +246,13 @@ def from_numpy(ndarray: np.ndarray) -> Any:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     dtypes.of(ndarray.dtype)
     check_strides(ndarray)
+    if not ndarray.flags.writeable:
+        warn_once(
+            "read-only array",
+            "The given NumPy array is not writable, and tensors are: writing to this one is an error. You may want to "
+            "copy the array, or make it writable, before converting it to a tensor. This type of warning will be "
+            "suppressed for the rest of this program.",
+        )
     return wrap(ndarray.view(np.ndarray))
 
 
@@ -484,8 +491,12 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: An
     return full_of(shaped_as(values, **options), "logspace", **options)
 
 
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
-    """The coordinates of a grid, one tensor for each axis."""
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple:
+    """The coordinates of a grid, one tensor for each axis; indexing is "ij" (the default, with a warning) or "xy"."""
+    if indexing is None:
+        told = "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument."
+        warn_once("meshgrid", told)
+        indexing = "ij"
     vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
