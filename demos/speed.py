@@ -322,7 +322,8 @@ def plot(rows: list[Row], peers: list[str], path: Path) -> None:
             labels = [f"{ratio:.3g}{mark}" for ratio, mark in zip(ratios, marks, strict=True)]
             axes.bar_label(bars, labels, padding=3, fontsize=7)
         axes.axvline(1, color="black", linewidth=1)
-        axes.set(title="Their time by ours", xlabel="\u2190 tinyrnn is slower     tinyrnn is faster \u2192")
+        note = " (~: unsure)" * any(row.unsure for row in rows)
+        axes.set(title=f"Their time by ours{note}", xlabel="\u2190 tinyrnn is slower     tinyrnn is faster \u2192")
         axes.margins(x=0.12)
     for name in [OURS, *peers]:
         speeds = [row.gflops(name) if name in row.seconds else math.nan for row in rows]
