@@ -9,7 +9,7 @@ import pytest
 from phrases import check
 
 import tinyrnn
-from tinyrnn import jit, nn
+from tinyrnn import facade, jit, nn
 
 
 # ------------------------------------------------------------------------------------------ torch.jit
@@ -156,5 +156,8 @@ def test_what_compile_is_given_is_as_it_was():
     assert tinyrnn.compile(compiled) is compiled
     with pytest.raises(NotImplementedError, match="makes no graph that a backend could compile"):
         tinyrnn.compile(nn.Tanh(), backend=lambda graph, inputs: graph)
+    OptimizedModule = facade.imported("torch._dynamo.eval_frame", ["OptimizedModule"]).OptimizedModule
+    assert isinstance(compiled, OptimizedModule)
+    facade.imported("torch._dynamo").config.suppress_errors = True
     with pytest.raises(TypeError, match="expected a torch.nn.Module, got int"):
         tinyrnn.compiler.OptimizedModule(3)

@@ -1,5 +1,6 @@
 """torch.multiprocessing: memory that several processes write to, what is sent, and processes that fail together."""
 
+import copy
 import gc
 import os
 import pickle
@@ -121,6 +122,50 @@ def test_processes_train_one_model(method):
     train(models[1], 6)
     for mine, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert mine.equal(theirs)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop"])
+def test_an_optimizer_that_began_before_goes_on(kind):
+    models = [nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 4))]
+    models.append(copy.deepcopy(models[0]))
+    optimizers = [getattr(tinyrnn.optim, kind)(model.parameters(), 0.1) for model in models]
+    for step in range(3):
+        if step == 1:
+            models[0].share_memory()
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.zero_grad()
+            model(tinyrnn.ones(5, 2, 3))[0].sum().backward()
+            optimizer.step()
+    for mine, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert mine.equal(theirs) and mine.is_shared() and not theirs.is_shared()
+
+
+def test_what_is_on_a_gpu_is_not_shared(gpu):
+    x = tinyrnn.ones(2, device="cuda")
+    with pytest.raises(NotImplementedError, match=r"a tensor on cuda:0: tinyrnn shares memory on the CPU only"):
+        x.share_memory_()
+    assert not x.is_shared() and sent(x).tolist() == [1.0, 1.0]
+
+
+class Rows(tinyrnn.utils.data.Dataset):
+    def __init__(self):
+        self.rows = tinyrnn.arange(12.0).reshape(4, 3).share_memory_()
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+@pytest.mark.parametrize("batch_size, first", [(2, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), (None, [0.0, 1.0, 2.0])])
+def test_a_loaders_workers_read_shared_memory(batch_size, first):
+    rows = Rows()
+    loader = tinyrnn.utils.data.DataLoader(rows, batch_size, num_workers=2)
+    got = list(loader)
+    assert got[0].tolist() == first and got[0].is_shared() == (batch_size is None)
+    got[0].fill_(7)
+    assert rows[0].tolist() == ([7.0] * 3 if batch_size is None else [0.0, 1.0, 2.0])
 
 
 def answer(tasks, answers):
