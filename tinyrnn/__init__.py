@@ -76,6 +76,7 @@ from .ops.distances import cdist
 from .ops.draw import (
     bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )
+from .ops.einsum import einsum
 from .ops.elementwise import (
     abs, absolute, acos, acosh, arccos, arccosh, arcsin, arcsinh, arctan, arctanh, asin, asinh, atan, atanh, clamp,
     clamp_max, clamp_min, clip, cos, cosh, deg2rad, erf, erfc, erfinv, exp, exp2, expm1, log, log10, log1p, log2, logit,
@@ -91,7 +92,7 @@ from .ops.join import (
     tensor_split, unbind, unsafe_chunk, unsafe_split, vsplit, vstack,
 )
 from .ops.linear import (
-    addbmm, addmm, addmv, addr, baddbmm, bmm, chain_matmul, dist, dot, einsum, ger, inner, kron, matmul, mm, mv, outer,
+    addbmm, addmm, addmv, addr, baddbmm, bmm, chain_matmul, dist, dot, ger, inner, kron, matmul, mm, mv, outer,
     tensordot, vdot,
 )
 from .ops.order import (

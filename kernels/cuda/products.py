@@ -1,4 +1,4 @@
-"""Products of vectors, matrices and arrays: matmul, dot, tensordot, einsum."""
+"""Products of vectors, matrices and arrays: matmul, dot, tensordot."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import gemm, reduce
-from .answers import as_array, given, of, on_host
+from . import gemm
+from .answers import as_array, given, of
 from .array import Array
 
 
@@ -76,74 +76,3 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Array:
         b.transpose([*right, *other]).reshape(n, math.prod(b.shape[k] for k in other)),
     )
     return flat.reshape([*(a.shape[k] for k in mine), *(b.shape[k] for k in other)])
-
-
-@of(np.einsum)
-def einsum(subscripts: str, *operands: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Array:
-    """Sums of products of arrays, whose axes letters name: two arrays at a time, each time as products of matrices."""
-    operands = tuple(map(as_array, operands))
-    if kwargs or not isinstance(subscripts, str) or "." in subscripts or "->" not in subscripts:
-        return given(on_host(np.einsum, (subscripts, *operands), kwargs), out)
-    given_terms, result = subscripts.replace(" ", "").split("->")
-    terms = given_terms.split(",")
-    check_terms(subscripts, terms, operands)
-    term, a = simple(terms[0], operands[0])
-    for k in range(1, len(terms)):
-        needed = set(result).union(*terms[k + 1 :])
-        other, b = simple(terms[k], operands[k])
-        term, a = product(term, a, other, b, needed)
-    a = alone(term, a, set(result))[1]
-    term = "".join(x for x in term if x in result)
-    return given(a.transpose([term.index(x) for x in result]), out)
-
-
-def check_terms(subscripts: str, terms: list[str], operands: tuple) -> None:
-    sizes: dict[str, int] = {}
-    if len(terms) != len(operands):
-        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, got {len(operands)}")
-    for term, a in zip(terms, operands, strict=True):
-        if len(term) != a.ndim:
-            raise ValueError(f"einsum: {term!r} in {subscripts!r} does not fit an operand of shape {a.shape}")
-        for letter, n in zip(term, a.shape, strict=True):
-            if sizes.setdefault(letter, n) != n and 1 not in (n, sizes[letter]):
-                raise ValueError(f"einsum: {letter!r} in {subscripts!r} is {sizes[letter]} long and also {n}")
-            sizes[letter] = max(sizes[letter], n)
-
-
-def simple(term: str, a: Array) -> tuple[str, Array]:
-    """A term in which no letter occurs twice: of such axes the diagonal."""
-    for letter in dict.fromkeys(term):
-        while term.count(letter) > 1:
-            first = term.index(letter)
-            second = term.index(letter, first + 1)
-            a = a.diagonal(0, first, second)
-            term = "".join(x for k, x in enumerate(term) if k not in (first, second)) + letter
-    return term, a
-
-
-def alone(term: str, a: Array, needed: set[str]) -> tuple[str, Array]:
-    """Without the axes that nothing needs: their sums."""
-    lost = tuple(k for k, letter in enumerate(term) if letter not in needed)
-    if lost:
-        a = reduce.along("sum", a, lost, False, a.dtype)
-    return "".join(x for x in term if x in needed), a
-
-
-def product(left: str, a: Array, right: str, b: Array, needed: set[str]) -> tuple[str, Array]:
-    """Two terms as one: batches of what both have and something needs, sums over what both have and nothing needs."""
-    left, a = alone(left, a, needed | set(right))
-    right, b = alone(right, b, needed | set(left))
-    size = {letter: n for t, x in ((left, a), (right, b)) for letter, n in zip(t, x.shape, strict=True) if n != 1}
-    batch = [x for x in left if x in right and x in needed]
-    summed = [x for x in left if x in right and x not in needed]
-    rows, columns = [x for x in left if x not in right], [x for x in right if x not in left]
-    count, m, n, k = (math.prod(size.get(x, 1) for x in letters) for letters in (batch, rows, columns, summed))
-    a, b = (
-        np.broadcast_to(
-            x.transpose([term.index(letter) for letter in order]), [size.get(letter, 1) for letter in order]
-        )
-        for x, term, order in ((a, left, [*batch, *rows, *summed]), (b, right, [*batch, *summed, *columns]))
-    )
-    out = matmul(a.reshape(count, m, k), b.reshape(count, k, n))
-    letters = [*batch, *rows, *columns]
-    return "".join(letters), out.reshape([size.get(x, 1) for x in letters])

@@ -170,13 +170,13 @@ def reshape(
 HOST_NAMES = """
     angle apply_along_axis apply_over_axes array2string array_repr array_str average block choose column_stack
     compress convolve corrcoef correlate cov cross cumulative_prod cumulative_sum delete diagflat digitize dstack
-    ediff1d einsum_path extract fix fliplr flipud gradient histogram histogram2d histogram_bin_edges histogramdd i0
-    imag insert interp intersect1d iscomplex isin isneginf isposinf isreal kron lexsort linspace logspace median
-    meshgrid nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin nanpercentile nanprod
-    nanquantile nanstd nansum nanvar packbits percentile piecewise polyval ptp quantile resize rot90 searchsorted
-    select setdiff1d setxor1d sinc trapezoid trim_zeros union1d unique unique_all unique_counts unique_inverse
-    unique_values unpackbits unwrap vander linalg.cholesky linalg.cond linalg.cross linalg.det linalg.eig
-    linalg.eigh linalg.eigvals linalg.eigvalsh linalg.inv linalg.lstsq linalg.matmul linalg.matrix_norm
+    ediff1d einsum einsum_path extract fix fliplr flipud gradient histogram histogram2d histogram_bin_edges
+    histogramdd i0 imag insert interp intersect1d iscomplex isin isneginf isposinf isreal kron lexsort linspace
+    logspace median meshgrid nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin nanpercentile
+    nanprod nanquantile nanstd nansum nanvar packbits percentile piecewise polyval ptp quantile resize rot90
+    searchsorted select setdiff1d setxor1d sinc trapezoid trim_zeros union1d unique unique_all unique_counts
+    unique_inverse unique_values unpackbits unwrap vander linalg.cholesky linalg.cond linalg.cross linalg.det
+    linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh linalg.inv linalg.lstsq linalg.matmul linalg.matrix_norm
     linalg.matrix_power linalg.matrix_rank linalg.multi_dot linalg.norm linalg.outer linalg.pinv linalg.qr
     linalg.slogdet linalg.solve linalg.svd linalg.svdvals linalg.tensordot linalg.tensorinv linalg.tensorsolve
     linalg.trace linalg.vecdot linalg.vector_norm

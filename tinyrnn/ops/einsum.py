@@ -1,0 +1,193 @@
+"""Einstein's summation convention: two operands at a time, each time as products of matrices."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..kernels import twin
+from ..tape import entitled
+from .common import Op, TensorBase, cast, expect_tensor, run
+from .diagonal import diagonal
+from .linear import product
+from .reduce import sum
+from .shape import expand
+
+reduce = twin("reduce")
+
+
+class Einsum(Op):
+    """The contraction of several operands; no index is repeated within one, and one index has one size in all."""
+
+    @staticmethod
+    def forward(*arrays, terms, result):
+        out = contracted(terms, arrays, result)
+        return np.asarray(out, order="C", like=arrays[0]), (*arrays, terms, result)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        *arrays, terms, result = saved
+        gradients: list[Any] = []
+        for k, (a, term) in enumerate(zip(arrays, terms, strict=True)):
+            if not needs[k]:
+                gradients.append(None)
+                continue
+            others = (result, *terms[:k], *terms[k + 1 :])
+            kept = "".join(c for c in term if any(c in other for other in others))
+            d = contracted(others, (g, *arrays[:k], *arrays[k + 1 :]), kept)
+            lost = tuple(i for i, c in enumerate(term) if c not in kept)  # what was added up before all else
+            gradients.append(np.array(np.broadcast_to(np.expand_dims(d, lost), a.shape), like=a) if lost else d)
+        return tuple(gradients)
+
+
+def contracted(terms: tuple[str, ...], arrays: tuple, result: str) -> Any:
+    """The sums of products of arrays whose axes letters name, with the axes `result`."""
+    left = list(zip(terms, arrays, strict=True))
+    for places in pairs(terms, tuple([a.shape for a in arrays]), result):
+        taken = [left.pop(k) for k in sorted(places, reverse=True)]
+        while len(taken) > 1:
+            (x, a), (y, b) = taken.pop(), taken.pop()
+            needed = set(result).union(*(term for term, _ in (*left, *taken)))
+            taken.append(joined(x, a, y, b, needed))
+        left += taken
+    term, a = summed(*left[0], set(result))
+    return a.transpose([term.index(c) for c in result])
+
+
+@functools.lru_cache(256)
+def pairs(terms: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], result: str) -> Sequence[tuple[int, ...]]:
+    """Which operands to contract in turn, by their places among those that are left; a result comes last."""
+    if len(terms) <= 2:
+        return [(0, 1)] if len(terms) == 2 else []
+    number = np.empty(())
+    path, _ = np.einsum_path(f"{','.join(terms)}->{result}", *[np.broadcast_to(number, s) for s in shapes])
+    return path[1:]
+
+
+def summed(term: str, a: Any, needed: set[str]) -> tuple[str, Any]:
+    """Without the axes that nothing needs: their sums."""
+    lost = tuple([k for k, c in enumerate(term) if c not in needed])
+    if lost:
+        a = reduce.sum(a, lost) if a.dtype.kind == "f" else np.asarray(a.sum(lost, dtype=a.dtype), like=a)
+        term = "".join([c for c in term if c in needed])
+    return term, a
+
+
+def joined(x: str, a: Any, y: str, b: Any, needed: set[str]) -> tuple[str, Any]:
+    """Two terms as one: batches of what both have and something needs, sums over what both have and nothing needs."""
+    (x, a), (y, b) = summed(x, a, needed | set(y)), summed(y, b, needed | set(x))
+    size = dict(zip(x + y, a.shape + b.shape, strict=True))
+    both = [c for c in x if c in y]
+    batch, inner = [c for c in both if c in needed], [c for c in both if c not in needed]
+    rows, columns = [c for c in x if c not in y], [c for c in y if c not in x]
+    letters = [*batch, *rows, *columns]
+    a = a.transpose([x.index(c) for c in (*batch, *rows, *inner)])
+    b = b.transpose([y.index(c) for c in (*batch, *inner, *columns)])
+    count = [size[c] for c in batch]
+    if inner:
+        m, n, k = (math.prod([size[c] for c in group]) for group in (rows, columns, inner))
+        out = product(a.reshape(*count, m, k), b.reshape(*count, k, n)).reshape([size[c] for c in letters])
+    else:
+        a = a.reshape([*a.shape, *[1] * len(columns)])
+        b = b.reshape([*count, *[1] * len(rows), *b.shape[len(count) :]])
+        with np.errstate(all="ignore"):
+            out = np.asarray(a * b, like=a)
+    return "".join(letters), out
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def as_equation(operands: tuple) -> tuple[str, tuple]:
+    """einsum(x, [0, 1], y, [1, 2], [0, 2]) as an equation and tensors."""
+
+    def spelled(places: Any) -> str:
+        return "".join("..." if i is Ellipsis else LETTERS[i] for i in places)
+
+    pairs = len(operands) // 2 * 2
+    terms = ",".join(spelled(places) for places in operands[1:pairs:2])
+    return terms + (f"->{spelled(operands[-1])}" if len(operands) > pairs else ""), operands[:pairs:2]
+
+
+@functools.lru_cache(256)
+def split_equation(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
+    """The indices of each operand and of the result, with letters for "..."; torch's errors for what does not fit."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ndims):
+        raise RuntimeError(
+            f"einsum(): the equation {equation!r} has {len(terms)} operands, but {len(ndims)} tensors were given"
+        )
+    for term in (*terms, result):
+        if wrong := set(term.replace("...", "", 1)) - set(LETTERS):
+            raise RuntimeError(
+                f"einsum(): invalid subscript {min(wrong)!r} in the equation {equation!r}; they must be in [a-zA-Z]"
+            )
+    missing = [ndim - len(term.replace("...", "")) for term, ndim in zip(terms, ndims, strict=True)]
+    for k, (term, ndim) in enumerate(zip(terms, ndims, strict=True)):
+        if missing[k] < 0 or (missing[k] and "..." not in term):
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in {term!r} does not match the number of dimensions "
+                f"({ndim}) for operand {k}"
+            )
+    widest = max((n for n, term in zip(missing, terms, strict=True) if "..." in term), default=0)
+    dots = "".join([c for c in LETTERS if c not in equation][:widest])
+    if not arrow:
+        result = "..." * ("..." in left) + "".join(sorted(c for c in set(left) - set(",.") if left.count(c) == 1))
+    terms = [term.replace("...", dots[widest - n :]) for term, n in zip(terms, missing, strict=True)]
+    result = result.replace("...", dots)
+    for c in result:
+        if result.count(c) > 1 or not any(c in term for term in terms):
+            fault = "appears more than once in the output" if result.count(c) > 1 else "does not appear in any operand"
+            raise RuntimeError(f"einsum(): output subscript {c} {fault} of the equation {equation!r}")
+    return tuple(terms), result
+
+
+def einsum(equation: Any, *operands: Any) -> Any:
+    """Sums of products by Einstein's convention, e.g. einsum("bij,bjk->bik", a, b)."""
+    if isinstance(equation, TensorBase):
+        equation, operands = as_equation((equation, *operands))
+    elif len(operands) == 1 and isinstance(operands[0], (tuple, list)):
+        operands = tuple(operands[0])
+    tensors = [expect_tensor(x, "einsum", "operands") for x in operands]
+    found, result = split_equation(equation, tuple([x.array.ndim for x in tensors]))
+    terms = list(found)
+    for k, term in enumerate(terms):
+        if len(set(term)) == len(term):
+            continue
+        for c in sorted(set(term)):
+            while term.count(c) > 1:  # a repeated index takes the diagonal
+                i, j = term.index(c), term.rindex(c)
+                m, n = tensors[k].array.shape[i], tensors[k].array.shape[j]
+                if m != n:
+                    raise RuntimeError(
+                        f"einsum(): subscript {c} is repeated for operand {k} but the sizes don't match, {n} != {m}"
+                    )
+                tensors[k] = diagonal(tensors[k], 0, i, j)
+                term = term[:i] + term[i + 1 : j] + term[j + 1 :] + c
+        terms[k] = term
+    if len(tensors) == 1:
+        (x,), (term,) = tensors, terms
+        lost = [i for i, c in enumerate(term) if c not in result]
+        x = x.permute([term.index(c) for c in result] + lost)
+        return sum(x, tuple(range(len(result), len(term)))) if lost else x
+    extent: dict[str, int] = {}
+    for k, (x, term) in enumerate(zip(tensors, terms, strict=True)):
+        for c, n in zip(term, x.array.shape, strict=True):
+            if extent.setdefault(c, n) != n and 1 not in (n, extent[c]):
+                raise RuntimeError(
+                    f"einsum(): subscript {c} has size {n} for operand {k} which does not broadcast with previously "
+                    f"seen size {extent[c]}"
+                )
+            extent[c] = n if extent[c] == 1 else extent[c]
+    dtype = dtypes.promote(*(x.array for x in tensors))
+    for k, (x, term) in enumerate(zip(tensors, terms, strict=True)):
+        shape = tuple([extent[c] for c in term])
+        tensors[k] = cast(x if x.array.shape == shape else expand(x, shape), dtype)
+    out = run(Einsum, tensors, [x.array for x in tensors], terms=tuple(terms), result=result)
+    return entitled(out, "ViewBackward0" if set(extent) - set(result) else "MulBackward0")
