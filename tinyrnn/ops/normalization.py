@@ -57,20 +57,19 @@ def batch_norm(
             raise RuntimeError(f"batch_norm(): expected {name} of dtype {input.dtype}, got {given.dtype}")
     shape = (channels, *[1] * (x.ndim - 2))
     if training or running_mean is None or running_var is None:
-        count = x.size // channels
-        rows = input.transpose(0, 1).reshape(channels, -1)
+        count, over = x.size // channels, (0, *range(2, x.ndim))
+        mean = input.mean(over, True)
+        centred = input - mean
+        variance = (centred * centred).mean(over, True)
         if running_mean is not None and running_var is not None:
-            wide = rows.array.astype(np.float64)
-            for running, batch in ((running_mean, wide.mean(1)), (running_var, wide.var(1, ddof=1))):
-                running.array[...] = (1 - momentum) * running.array + momentum * batch
+            whole = variance.array * (count / (count - 1))
+            for running, batch in ((running_mean, mean.array), (running_var, whole)):
+                running.array[...] = (1 - momentum) * running.array + momentum * batch.reshape(-1)
                 running.version[0] += 1
-        rows = layer_norm(rows, (count,), eps=eps)
-        normal = rows.reshape(channels, x.shape[0], *x.shape[2:]).transpose(0, 1)
     else:
-        scale = (running_var.detach() + eps).rsqrt()
-        normal = (input - running_mean.detach().reshape(shape)) * scale.reshape(shape)
-    if weight is not None:
-        normal = normal * weight.reshape(shape)
+        centred, variance = input - running_mean.detach().reshape(shape), running_var.detach().reshape(shape)
+    scale = (variance + eps).rsqrt()
+    normal = centred * (scale if weight is None else scale * weight.reshape(shape))
     if bias is not None:
         normal = normal + bias.reshape(shape)
     return entitled(normal.contiguous(), "NativeBatchNormBackward0")

@@ -133,23 +133,29 @@ class CrossEntropy(Op):
 
 
 class NegativeLogLikelihood(Op):
-    """The loss of each row of log-probabilities x (R, C): -weight[target] * x[target], 0 if the target is ignored."""
+    """The loss of each row of log-probabilities x (R, C): -weight[target] * x[target], 0 if the target is ignored; or,
+    given a number to divide it by, their sum.
+    """
+
+    label = LOSSES["nll_loss"]
 
     @staticmethod
-    def forward(x, *, target, weight, ignored):
-        (places,) = np.nonzero(target != ignored)
+    def forward(x, target, weight, ignored, divisor):
+        (places,) = (target != ignored).nonzero()
         ids = target[places]
         scale = -weight[ids] if weight.size else x.dtype.type(-1)
         losses = np.zeros(len(target), x.dtype, like=x)
         with np.errstate(all="ignore"):
             losses[places] = scale * x[places, ids]
-        return losses, (x.shape, places, ids, scale)
+            out = losses if divisor is None else quotient(np.add.reduce(losses, dtype=np.float64), divisor, x.dtype)
+        return out, (x.shape, places, ids, scale, divisor)
 
     @staticmethod
     def backward(saved, needs, g):
-        shape, places, ids, scale = saved
+        shape, places, ids, scale, divisor = saved
         out = np.zeros(shape, g.dtype, like=g)
-        out[places, ids] = scale * g[places]
+        g = g[places] if divisor is None else quotient(g.astype(np.float64), divisor, g.dtype)
+        out[places, ids] = scale * g
         return out
 
 
@@ -165,6 +171,13 @@ def by_reduction(losses: Any, reduction: str, call: str, weights: float | None =
         raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
     label = LOSSES.get(call)
     return result if label is None else entitled(result, label)
+
+
+def divisor_of(reduction: str, total: float, call: str) -> float | None:
+    """What a sum of losses is divided by, where `total` is the sum of their weights; None if they stay as they are."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction ({call}(): expected 'mean', 'sum' or 'none')")
+    return {"none": None, "mean": total, "sum": 1}[reduction]
 
 
 def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -280,9 +293,7 @@ def cross_entropy(
     if label_smoothing and input.array.ndim == target.array.ndim == 1:
         raise RuntimeError("cross_entropy(): for a 1D input with label_smoothing the target must be 0D, got 1D")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "cross_entropy")
-    if reduction not in ("none", "mean", "sum"):
-        by_reduction(rows, reduction, "cross_entropy")  # refuses it
-    divisor = {"none": None, "mean": total, "sum": 1}[reduction]
+    divisor = divisor_of(reduction, total, "cross_entropy")
     called = CrossEntropy.forward(rows.array, ids, weights, ignore_index, float(label_smoothing), divisor)
     loss = record(CrossEntropy, (rows,), called)
     if reduction == "none" and (input.array.ndim > 2 or input.array.ndim == 1):
@@ -335,9 +346,13 @@ def nll_loss(
     reduction = reduction_of(size_average, reduce, reduction)
     rows = class_rows(expect_floating(input, "nll_loss"), target.array, "nll_loss")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "nll_loss")
-    losses = run(NegativeLogLikelihood, (rows,), (rows.array,), target=ids, weight=weights, ignored=ignore_index)
-    shape = target.array.shape if input.array.ndim > 1 else ()
-    return of_places(by_reduction(losses.reshape(shape), reduction, "nll_loss", total), input)
+    divisor = divisor_of(reduction, total, "nll_loss")
+    loss = record(
+        NegativeLogLikelihood, (rows,), NegativeLogLikelihood.forward(rows.array, ids, weights, ignore_index, divisor)
+    )
+    if reduction == "none" and input.array.ndim != 2:
+        loss = loss.reshape(target.array.shape if input.array.ndim > 1 else ())
+    return of_places(entitled(loss, LOSSES["nll_loss"]), input)
 
 
 # ------------------------------------------------------------------------------------------ layer norm
