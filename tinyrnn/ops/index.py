@@ -283,14 +283,19 @@ def is_plain(index: tuple, shape: tuple[int, ...]) -> bool:
 BOUNDS = (int, type(None))
 
 
+def parts_of(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
+    """split_index, and a quick answer for most indices."""
+    if type(index) is int and a.ndim and -a.shape[0] <= index < a.shape[0]:
+        return (index,), None
+    if type(index) is tuple and is_plain(index, a.shape):
+        return index, None
+    return split_index(a, index)
+
+
 def getitem(input: Any, index: Any) -> Any:
     """input[index], with all of torch's forms of an index."""
     a = input.array
-    if type(index) is int and a.ndim and -a.shape[0] <= index < a.shape[0]:
-        return run(Slice, (input,), (a,), index=(index,))
-    if type(index) is tuple and is_plain(index, a.shape):
-        return run(Slice, (input,), (a,), index=index)
-    basic, advanced = split_index(a, index)
+    basic, advanced = parts_of(a, index)
     view = run(Slice, (input,), (a,), index=basic)
     return view if advanced is None else run(Gather, (view,), (view.array,), index=advanced)
 
@@ -308,7 +313,7 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         return  # nothing is written, whatever the value's shape
     if index is True:
         index = None
-    basic, advanced = split_index(input.array, index)
+    basic, advanced = parts_of(input.array, index)
     target = run(Slice, (input,), (input.array,), index=basic)
     if target.array.shape == input.array.shape:  # torch writes to the tensor itself, and else to this view
         check_writable(input, value.requires_grad)
@@ -330,7 +335,7 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         have = have[1:]
     if have != value.array.shape:
         value = reshape(value, have)
-    if have != shape:
+    if have != shape and (have or advanced is not None or value.requires_grad):  # else writing spreads the number
         value = expand(value, shape)
     if advanced is None:
         write(target, value)
