@@ -131,13 +131,14 @@ def foremost(a: np.ndarray, over: int, k: int, largest: bool, sorted: bool) -> n
     n = a.shape[over]
     if k == 0 or a.size == 0:
         return np.empty((*a.shape[:over], k, *a.shape[over + 1 :]), np.int64, like=a)
-    if sorted or k * 64 <= n:  # torch sorts few of many whether it is asked to or not
+    # On a GPU they are sorted there. torch sorts few of many whether it is asked to or not.
+    if type(a) is not np.ndarray and (sorted or k * 64 <= n):
         keys = as_keys(np.moveaxis(a, over, -1), largest)
-        front = np.argpartition(keys, k, -1)[..., : k + 1] if k < n else np.argsort(keys, -1)
-        front = np.take_along_axis(front, np.argsort(np.take_along_axis(keys, front, -1), -1), -1)
+        front = np.argsort(keys, -1)[..., : k + 1]
         if not with_equals(np.take_along_axis(keys, front, -1), -1):
             return np.moveaxis(front[..., :k], -1, over)
-    return by_kernel("top_rows", a, over, k, sorted, descending=largest).take(range(k), over)
+    order = by_kernel("top_rows", a, over, k, sorted, descending=largest)
+    return order[(*[slice(None)] * over, slice(k))]
 
 
 @numpy_names
