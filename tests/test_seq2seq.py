@@ -152,6 +152,8 @@ def test_without_attention_there_need_be_no_memory():
         assert (search(None, hx, **TINY).sequences == search(memory, hx, **TINY).sequences).all()
         with pytest.raises(TypeError, match="needs memory or hx"):
             search(None, **TINY)
+        with pytest.raises(RuntimeError, match=r"expected hx of shape \(1, 1, 4\), got \[4\]"):
+            search(None, tinyrnn.zeros(4), **TINY)
 
 
 @pytest.mark.parametrize("kind", ["bahdanau", "concat"])

@@ -341,6 +341,19 @@ def test_a_write_across_itself(torch):
 
 
 @as_torch
+def test_one_of_its_elements_written_all_over(torch):
+    """The element is read before it is overwritten, whatever it is a view of."""
+    x = torch.arange(6.0).reshape(2, 3).requires_grad_()
+    y, z, flat = x * 1, x * 1, torch.arange(4.0)
+    y[0] = y[0, 1].detach()
+    z[:, 0] = z[1, 2]
+    flat[1:3] = flat[2]
+    flat[...] = flat[3]
+    (y + z).sum().backward()
+    return y, z, flat, x.grad
+
+
+@as_torch
 def test_a_write_onto_itself(torch):
     x = torch.arange(4.0).view(2, 2)
     x.copy_(x)

@@ -185,7 +185,8 @@ class AttentionDecoder(Module):
         if memory is not None:
             batch = len(expect_tensor(memory, "AttentionDecoder", "memory"))
         else:
-            batch = expect_tensor(first_of(hx), "AttentionDecoder", "hx").shape[-2]
+            shape = expect_tensor(first_of(hx), "AttentionDecoder", "hx").shape
+            batch = shape[1] if len(shape) == 3 else 1  # else _check refuses it
         self._check(memory, batch, hx)
         if mask is not None and self.attention is not None:
             mask = self.attention.full_mask(mask, (batch, 1, memory.shape[1]))

@@ -304,8 +304,8 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
     """input[index] = value (+= for every value, with `accumulate`), with all of torch's forms of an index; the gradient
     goes to what was there and to what is now.
     """
-    dtype = input.array.dtype
-    if not isinstance(value, TensorBase):
+    dtype, lone = input.array.dtype, not isinstance(value, TensorBase)
+    if lone:
         if not isinstance(value, (int, float, np.integer)):
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dtypes.word(dtype)}Tensor")
         value = wrap(converted(value, dtype, "setitem"))
@@ -335,7 +335,7 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         have = have[1:]
     if have != value.array.shape:
         value = reshape(value, have)
-    if have != shape and (have or advanced is not None or value.requires_grad):  # else writing spreads the number
+    if have != shape and not (lone and advanced is None):  # writing spreads a number by itself
         value = expand(value, shape)
     if advanced is None:
         write(target, value)
