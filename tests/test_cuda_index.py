@@ -320,6 +320,15 @@ def test_along_an_axis(layout, axis):
         index.take_along(a, upload(np.full(shape, 9)), axis)
 
 
+@pytest.mark.parametrize("sizes", [(4, 9, 5), (2, 9, 3), (4, 0, 5)])
+def test_adding_along_an_axis(sizes):
+    out, ids = normal(4, 6, 5), random(3).integers(0, 6, sizes)
+    there, g = upload(out), normal(*sizes)
+    host.add_along(out, ids, g, 1)
+    index.add_along(there, upload(ids), upload(g), 1)
+    np.testing.assert_allclose(download(there), out, rtol=1e-6, atol=1e-6)
+
+
 def test_nonzero_and_ramp():
     a = normal(3, 4, 2)
     a[a < 0.3] = 0

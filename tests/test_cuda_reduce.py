@@ -8,6 +8,7 @@ pytest.importorskip("greenlet")
 
 import tinyrnn  # noqa: E402, F401
 from tinyrnn.kernels.cpu import reduce as host  # noqa: E402
+from tinyrnn.kernels.cpu.scan import extremes as in_order  # noqa: E402
 from tinyrnn.kernels.cuda import reduce, scan  # noqa: E402
 from tinyrnn.kernels.cuda.array import download, upload  # noqa: E402
 
@@ -291,6 +292,18 @@ def test_running_types_and_what_is_not_finite(gpu):
     close(reduce.cumulative("cumsum", upload(whole), 0, np.float32), np.cumsum(whole, 0, np.float32), "float32")
     close(reduce.cumulative("cummax", upload(whole), 0), np.maximum.accumulate(whole, 0))
     close(reduce.cumulative("cumsum", upload(np.zeros((0, 3))), 0), np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_running_extrema_and_where_they_are(gpu, largest):
+    a = np.round(normal(5, 40, 3) * 2)
+    a[1, 7:9, 2] = np.nan
+    for x in (a, (9 * a[2:]).astype(np.int64)):
+        for axis in range(3):
+            for found, expected in zip(
+                scan.extremes(upload(x), axis, largest), in_order(x, axis, largest), strict=True
+            ):
+                assert np.array_equal(download(found), expected, equal_nan=expected.dtype.kind == "f")
 
 
 def test_no_kernel_is_taken_for_another(gpu):

@@ -1018,3 +1018,84 @@ def test_a_leaf_takes_a_gradient_that_nobody_else_holds_and_copies_any_other():
         tape.run(Fresh, (x,), (x.array,), keep=keep).sum().backward()
         assert x.grad.tolist() == [[2.0] * 3] * 2
         assert (x.grad.data_ptr() == made[-1]) is not keep
+
+
+# ------------------------------------------------------------------------------------------ masks and indices
+def written_index(x, i):
+    y = x * 1
+    y[i] = 0.0
+    return y
+
+
+def chosen_by(method, *arguments):
+    """The values that a method chooses; the places of them, which it also gives, are overwritten."""
+
+    def call(x, _):
+        values, places = getattr(x, method)(*arguments)
+        places.fill_(0)
+        return values
+
+    return call
+
+
+zeros = tinyrnn.zeros
+functional = tinyrnn.nn.functional
+NEEDED = {
+    "gather": ((5, 3), lambda x, i: x.gather(1, i)),
+    "embedding": ((4,), lambda x, i: functional.embedding(i, x)),
+    "index": ((4,), lambda x, i: x[i]),
+    "two indices": ((4,), lambda x, i: x[i, i]),
+    "column": ((4,), lambda x, i: x[:, i]),
+    "index_select": ((4,), lambda x, i: x.index_select(1, i)),
+    "scatter": ((5, 3), lambda x, i: x.scatter(1, i, 1.0)),
+    "scatter a source": ((5, 3), lambda x, i: zeros(5, 6).scatter(1, i, x)),
+    "scatter_add": ((5, 3), lambda x, i: zeros(5, 6).scatter_add(1, i, x)),
+    "scatter_reduce": ((5, 6), lambda x, i: zeros(5, 6).scatter_reduce(1, i, x, "amax")),
+    "index_add": ((5,), lambda x, i: zeros(5, 6).index_add(0, i, x)),
+    "index_copy": ((5,), lambda x, i: zeros(5, 6).index_copy(0, i, x)),
+    "setitem": ((4,), written_index),
+    "setitem by a mask": (None, written_index),
+    "mask": (None, lambda x, m: x[m]),
+    "masked_fill": (None, lambda x, m: x.masked_fill(m, 0.0)),
+    "masked_select": (None, lambda x, m: x.masked_select(m)),
+    "masked_scatter": (None, lambda x, m: zeros(5, 6).masked_scatter(m, x)),
+    "where": (None, lambda x, m: tinyrnn.where(m, x, 0 * x)),
+    "sort": ((1,), chosen_by("sort", 1)),
+    "max": ((1,), chosen_by("max", 1)),
+    "topk": ((1,), chosen_by("topk", 2)),
+    "cummax": ((1,), chosen_by("cummax", 1)),
+}
+
+
+@pytest.mark.parametrize("case", NEEDED)
+def test_a_write_to_what_a_gradient_needs_besides_numbers_is_noticed(case):
+    """As in torch; a gradient that went elsewhere would be the alternative."""
+    shape, call = NEEDED[case]
+    tinyrnn.manual_seed(0)
+    x = tinyrnn.randn(5, 6, requires_grad=True)
+    besides = tinyrnn.rand(5, 6) > 0.5 if shape is None else tinyrnn.randint(0, 5, shape)
+    y = call(x, besides)
+    if shape != (1,):
+        y.sum().backward(retain_graph=True)
+        besides.zero_()
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation: \[torch.(Long|Bool)Tensor"):
+        y.sum().backward()
+
+
+def test_additive_attention_notices_a_write_to_its_mask():
+    attention = tinyrnn.nn.BahdanauAttention(3, 4, 5)
+    mask = tinyrnn.ones(2, 6, dtype=tinyrnn.bool)
+    context, _ = attention(tinyrnn.randn(2, 1, 3), tinyrnn.randn(2, 6, 4), mask)
+    mask[0, 3:] = False
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        context.sum().backward()
+
+
+def test_copies_of_what_was_given_may_outlive_it():
+    """Targets and counts are copied: a program may fill its own buffers anew before the backward, and nothing is lost."""
+    x, i = tinyrnn.randn(5, 6, requires_grad=True), tinyrnn.randint(0, 5, (5,))
+    expected = tinyrnn.autograd.grad(functional.cross_entropy(x, i) + x.repeat_interleave(i, 0).sum(), x)[0]
+    loss = functional.cross_entropy(x, i) + x.repeat_interleave(i, 0).sum()
+    i.fill_(0)
+    loss.backward()
+    assert np.array_equal(x.grad.numpy(), expected.numpy())

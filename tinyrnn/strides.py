@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .kernels import twin
+
+copies = twin("copies")
+
 
 def address(a: Any) -> int:
     """Where the first element of an array is, on its device."""
@@ -36,7 +40,17 @@ def span(a: np.ndarray) -> tuple[int, int, int]:
 
 def contiguous(a: Any) -> Any:
     """An array whose elements lie in order in memory: itself or a copy."""
-    return a if a.ndim and a.flags.c_contiguous else np.ascontiguousarray(a, like=a)
+    return a if a.flags.c_contiguous else copies.contiguous(a)
+
+
+def reshaped(a: Any, shape: tuple[int, ...]) -> Any:
+    """An array in another shape: a view where there is one, else a copy."""
+    if type(a) is not np.ndarray or a.flags.c_contiguous or a.size < copies.FEW:
+        return a.reshape(shape)
+    try:
+        return np.reshape(a, shape, copy=False)
+    except ValueError:
+        return contiguous(a).reshape(shape)
 
 
 def overlaps(array: np.ndarray) -> bool:

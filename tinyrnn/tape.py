@@ -57,7 +57,7 @@ from .grad_mode import (  # noqa: F401  (the tape's users find the switches here
     set_grad_enabled,
 )
 from .kernels import twin
-from .strides import dense, frames, order, overlaps, places, separate, span, window
+from .strides import contiguous, dense, frames, order, overlaps, places, separate, span, window
 
 
 class Op:
@@ -285,7 +285,7 @@ class Node:
         self.inputs = inputs
         self.saved = saved
         self.outputs = outputs
-        self.watched: Any = ()  # of what was saved: version, its value then, input number or ~slot, array, ...
+        self.watched: Any = ()  # of what was saved: version, its value then, input number, ~slot or None, array, ...
         self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
         self.retained: list | None = None  # weak references to the results whose gradient is kept
         self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
@@ -320,9 +320,9 @@ class Node:
     def __repr__(self) -> str:
         return f"<{shown(self)} object at {id(self):#x}>"
 
-    def changed(self, version: list[int], expected: int, number: int, array: np.ndarray) -> RuntimeError:
+    def changed(self, version: list[int], expected: int, number: int | None, array: np.ndarray) -> RuntimeError:
         """The error for a saved tensor that was written to."""
-        edge: Any = (self, ~number) if number < 0 else self.inputs[number]
+        edge: Any = None if number is None else (self, ~number) if number < 0 else self.inputs[number]
         return modified(array, edge and edge[:2], version[0], expected)
 
 
@@ -389,16 +389,17 @@ class AccumulateGrad:
         return f"<AccumulateGrad object at {id(self):#x}>"
 
 
-def run(op, inputs: Sequence[Any], arrays: Iterable[Any], **parameters) -> Any:
+def run(op, inputs: Sequence[Any], arrays: Iterable[Any], besides: Sequence[Any] = (), **parameters) -> Any:
     """Call `op` on `arrays` (of the tensors `inputs`, perhaps cast; None where absent) and record it if need be."""
-    return record(op, inputs, op.forward(*arrays, **parameters))
+    return record(op, inputs, op.forward(*arrays, **parameters), besides)
 
 
-def record(op, inputs: Sequence[Any], called: tuple) -> Any:
+def record(op, inputs: Sequence[Any], called: tuple, besides: Sequence[Any] = ()) -> Any:
     """The results of a call as tensors: `called` is what op.forward gave, results and what is saved.
 
-    A node is made of it if a gradient can flow, to one of the tensors `inputs` (None where absent).  Every call of
-    every program comes through here: what could be a call of `edge` is in line.
+    A node is made of it if a gradient can flow, to one of the tensors `inputs` (None where absent).  `besides` are
+    tensors that a node needs too, masks and indices: a write to one is noticed, as to what is saved of the inputs.
+    Every call of every program comes through here: what could be a call of `edge` is in line.
     """
     out, saved = called
     several = type(out) is tuple
@@ -435,6 +436,9 @@ def record(op, inputs: Sequence[Any], called: tuple) -> Any:
                             version = t._writes = [0]
                         watched += version, version[0], number, t.array
                 node.watched = watched
+            for t in besides:
+                version = t.version
+                node.watched += version, version[0], None, t.array
     if several:
         return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
     return _result(op, inputs, node, out, 0, kept)
@@ -1084,11 +1088,11 @@ def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
     a = tensor.array
     if not ours or not (g.strides == a.strides or g.flags.c_contiguous and a.flags.c_contiguous):
         came = g
-        if a.flags.c_contiguous:
-            g = np.empty(a.shape, a.dtype, like=a)
-        else:
+        if not a.flags.c_contiguous:
             g = np.empty_like(a, order="K" if dense(a) else "C")
-        g[...] = came
+            g[...] = came
+        else:
+            g = came.copy() if came.flags.c_contiguous else contiguous(came)
     tensor._grad = wrap(g)
 
 

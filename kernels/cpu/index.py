@@ -1,27 +1,39 @@
-"""Index: gathering rows, and adding rows up where several go to one place, always in the same order.
+"""Index: gathering, and adding up where several numbers go to one place, always in the same order.
 
     gather_rows(table (V, W), ids (n,))               -> (n, W)
     scatter_add_rows(out (V, W), ids (n,), g (n, W))  out[ids[k]] += g[k], k = 0, 1, ...
     scatter_add(out (n,), positions (m,), g (m,))     out[positions[k]] += g[k]
 
-Indices are checked by the caller; `out` and `g` are contiguous.  Threads divide the rows that are gathered.  Where rows
-are added up they divide the columns, so that each place is one thread's, which takes all indices in order.
+and along an axis, `ids` as long as `a` along all others:
+
+    take_along(a, ids, axis)            -> a[i, ids[i, k, j], j] for axis 1, and so on
+    put_along(a, ids, values, axis)     a[i, ids[i, k, j], j] = values[i, k, j], k = 0, 1, ...; values are broadcast
+    add_along(out, ids, g, axis)        out[i, ids[i, k, j], j] += g[i, k, j]; `out` may be longer than `ids`
+
+    outside(ids, n)                     the position of the first index that is negative or n or more; -1 if none is
+
+All other indices are checked by the caller; `out` and `g` are contiguous.  Threads divide the rows that are gathered.
+Where rows are added up they divide the columns, so that each place is one thread's, which takes all indices in order;
+along an axis, they divide the other axes, taken as (outer, inner) with the axis between them, inner ones by WIDTH.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 from types import SimpleNamespace
 
 import numpy as np
 from numba import int64
 
 from .arrays import data, extent, size, stride
+from .copies import contiguous, folded
 from .jit import kernel, njit
 from .pool import split
 from .simd import get, lanes, load_next, put, store_next
 
 LEAST = 20_000  # numbers that are some 10 microseconds of work
+WIDTH = 256  # columns
 
 
 @functools.cache
@@ -67,6 +79,63 @@ def kernels(real) -> SimpleNamespace:
     return SimpleNamespace(gather_rows=gather_rows, scatter_add_rows=scatter_add_rows, scatter_add=scatter_add)
 
 
+@functools.cache
+def kernels_along(real, what: str) -> SimpleNamespace:
+    """The kernel that takes, puts or adds numbers as large as numpy.float32 or numpy.float64."""
+
+    @kernel
+    def blocks(
+        first, last, m, inner, a, a_outer, a_step, a_inner, ids, ids_outer, ids_step, ids_inner, other, outer_step,
+        step, inner_step,
+    ):  # fmt: skip
+        across = (inner + WIDTH - 1) // WIDTH
+        for unit in range(first, last):
+            outer, left = unit // across, unit % across * WIDTH
+            right = min(inner, left + WIDTH)
+            for k in range(m):
+                at = ids + ids_outer * outer + ids_step * k
+                p, q = a + a_outer * outer, other + outer_step * outer + step * k
+                for j in range(left, right):
+                    here, there = p + a_step * get(int64, at + ids_inner * j) + a_inner * j, q + inner_step * j
+                    if what == "take":
+                        put(real, there, get(real, here))
+                    elif what == "put":
+                        put(real, here, get(real, there))
+                    else:
+                        put(real, here, get(real, here) + get(real, there))
+
+    all_blocks = split(blocks)
+
+    @njit
+    def along(a, ids, other):
+        """For arrays of three axes."""
+        outer, m, inner = extent(ids, 0), extent(ids, 1), extent(ids, 2)
+        all_blocks(
+            outer * ((inner + WIDTH - 1) // WIDTH), LEAST // max(m * min(inner, WIDTH), 1), 1, m, inner,
+            data(a), stride(a, 0), stride(a, 1), stride(a, 2),
+            data(ids), stride(ids, 0), stride(ids, 1), stride(ids, 2),
+            data(other), stride(other, 0), stride(other, 1), stride(other, 2),
+        )  # fmt: skip
+
+    return SimpleNamespace(along=along)
+
+
+@njit
+def first_outside(ids, n):
+    p, count = data(ids), size(ids)
+    for start in range(0, count, 256):
+        end, wrong = min(count, start + 256), 0
+        for k in range(start, end):
+            i = get(int64, p + 8 * k)
+            wrong |= (i < 0) | (i >= n)
+        if wrong:
+            for k in range(start, end):
+                i = get(int64, p + 8 * k)
+                if i < 0 or i >= n:
+                    return k
+    return -1
+
+
 def gather_rows(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     if table.dtype.kind != "f" or table.strides[1] != table.itemsize:
         return table.take(ids, axis=0)
@@ -90,3 +159,58 @@ def scatter_add(out: np.ndarray, positions: np.ndarray, g: np.ndarray) -> None:
         return
     positions = np.asarray(positions, np.int64, order="C")
     kernels(out.dtype.type).scatter_add(id(out), id(positions), id(g))
+
+
+# ------------------------------------------------------------------------------------------ along an axis
+def slices(ids: np.ndarray, axis: int) -> np.ndarray | None:
+    """The vector of indices, if they are the same wherever one looks along `axis`."""
+    same = all(s == 0 or n == 1 for d, (s, n) in enumerate(zip(ids.strides, ids.shape, strict=True)) if d != axis)
+    return ids[tuple([slice(None) if d == axis else 0 for d in range(ids.ndim)])] if same and ids.size else None
+
+
+def along(what: str, a: np.ndarray, ids: np.ndarray, other: np.ndarray, axis: int) -> bool:
+    """Whether the kernel could be used: it can for numbers of 4 or 8 bytes, of one type, that lie in a simple way."""
+    if a.itemsize not in (4, 8) or a.dtype != other.dtype:
+        return False
+    x, y, i = folded(a, axis), folded(other, axis), folded(ids.astype(np.int64, copy=False), axis)
+    if x is None or y is None:
+        return False
+    if i is None:
+        i = contiguous(ids).reshape(y.shape)
+    kernels_along(np.float32 if a.itemsize == 4 else np.float64, what).along(id(x), id(i), id(y))
+    return True
+
+
+def take_along(a: np.ndarray, ids: np.ndarray, axis: int) -> np.ndarray:
+    if axis == 0 and a.flags.c_contiguous and a.dtype.kind == "f" and (rows := slices(ids, 0)) is not None:
+        return gather_rows(a.reshape(len(a), -1), rows).reshape(ids.shape)
+    out = np.empty(ids.shape, a.dtype)
+    if not along("take", a, ids, out, axis):
+        out[...] = np.take_along_axis(a, ids, axis)
+    return out
+
+
+def put_along(a: np.ndarray, ids: np.ndarray, values: np.ndarray, axis: int) -> None:
+    values = np.broadcast_to(np.asarray(values, a.dtype), ids.shape)
+    if not along("put", a, ids, values, axis):
+        np.put_along_axis(a, ids, values, axis)
+
+
+def add_along(out: np.ndarray, ids: np.ndarray, g: np.ndarray, axis: int) -> None:
+    g = np.broadcast_to(g, ids.shape)
+    if axis == 0 and ids.shape[1:] == out.shape[1:] and (rows := slices(ids, 0)) is not None:
+        scatter_add_rows(out.reshape(len(out), -1), rows, contiguous(g).reshape(len(rows), -1))
+        return
+    cut = out[tuple([slice(None) if d == axis else slice(n) for d, n in enumerate(ids.shape)])]
+    if out.dtype.kind == "f" and along("add", cut, ids, g, axis):
+        return
+    lines = np.ogrid[tuple([slice(n) for n in ids.shape])]
+    places = [ids if d == axis else line for d, line in enumerate(lines)]
+    steps = [s // out.itemsize for s in out.strides]
+    positions = functools.reduce(operator.add, [i * step for i, step in zip(places, steps, strict=True)])
+    scatter_add(out.reshape(-1), positions.reshape(-1), contiguous(g).reshape(-1))
+
+
+def outside(ids: np.ndarray, n: int) -> int:
+    ids = np.asarray(ids, np.int64, order="C")
+    return first_outside(id(ids), n)

@@ -31,6 +31,7 @@ import numpy as np
 from .. import cache
 from ..formulas import ARITHMETIC, Formula
 from ..scalar import Var, lines, needed, spell
+from .copies import contiguous
 from .scratch import WORDS
 
 HEADER = '''"""{title}, derived from
@@ -238,10 +239,10 @@ def launch(
 ) -> None:
     """Run a kernel; `outs` are new arrays."""
     if not (module.run(id(arrays), id(outs), *map(float, numbers)) if numbers else module.run(id(arrays), id(outs))):
-        dense = tuple([np.ascontiguousarray(a) for a in arrays])
+        dense = tuple([contiguous(a) for a in arrays])
         if not module.run(id(dense), id(outs), *map(float, numbers)):
             shape = outs[0].shape
-            dense = tuple([np.ascontiguousarray(np.broadcast_to(a, shape)) for a in arrays])
+            dense = tuple([contiguous(np.broadcast_to(a, shape)) for a in arrays])
             module.run(id(dense), id(outs), *map(float, numbers))
 
 

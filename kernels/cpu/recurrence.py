@@ -39,6 +39,7 @@ from . import gemm
 from .cell_driver import HIGH, shared
 from .cell_job import AT, Words
 from .cell_source import print_kernel
+from .copies import contiguous
 from .pool import get_threads
 from .tile import LINE
 
@@ -255,7 +256,7 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
         d_out, d_offsets, d_out_row = zeros, steps.nowhere, 0
     else:
         if d_out.strides[-1] != dtype.itemsize and d_out.shape[-1] > 1:
-            d_out = np.ascontiguousarray(d_out)
+            d_out = contiguous(d_out)
         d_out_row, d_offsets = d_out.strides[-2], steps.places(d_out)
     w_ih, w_hh = reordered(cell, (w_ih, w_hh))
     d_carried, d_states = np.empty((B, P), dtype), np.empty((S - 1, B, H), dtype)

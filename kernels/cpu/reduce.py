@@ -24,6 +24,7 @@ import numpy as np
 from numba import float64, int64
 
 from .arrays import data, extent, stride
+from .copies import contiguous
 from .jit import kernel, njit
 from .pool import split
 from .simd import (
@@ -54,7 +55,7 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     if len(axes) == a.ndim and a.flags.c_contiguous:
         return a.reshape(1, a.size, 1), ()
     if axes == (0,) and a.ndim == 2:  # as for a bias, in every step: without the arithmetic below
-        return a[None] if a.itemsize in a.strides else np.ascontiguousarray(a)[None], a.shape[1:]
+        return a[None] if a.itemsize in a.strides else contiguous(a)[None], a.shape[1:]
     first, end = axes[0], axes[-1] + 1
     if end - first != len(axes):
         a = a.transpose([i for i in range(a.ndim) if i not in axes] + list(axes))
@@ -63,7 +64,7 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     shape = outer + inner
     folded = a.reshape(math.prod(outer), math.prod(reduced), math.prod(inner))
     if a.itemsize not in folded.strides[1:]:
-        folded = np.ascontiguousarray(folded)
+        folded = contiguous(folded)
     return folded, shape
 
 
@@ -315,7 +316,7 @@ def extreme(a: np.ndarray, axis: int, largest: bool) -> tuple[np.ndarray, np.nda
         return values, indices
     family, sign = kernels(a.dtype.type), 1.0 if largest else -1.0
     if folded.strides[1] != a.itemsize and folded.shape[1] > 1 << 24:  # more rows than float32 can number
-        folded = np.ascontiguousarray(folded.transpose(0, 2, 1)).transpose(0, 2, 1)
+        folded = contiguous(folded.transpose(0, 2, 1)).transpose(0, 2, 1)
     if folded.strides[1] == a.itemsize:
         family.rows_extreme(id(folded), sign, id(values), id(indices))
     else:

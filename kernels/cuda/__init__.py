@@ -15,7 +15,20 @@ import numpy as np
 from .array import Array, download, upload
 
 # those that have a twin here
-FAMILIES = ("additive", "attention", "clip", "gemm", "index", "map", "recurrence", "reduce", "rows", "ufuncs")
+FAMILIES = (
+    "additive",
+    "attention",
+    "clip",
+    "copies",
+    "gemm",
+    "index",
+    "map",
+    "recurrence",
+    "reduce",
+    "rows",
+    "scan",
+    "ufuncs",
+)
 
 
 def choose(family: str, name: str) -> Any:

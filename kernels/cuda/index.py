@@ -121,6 +121,11 @@ def take_along(a: Array, ids: Any, axis: int | None) -> Array:
     if axis is None:
         return take_along(a.reshape(-1), ids, 0)
     axis, ids, shape = check_along(a, ids, axis)
+    if (
+        ids.shape[:axis] + ids.shape[axis + 1 :] == a.shape[:axis] + a.shape[axis + 1 :]
+        and (numbers := slices(ids, axis)) is not None
+    ):
+        return take(a, (*(slice(None),) * axis, numbers))
     n, step = a.shape[axis], steps_of(a)[axis]
     edge = a.at((*a.shape[:axis], 1, *a.shape[axis + 1 :]), a.strides)
     walk = walked(shape, steps_of(edge, shape), steps_of(ids, shape))
@@ -131,6 +136,12 @@ def take_along(a: Array, ids: Any, axis: int | None) -> Array:
     if wrong:
         check_host(download(ids), n, axis)
     return out
+
+
+def slices(ids: Array, axis: int) -> Array | None:
+    """The vector of indices, if they are the same wherever one looks along `axis`."""
+    same = all(s == 0 or n == 1 for d, (s, n) in enumerate(zip(ids.strides, ids.shape, strict=True)) if d != axis)
+    return ids[tuple([slice(None) if d == axis else 0 for d in range(ids.ndim)])] if same and ids.size else None
 
 
 def check_along(a: Array, ids: Any, axis: int) -> tuple[int, Array, tuple[int, ...]]:
@@ -286,6 +297,21 @@ def scatter_add_rows(out: Array, ids: Array, g: Array) -> None:
 
 def scatter_add(out: Array, positions: Array, g: Array) -> None:
     at(np.add, out, positions, g, sure=True)
+
+
+def add_along(out: Array, ids: Array, g: Array, axis: int) -> None:
+    """out[i, ids[i, k, j], j] += g[i, k, j] for axis 1, and so on; `out` may be longer than `ids` along other axes."""
+    g = np.broadcast_to(g, ids.shape)
+    ndim = ids.ndim
+    if (
+        ids.shape[:axis] + ids.shape[axis + 1 :] == out.shape[:axis] + out.shape[axis + 1 :]
+        and (numbers := slices(ids, axis)) is not None
+    ):
+        at(np.add, out, (*(slice(None),) * axis, numbers), g, sure=True)
+        return
+    places = [ramp(n).reshape([-1 if d == k else 1 for d in range(ndim)]) for k, n in enumerate(ids.shape)]
+    places[axis] = ids
+    at(np.add, out, tuple(places), g, sure=True)
 
 
 # ------------------------------------------------------------------------------------------ positions

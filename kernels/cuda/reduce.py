@@ -548,4 +548,4 @@ def examples() -> list[Kernel]:
     kinds += [("prod", "float32", "float32"), ("sum", "bool", "int64")]
     kinds += [("min", "int64", "int64"), ("any", "bool", "bool")]
     families = [kernels(*kind) for kind in kinds]
-    return [k for family in families for k in (family.rows, family.columns, family.chunks)] + scan.examples()
+    return [k for family in families for k in (family.rows, family.columns, family.chunks)]

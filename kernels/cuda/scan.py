@@ -1,6 +1,8 @@
 """Running sums and their like along an axis, always in the same order.
 
     cumulative(name, a, axis, dtype)   NumPy's cumsum and cumprod; and the running max, min and logaddexp
+    extremes(a, axis, largest)         the largest or smallest elements so far, and where they are: the last of equals,
+                                       or the last NaN
 
 A team of threads takes a row piece by piece, one number a thread: a prefix scan of each warp (Hillis and Steele 1986,
 "Data parallel algorithms"), then the warps before, then the pieces before.  Where there are many rows whose numbers are
@@ -179,6 +181,12 @@ def cumulative(name: str, a: Array, axis: Any = None, dtype: Any = None) -> Arra
         shape = block(up_to(n, WARP if count >= ENOUGH else driver().threads))
         family.rows.launch(blocks(count, shape), shape, *arguments)
     return out
+
+
+def extremes(a: Array, axis: int, largest: bool) -> tuple[Array, Array]:
+    values = cumulative("cummax" if largest else "cummin", a, axis)
+    places = np.arange(a.shape[axis], like=a).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
+    return values, cumulative("cummax", np.where((a == values) | (a != a), places, 0), axis)
 
 
 def fold(a: Array, axis: int) -> Array:

@@ -143,7 +143,7 @@ class BahdanauAttention(_Attention):
 
     def _attend(self, query: Any, keys: Any, mask: Any, projected: Any) -> tuple[Any, Any]:
         projected = expect_projected(self.project_keys(keys) if projected is None else projected, keys, self)
-        return additive_attention(self.W_q(query), projected, self.v.weight, keys, None if mask is None else mask.array)
+        return additive_attention(self.W_q(query), projected, self.v.weight, keys, mask)
 
     def extra_repr(self) -> str:
         return f"{self.query_size}, key_size={self.key_size}, hidden_size={self.hidden_size}"
@@ -227,7 +227,7 @@ class LuongAttention(_Attention):
         if self.score == "concat":
             projected = expect_projected(self.project_keys(keys) if projected is None else projected, keys, self)
             query = F.linear(query, self.W_a.weight[:, : self.query_size])
-            return additive_attention(query, projected, self.v_a.weight, keys, None if mask is None else mask.array)
+            return additive_attention(query, projected, self.v_a.weight, keys, mask)
         query = self.W_a(query) if self.score == "general" else query
         weights = masked_softmax(matmul(query, keys.transpose(1, 2)), mask)
         return matmul(weights, keys), weights

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..kernels import twin
 from ..strides import contiguous
-from .common import Op, apply
+from .common import Op, run
 
 kernels = twin("additive")
 
@@ -29,11 +27,13 @@ class AdditiveAttention(Op):
         return kernels.backward(*map(contiguous, arrays), mask, weights, d_context, d_weights)
 
 
-def additive_attention(query: Any, projected: Any, v: Any, keys: Any, mask: np.ndarray | None) -> tuple[Any, Any]:
+def additive_attention(query: Any, projected: Any, v: Any, keys: Any, mask: Any) -> tuple[Any, Any]:
     """Attention with the scores v . tanh(query + projected): (context (B, L, K), weights (B, L, S)).
 
     query (B, L, H), projected (B, S, H), v (1, H) and keys (B, S, K) of one dtype; mask bool (B, L, S), True where a
     key may be attended to, or None.  Where none may be, both results are zero and send nothing back.  Shapes and types
     are for the caller to check.
     """
-    return apply(AdditiveAttention, query, projected, v, keys, mask=mask)
+    tensors = query, projected, v, keys
+    besides, truth = ((), None) if mask is None else ((mask,), mask.array)
+    return run(AdditiveAttention, tensors, [t.array for t in tensors], besides, mask=truth)

@@ -587,7 +587,7 @@ def nan_to_num(
     numbers = {name: None if v is None else float(number(v, "nan_to_num", name)) for name, v in values.items()}
     if a.dtype.kind != "f":
         return into(out, wrap(a.copy()), "nan_to_num")
-    return into(out, run(NanToNum, (input,), (a,), **numbers | {"nan": numbers["nan"] or 0.0}), "nan_to_num")
+    return into(out, run(NanToNum, (input,), (a,), (), **numbers | {"nan": numbers["nan"] or 0.0}), "nan_to_num")
 
 
 def alike(call: str, value: Any, *tensors: Any) -> tuple:
@@ -627,7 +627,14 @@ class Lerp(Op):
 
     @staticmethod
     def forward(a, b, w):
-        return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)), (a, b, w)
+        apart = plain(np.subtract, b, a)
+        if w.ndim:
+            out = np.where(np.abs(w) < 0.5, a + w * apart, b - apart * (1 - w))
+        elif abs(w) < 0.5:
+            out = plain(np.add, a, plain(np.multiply, w, apart))
+        else:
+            out = plain(np.subtract, b, plain(np.multiply, apart, 1 - w))
+        return out, (a, b, w)
 
     @staticmethod
     def backward(saved, needs, g):

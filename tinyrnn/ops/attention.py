@@ -16,7 +16,7 @@ import numpy as np
 from .. import random
 from ..devices import of, put
 from ..kernels import twin
-from ..strides import order
+from ..strides import contiguous, order
 from ..tape import entitled
 from .common import Op, TensorBase, cast, expect_tensor, number, run
 from .rows import kind
@@ -31,7 +31,7 @@ BESIDE_CAUSAL = (
 
 def neighbours(a: np.ndarray) -> np.ndarray:
     """`a`, with the numbers of a row next to each other."""
-    return a if a.strides[-1] == a.itemsize else np.ascontiguousarray(a, like=a)
+    return a if a.strides[-1] == a.itemsize else contiguous(a)
 
 
 def folded(a: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:

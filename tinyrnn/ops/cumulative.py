@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
+from ..kernels import twin
 from .arithmetic import ne, sub
 from .common import Op, axis, cast, expect_tensor, inplace, into, numpy_names, run, unsupported, wrap
 from .index import narrow
 from .join import cat
 from .rearrange import flip
 from .reduce import all_into, prepared
-from .scatter import add_along
+
+kernels, places = twin("scan"), twin("index")
 
 
-def backwards(ufunc: np.ufunc, a: np.ndarray, axis: int) -> np.ndarray:
-    """The ufunc's running result from the end on."""
-    return np.flip(ufunc.accumulate(np.flip(a, axis), axis), axis)
+def sum_to_end(a: np.ndarray, axis: int) -> np.ndarray:
+    """The sum of each element and all behind it."""
+    return np.flip(kernels.cumulative("cumsum", np.flip(a, axis), axis, a.dtype), axis)
 
 
 class CumSum(Op):
@@ -29,12 +31,11 @@ class CumSum(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        with np.errstate(all="ignore"):
-            return np.asarray(np.cumsum(a, axis, dtype=dtype), order="C", like=a), (axis,)
+        return kernels.cumulative("cumsum", a, axis, dtype), (axis,)
 
     @staticmethod
     def backward(saved, needs, g):
-        return backwards(np.add, g, saved[0])
+        return sum_to_end(g, saved[0])
 
 
 class CumProd(Op):
@@ -46,15 +47,14 @@ class CumProd(Op):
 
     @staticmethod
     def forward(a, *, axis, dtype):
-        with np.errstate(all="ignore"):
-            out = np.asarray(np.cumprod(a, axis, dtype=dtype), order="C", like=a)
+        out = kernels.cumulative("cumprod", a, axis, dtype)
         return out, (a, out, axis)
 
     @staticmethod
     def backward(saved, needs, g):
         a, out, axis = saved
         if a.all():
-            return backwards(np.add, g * out, axis) / a
+            return sum_to_end(g * out, axis) / a
         a, s = np.moveaxis(a, axis, 0), np.moveaxis(g.copy(), axis, 0)
         for k in range(len(a) - 2, -1, -1):
             s[k] += a[k + 1] * s[k + 1]
@@ -78,7 +78,8 @@ class LogCumSumExp(Op):
         def part(share):
             """The gradient that a part of one sign sends back, in logarithms: no exponential overflows."""
             logs = np.where(share > 0, np.log(share) - out, -np.inf).astype(np.float64, copy=False)
-            return np.exp(backwards(np.logaddexp, logs, axis).astype(g.dtype) + a)
+            to_end = np.flip(np.logaddexp.accumulate(np.flip(logs, axis), axis), axis)
+            return np.exp(to_end.astype(g.dtype) + a)
 
         with np.errstate(all="ignore"):
             return (part(np.maximum(g, 0)) - part(np.maximum(-g, 0))).astype(g.dtype)
@@ -147,11 +148,11 @@ class RunningExtreme(Op):
         shape, indices, axis = saved
         out = np.zeros(shape, g.dtype, like=g)
         if g.size:
-            add_along(out, indices, g, axis)
+            places.add_along(out, indices, g, axis)
         return out
 
 
-def running_extreme(name: str, ufunc: np.ufunc) -> Callable:
+def running_extreme(name: str, largest: bool) -> Callable:
     """cummax or cummin."""
     op = RunningExtreme.called(f"{name.capitalize()}Backward0")
     kind = getattr(return_types, name)
@@ -162,19 +163,17 @@ def running_extreme(name: str, ufunc: np.ufunc) -> Callable:
         over = axis(dim, a.ndim) if a.size else 0
         if a.ndim == 0:
             return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64, like=a))), name)
-        values = np.asarray(ufunc.accumulate(a, over), order="C", like=a)
-        places = np.arange(a.shape[over], like=a).reshape([-1 if i == over else 1 for i in range(a.ndim)])
-        indices = np.maximum.accumulate(np.where((a == values) | (a != a), places, 0), over)
-        return all_into(
-            out, kind(run(op, (input,), (a,), values=values, indices=indices, axis=over), wrap(indices)), name
-        )
+        values, indices = kernels.extremes(a, over, largest)
+        chosen = wrap(indices)
+        found = run(op, (input,), (a,), (chosen,), values=values, indices=indices, axis=over)
+        return all_into(out, kind(found, chosen), name)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"(values, indices) of the {ufunc.__name__} of all elements so far along `dim`."
+    function.__doc__ = f"(values, indices) of the {name[3:]}imum of all elements so far along `dim`."
     return function
 
 
-cummax, cummin = running_extreme("cummax", np.maximum), running_extreme("cummin", np.minimum)
+cummax, cummin = running_extreme("cummax", True), running_extreme("cummin", False)
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:

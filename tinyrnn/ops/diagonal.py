@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import of, put
+from ..strides import contiguous
 from ..tape import entitled
 from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
@@ -20,7 +21,7 @@ from .shape import permute, reshape
 class Triangle(Op):
     @staticmethod
     def forward(a, *, cut, diagonal):
-        return np.ascontiguousarray(cut(a, diagonal), like=a), (cut, diagonal)
+        return contiguous(cut(a, diagonal)), (cut, diagonal)
 
     @staticmethod
     def backward(saved, needs, g):

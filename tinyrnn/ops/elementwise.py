@@ -350,7 +350,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         warnings.warn("where received a uint8 condition tensor, which is deprecated: use bool", stacklevel=2)
         truth = truth != 0
     check_broadcast(truth, x, y)
-    return into(out, run(Where, (None, a, b), (truth, x, y)), "where")
+    return into(out, run(Where, (None, a, b), (truth, x, y), (condition,)), "where")
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
@@ -371,6 +371,5 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if not isinstance(value, TensorBase):
         value, side = None, converted(side, a.dtype, "masked_fill")
     check_broadcast(a, truth)
-    return entitled(
-        run(MaskedFill, (None, value, input), (truth, side, a)), f"MaskedFillBackward{int(value is not None)}"
-    )
+    found = run(MaskedFill, (None, value, input), (truth, side, a), (mask,))
+    return entitled(found, f"MaskedFillBackward{int(value is not None)}")

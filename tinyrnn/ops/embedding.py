@@ -9,8 +9,9 @@ import numpy as np
 
 from ..devices import host, put
 from ..kernels import twin
+from ..strides import contiguous
 from ..tape import check_writable, entitled, no_grad
-from .common import Op, apply, expect_tensor, on_host, wrap
+from .common import Op, expect_tensor, on_host, run, wrap
 from .rows import kind
 
 kernels = twin("index")
@@ -26,9 +27,9 @@ class Embedding(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, ids, padding, scaled = saved
-        flat = np.ascontiguousarray(ids, like=ids).reshape(-1)
+        flat = contiguous(ids).reshape(-1)
         out = np.zeros(shape, g.dtype, like=g)
-        kernels.scatter_add_rows(out, flat, np.ascontiguousarray(g, like=g).reshape(ids.size, shape[1]))
+        kernels.scatter_add_rows(out, flat, contiguous(g).reshape(ids.size, shape[1]))
         if scaled:
             out /= np.maximum(np.bincount(flat, minlength=shape[0]), 1).astype(g.dtype)[:, None]
         if padding is not None:
@@ -44,10 +45,10 @@ def indices_into(input: Any, table: np.ndarray, call: str) -> np.ndarray:
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
             f"{input.type()} instead (while checking arguments for {call})"
         )
-    seen = host(ids)
-    if ids.size and (seen.min() < 0 or seen.max() >= table.shape[0]):
-        wrong = seen[(seen < 0) | (seen >= table.shape[0])].flat[0]
-        raise IndexError(f"index out of range in self: {call}() got index {wrong}; the table has {table.shape[0]} rows")
+    wrong = kernels.outside(ids, table.shape[0])
+    if wrong >= 0:
+        found = host(ids).reshape(-1)[wrong]
+        raise IndexError(f"index out of range in self: {call}() got index {found}; the table has {table.shape[0]} rows")
     return ids
 
 
@@ -101,7 +102,8 @@ def embedding(
     ids = indices_into(input, table, "embedding")
     if max_norm is not None:
         renormalise(weight, ids, max_norm, norm_type)
-    return apply(Embedding, weight, ids=ids, padding=padding, scaled=bool(scale_grad_by_freq))
+    how = {"padding": padding, "scaled": bool(scale_grad_by_freq)}
+    return run(Embedding, (weight,), (table,), (input,), ids=ids, **how)
 
 
 # ------------------------------------------------------------------------------------------ bags
@@ -221,8 +223,10 @@ def embedding_bag(
     if mode == "max":
         full = np.flatnonzero(counts)
         first = np.searchsorted(of, full)
-        return apply(LargestOfBag, weight, ids=ids, starts=first, full=full, bags=len(starts))
-    rows = apply(Embedding, weight, ids=put(ids, here), padding=None, scaled=bool(scale_grad_by_freq))
+        bags = {"ids": ids, "starts": first, "full": full, "bags": len(starts)}
+        return run(LargestOfBag, (weight,), (weight.array,), (input,), **bags)
+    how = {"ids": put(ids, here), "padding": None, "scaled": bool(scale_grad_by_freq)}
+    rows = run(Embedding, (weight,), (weight.array,), (input,), **how)
     if per_sample_weights is not None:
         if per_sample_weights.dtype != weight.dtype:
             raise RuntimeError(

@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
 from ..kernels import twin
+from ..strides import contiguous
 from ..tape import Part, entitled, is_grad_enabled
 from .common import (
     Op,
@@ -67,12 +68,10 @@ class Gather(Op):
         if type(index[0]) in array_types and all(isinstance(i, slice) for i in index[1:]):
             ids = np.where(index[0] < 0, index[0] + shape[0], index[0]).reshape(-1)
             width = out[0].size if shape[0] else 0
-            kernels.scatter_add_rows(
-                out.reshape(shape[0], width), ids, np.ascontiguousarray(g, like=g).reshape(ids.size, width)
-            )
+            kernels.scatter_add_rows(out.reshape(shape[0], width), ids, contiguous(g).reshape(ids.size, width))
         else:
             positions = np.arange(out.size, like=g).reshape(shape)[index]
-            kernels.scatter_add(out.reshape(-1), positions.reshape(-1), np.ascontiguousarray(g, like=g).reshape(-1))
+            kernels.scatter_add(out.reshape(-1), positions.reshape(-1), contiguous(g).reshape(-1))
         return out
 
 
@@ -109,6 +108,18 @@ class Put(Op):
         da = g.copy()
         da[index] = 0
         return da, g[index]
+
+
+class Filled(Op):
+    """A copy of a tensor with a number where a mask holds."""
+
+    @staticmethod
+    def forward(a, value, *, mask):
+        return np.where(mask, value, a), (mask,)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        return np.where(saved[0], g.dtype.type(0), g), None
 
 
 class Added(Op):
@@ -297,7 +308,12 @@ def getitem(input: Any, index: Any) -> Any:
     a = input.array
     basic, advanced = parts_of(a, index)
     view = run(Slice, (input,), (a,), index=basic)
-    return view if advanced is None else run(Gather, (view,), (view.array,), index=advanced)
+    return view if advanced is None else run(Gather, (view,), (view.array,), tensors_of(index), index=advanced)
+
+
+def tensors_of(index: Any) -> list:
+    """The tensors in an index."""
+    return [i for i in (index if isinstance(index, (tuple, list)) else (index,)) if isinstance(i, TensorBase)]
 
 
 def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> None:
@@ -309,6 +325,9 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         if not isinstance(value, (int, float, np.integer)):
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dtypes.word(dtype)}Tensor")
         value = wrap(converted(value, dtype, "setitem"))
+    if lone and not accumulate and (mask := whole_mask(input, index)) is not None:
+        fill(input, index, mask, value)
+        return
     if index is False:
         return  # nothing is written, whatever the value's shape
     if index is True:
@@ -342,9 +361,32 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
     else:
         advanced = places(target.array.shape, advanced)
         array = value.array.astype(dtype, copy=False)
-        write(target, run(Added if accumulate else Put, (target, value), (target.array, array), index=advanced))
+        op, pair = Added if accumulate else Put, (target.array, array)
+        write(target, run(op, (target, value), pair, tensors_of(index), index=advanced))
         if is_grad_enabled() and input._view is None and target.array.shape == input.array.shape:
             entitled(input, "IndexPutBackward0")
+
+
+def whole_mask(input: Any, index: Any) -> Any:
+    """The mask that an index is, as an array that broadcasts to the tensor's shape; None if it is another index."""
+    if not isinstance(index, TensorBase) or index.array.dtype.kind != "b" or type(index.array) is not type(input.array):
+        return None
+    truth, shape = index.array, input.array.shape
+    if not 0 < truth.ndim <= len(shape) or truth.shape != shape[: truth.ndim]:
+        return None
+    return truth[(..., *(None,) * (len(shape) - truth.ndim))]
+
+
+def fill(input: Any, index: Any, mask: np.ndarray, value: Any) -> None:
+    """input[index] = value, a number, for the mask of `whole_mask`."""
+    check_writable(input, False)
+    if is_grad_enabled() and input.requires_grad:
+        write(input, run(Filled, (input, None), (input.array, value.array), (index,), mask=mask))
+        if input._view is None:
+            entitled(input, "IndexPutBackward0")
+    else:
+        np.copyto(input.array, value.array, where=mask)
+        input.version[0] += 1
 
 
 def shape_of(shape: tuple[int, ...], index: tuple) -> tuple[int, ...]:
@@ -413,6 +455,26 @@ def integers(index: Any, call: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+class TakeAlong(Op):
+    """The elements that an index names along an axis, which it is as long as the array along all others."""
+
+    @staticmethod
+    def forward(a, *, index, axis):
+        return kernels.take_along(a, index, axis), (a.shape, index, axis)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        shape, index, axis = saved
+        out = np.zeros(shape, g.dtype, like=g)
+        kernels.add_along(out, index, g, axis)
+        return out
+
+
+def everywhere(ids: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
+    """The numbers of slices as an index of every element."""
+    return np.broadcast_to(ids.reshape([-1 if d == over else 1 for d in range(max(len(shape), 1))]), shape or (1,))
+
+
 @numpy_names
 def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     """The slices along `dim` that `index` (a vector of integers) names."""
@@ -427,14 +489,14 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     n = shape[over] if shape else 1
     if ids.size and n == 0 and len(shape) > 1:
         raise RuntimeError(f"index_select(): self indexing axis dim should be positive, got shape {list(shape)}")
-    seen = host(ids)
-    wrong = seen[(seen < 0) | (seen >= n)]
-    if wrong.size:
-        raise IndexError(f"index out of range in self: index_select() got {wrong[0]} along a dimension of size {n}")
+    wrong = kernels.outside(ids, n)
+    if wrong >= 0:
+        found = host(ids)[wrong]
+        raise IndexError(f"index out of range in self: index_select() got {found} along a dimension of size {n}")
     if not shape:
         return into(out, input.clone(), "index_select", apart=(input, index))
-    rows = np.ascontiguousarray(input.array, like=input.array)  # so that the result is contiguous
-    found = run(Gather, (input,), (rows,), index=(*(slice(None),) * over, ids))
+    places = everywhere(ids, (*shape[:over], ids.size, *shape[over + 1 :]), over)
+    found = run(TakeAlong, (input,), (input.array,), (index,), index=places, axis=over)
     return into(out, entitled(found, "IndexSelectBackward0"), "index_select", apart=(input, index))
 
 
@@ -444,7 +506,7 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     if truth.dtype != bool:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = check_broadcast(a, truth)
-    found = entitled(getitem(input.expand(shape), wrap(np.broadcast_to(truth, shape))), "MaskedSelectBackward0")
+    found = entitled(getitem(input.expand(shape), mask.expand(shape)), "MaskedSelectBackward0")
     return into(out, found, "masked_select", apart=(input, mask))
 
 
@@ -496,7 +558,9 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         num_classes = int(ids.max()) + 1
     elif ids.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return wrap((ids[..., None] == np.arange(num_classes, like=ids)).astype(np.int64))
+    rows = np.zeros((*ids.shape, num_classes), np.int64, like=ids)
+    kernels.put_along(rows, ids[..., None], 1, ids.ndim)
+    return wrap(rows)
 
 
 def argwhere(input: Any) -> Any:

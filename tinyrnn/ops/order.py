@@ -10,30 +10,53 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..devices import check_same, host, of, put
-from ..strides import overlaps
+from ..kernels import lazy, twin
+from ..strides import contiguous, overlaps
 from ..tape import entitled
 from .common import Op, TensorBase, axis, expect_tensor, into, number, numpy_names, run, unsupported, wrap
 from .join import stack
 from .reduce import Extremum, Pick, all_into, check_not_empty
 from .shape import reshape
 
+kernels, sorting = twin("index"), lazy("cpu.order")
 SMALL = 16  # torch's sort is stable up to here
 RADIX = 32768  # and from here on for integers, which it sorts by their digits
+
+
+def last(a: np.ndarray, over: int) -> np.ndarray:
+    """A view with an axis last."""
+    return a if over == a.ndim - 1 else np.moveaxis(a, over, -1)
+
+
+def back(a: np.ndarray, over: int) -> np.ndarray:
+    """The inverse of `last`."""
+    return a if over == a.ndim - 1 else np.moveaxis(a, -1, over)
 
 
 def in_order(a: np.ndarray, over: int, descending: bool, stable: bool = True) -> np.ndarray:
     """The order of the elements along an axis; NaN counts as the largest.  Equal elements stay in order if it is
     stable, else they come as torch's sort leaves them.
     """
+    n = a.shape[over]
+    whole = a.ndim == 1 and a.dtype.kind in "iu" and not descending
+    as_torch = not stable and n > SMALL and not (whole and n >= RADIX)
+    if type(a) is np.ndarray:
+        moved = last(a, over)
+        rows = contiguous(moved).reshape(a.size // max(n, 1), n)
+        order, equals = sorting.argsort(rows, descending)
+        if as_torch and equals.any():
+            keys = sorting.keys(rows[equals], descending)
+            at = np.empty_like(keys)
+            sorting.sorted_rows(keys, at)
+            order[equals] = at
+        return back(order.reshape(moved.shape), over)
     if descending and a.size:
         order = a.shape[over] - 1 - np.flip(np.argsort(np.flip(a, over), over, kind="stable"), over)
     else:
         order = np.argsort(a, over, kind="stable")
-    n = a.shape[over]
-    whole = a.ndim == 1 and a.dtype.kind in "iu" and not descending
-    if stable or n <= SMALL or (whole and n >= RADIX) or not with_equals(np.take_along_axis(a, order, over), over):
-        return order
-    return by_kernel("sorted_rows", a, over, descending=descending)
+    if as_torch and with_equals(kernels.take_along(a, order, over), over):
+        return by_kernel("sorted_rows", a, over, descending=descending)
+    return order
 
 
 def with_equals(a: np.ndarray, over: int) -> bool:
@@ -45,6 +68,8 @@ def with_equals(a: np.ndarray, over: int) -> bool:
 
 def as_keys(a: np.ndarray, descending: bool) -> np.ndarray:
     """Integers (int64) in the order of the elements, or in the opposite one; equal for equal elements, and for NaN."""
+    if type(a) is np.ndarray:
+        return sorting.keys(a, descending)
     if a.dtype.kind == "f":
         whole = np.dtype(f"i{a.itemsize}")
         bits = (a + a.dtype.type(0)).view(whole)  # and no zero is negative
@@ -57,13 +82,11 @@ def as_keys(a: np.ndarray, descending: bool) -> np.ndarray:
 
 def by_kernel(name: str, a: np.ndarray, over: int, *how: Any, descending: bool = False) -> np.ndarray:
     """The positions of the elements along an axis in the order that a kernel puts them in."""
-    from ..kernels.cpu import order as kernels
-
-    moved = np.moveaxis(a, over, -1)
-    keys = as_keys(np.ascontiguousarray(moved, like=moved).reshape(-1, a.shape[over]), descending)
+    moved = last(a, over)
+    keys = as_keys(contiguous(moved).reshape(-1, a.shape[over]), descending)
     at = np.empty(keys.shape, np.int64)
-    getattr(kernels, name)(host(keys), *how, at)
-    return np.moveaxis(put(at, of(a)).reshape(moved.shape), -1, over)
+    getattr(sorting, name)(host(keys), *how, at)
+    return back(put(at, of(a)).reshape(moved.shape), over)
 
 
 def picked(
@@ -76,14 +99,15 @@ def picked(
     if a.ndim == 0:
         return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64, like=input.array))), call)
     values = np.empty_like(indices, a.dtype)  # which lie in memory as they do
-    values[...] = np.take_along_axis(a, indices, over)
+    values[...] = kernels.take_along(a, indices, over)
     if keepdim is False:
         values, indices = values.squeeze(over), indices.squeeze(over)
     if call != "sort" or a.flags.c_contiguous or overlaps(a):
         values, indices = (np.asarray(x, order="C", like=input.array) for x in (values, indices))
-    found = run(Pick, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim is not False)
+    chosen, how = wrap(indices), {"axis": over, "keepdim": keepdim is not False}
+    found = run(Pick, (input,), (a,), (chosen,), values=values, indices=indices, **how)
     entitled(found, f"{call.capitalize()}Backward{int(call in ('median', 'nanmedian'))}")
-    return all_into(out, kind(found, wrap(indices)), call, apart=() if keepdim is None else (input,))
+    return all_into(out, kind(found, chosen), call, apart=() if keepdim is None else (input,))
 
 
 @numpy_names
@@ -135,7 +159,7 @@ def foremost(a: np.ndarray, over: int, k: int, largest: bool, sorted: bool) -> n
     if type(a) is not np.ndarray and (sorted or k * 64 <= n):
         keys = as_keys(np.moveaxis(a, over, -1), largest)
         front = np.argsort(keys, -1)[..., : k + 1]
-        if not with_equals(np.take_along_axis(keys, front, -1), -1):
+        if not with_equals(kernels.take_along(keys, front, -1), -1):
             return np.moveaxis(front[..., :k], -1, over)
     order = by_kernel("top_rows", a, over, k, sorted, descending=largest)
     return order[(*[slice(None)] * over, slice(k))]
@@ -172,7 +196,7 @@ class NanMedian(Median):
 
 def middle(a: np.ndarray, over: int) -> np.ndarray:
     """Where the median along an axis is: the first NaN, if there is one."""
-    place = np.argsort(a, over, kind="stable").take([(a.shape[over] - 1) // 2], over)
+    place = in_order(a, over, False).take([(a.shape[over] - 1) // 2], over)
     if a.dtype.kind != "f":
         return place
     absent = np.isnan(a)
@@ -181,9 +205,9 @@ def middle(a: np.ndarray, over: int) -> np.ndarray:
 
 def middle_of_numbers(a: np.ndarray, over: int) -> np.ndarray:
     """Where the median along an axis is, NaN left out."""
-    order = np.argsort(a, over, kind="stable")
+    order = in_order(a, over, False)
     known = np.count_nonzero(a == a, over, keepdims=True)
-    return np.take_along_axis(order, np.maximum(known - 1, 0) // 2, over)
+    return kernels.take_along(order, np.maximum(known - 1, 0) // 2, over)
 
 
 def medians(name: str, op: type[Op], place: Any) -> Any:
@@ -224,13 +248,13 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -
 
 def most_frequent(a: np.ndarray, over: int) -> np.ndarray:
     order = np.moveaxis(in_order(a, over, False, stable=False), over, -1)
-    values = np.take_along_axis(np.moveaxis(a, over, -1), order, -1)
+    values = kernels.take_along(np.moveaxis(a, over, -1), order, -1)
     at = np.arange(values.shape[-1])
     last = np.concatenate([values[..., 1:] != values[..., :-1], np.ones((*values.shape[:-1], 1), bool)], -1)
     ends = np.maximum.accumulate(np.where(last, at, -1), -1)  # where the last group ended
     begun = np.concatenate([np.full((*values.shape[:-1], 1), -1), ends[..., :-1]], -1)
     best = np.where(last, at - begun, 0).argmax(-1, keepdims=True)
-    return np.moveaxis(np.take_along_axis(order, best, -1), -1, over)
+    return np.moveaxis(kernels.take_along(order, best, -1), -1, over)
 
 
 # ------------------------------------------------------------------------------------------ different elements
@@ -316,7 +340,7 @@ def unique_consecutive(
     values = rows[new] if dim is None else np.moveaxis(rows[new], 0, over)
     counts = np.bincount(inverse, minlength=0) if n else np.empty(0, like=a)
     inverse = inverse.reshape(a.shape) if dim is None else inverse
-    distinct = run(UniqueConsecutive, (input,), (a,), values=np.ascontiguousarray(values, like=values))
+    distinct = run(UniqueConsecutive, (input,), (a,), values=contiguous(values))
     return with_counts(distinct, inverse, counts, return_inverse, return_counts)
 
 
@@ -414,7 +438,7 @@ def sorted_by(edges: np.ndarray, order: np.ndarray) -> np.ndarray:
         )
     if order.size and not 0 <= order.min() <= order.max() < edges.shape[-1]:
         raise RuntimeError("torch.searchsorted(): sorter index out of range")
-    return np.take_along_axis(edges, order, -1)
+    return kernels.take_along(edges, order, -1)
 
 
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import host, of, put
+from ..strides import contiguous as ordered
 from ..strides import order
 from ..tape import entitled
 from .common import (
@@ -54,6 +55,8 @@ def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
 class Copy(Op):
     @staticmethod
     def forward(a, *, in_order=False):
+        if in_order and not a.flags.c_contiguous:
+            return ordered(a), ()
         return a.copy("C" if in_order else order(a)), ()
 
     @staticmethod
@@ -74,6 +77,8 @@ def contiguous(input: Any, memory_format: Any = None) -> Any:
 class Flip(Op):
     @staticmethod
     def forward(a, *, axes):
+        if order(a) == "C":
+            return ordered(np.flip(a, axes)), (axes,)
         out = np.empty_like(a, order=order(a))
         out[...] = np.flip(a, axes)
         return out, (axes,)
@@ -151,7 +156,7 @@ def repeat_interleave(
             raise RuntimeError(
                 f"repeat_interleave only accept 1D vector as repeat, got one of shape {list(repeats.array.shape)}"
             )
-    counts = host(repeats.array) if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
+    counts = host(repeats.array).copy() if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
     if counts.dtype not in (np.int64, np.int32):
         raise unsupported("repeat_interleave", counts.dtype)
     if counts.ndim > 1:

@@ -32,7 +32,7 @@ from .common import (
 )
 from .elementwise import maximum, minimum
 
-kernels = twin("reduce")
+kernels, places = twin("reduce"), twin("index")
 
 
 def spread(g: np.ndarray, reduced: tuple[int, ...], keepdim: bool) -> np.ndarray:
@@ -163,7 +163,7 @@ def prod(
         return into(out, cast(input, kind) if kind != input.array.dtype else input.clone(), "prod")
     a = input.reshape(-1) if dim is None else input
     how = {"axis": over if dim is not None else 0, "keepdim": keepdim and dim is not None, "dtype": kind}
-    found = run(Prod, (a,), (a.array,), **how, whole=dim is None)
+    found = run(Prod, (a,), (a.array,), (), **how, whole=dim is None)
     return into(out, found, "prod")
 
 
@@ -253,7 +253,8 @@ class Pick(Op):
     def backward(saved, needs, g):
         shape, indices, axis, keepdim = saved
         out = np.zeros(shape, g.dtype, like=g)
-        np.put_along_axis(out, indices if keepdim else np.expand_dims(indices, axis), spread(g, (axis,), keepdim), axis)
+        index = indices if keepdim else np.expand_dims(indices, axis)
+        places.put_along(out, index, spread(g, (axis,), keepdim), axis)
         return out
 
 
@@ -324,9 +325,11 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
             values, indices = kernels.extreme(a, over, largest)
             if keepdim:
                 values, indices = np.expand_dims(values, over), np.expand_dims(indices, over)
-            picked = run(along, (input,), (a,), values=values, indices=indices, axis=over, keepdim=keepdim)
-        found = pair(picked, wrap(indices))
-        return all_into(out, found, name)
+        chosen = wrap(indices)
+        if a.ndim:
+            how = {"axis": over, "keepdim": keepdim}
+            picked = run(along, (input,), (a,), (chosen,), values=values, indices=indices, **how)
+        return all_into(out, pair(picked, chosen), name)
 
     @numpy_names
     def several(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
@@ -495,7 +498,7 @@ def deviation(name: str, root: bool) -> Callable:
                 stacklevel=3,
             )
         how = {"axes": over, "keepdim": keepdim, "correction": correction, "root": root}
-        return into(out, run(Variance, (input,), (a,), **how, whole=dim is None or a.ndim == 0), name)
+        return into(out, run(Variance, (input,), (a,), (), **how, whole=dim is None or a.ndim == 0), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (

@@ -25,7 +25,7 @@ kernels = twin("rows")
 def as_rows(a: np.ndarray, over: int) -> np.ndarray:
     """`a` with axis `over` last, as a contiguous matrix."""
     moved = a if over >= a.ndim - 1 else np.moveaxis(a, over, -1)
-    return np.ascontiguousarray(moved, like=moved).reshape(-1, a.shape[over] if a.ndim else 1)
+    return contiguous(moved).reshape(-1, a.shape[over] if a.ndim else 1)
 
 
 def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray
     if over == len(shape) - 1:
         return rows.reshape(shape)
     moved = rows.reshape(*shape[:over], *shape[over + 1 :], shape[over])
-    return np.ascontiguousarray(np.moveaxis(moved, -1, over), like=moved)
+    return contiguous(np.moveaxis(moved, -1, over))
 
 
 class Softmax(Op):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -29,35 +27,11 @@ from .common import (
     wrap,
 )
 from .diagonal import diagonal
-from .index import Gather, Put, Slice, integers, select, setitem
+from .index import Gather, Put, Slice, TakeAlong, everywhere, integers, select, setitem
 from .rearrange import Copy
 from .shape import expand, reshape
 
 kernels = twin("index")
-
-
-class TakeAlong(Op):
-    @staticmethod
-    def forward(a, *, index, axis):
-        return np.asarray(np.take_along_axis(a, index, axis), order="C", like=a), (a.shape, index, axis)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        shape, index, axis = saved
-        out = np.zeros(shape, g.dtype, like=g)
-        add_along(out, index, g, axis)
-        return out
-
-
-def add_along(out: np.ndarray, index: np.ndarray, g: np.ndarray, axis: int) -> None:
-    """out[..., index[i, j, k], ...] += g[i, j, k] in a fixed order; `out` is contiguous."""
-    steps = [stride // out.itemsize for stride in out.strides]
-    positions = functools.reduce(operator.add, [at * step for at, step in zip(grid(index, axis), steps, strict=True)])
-    kernels.scatter_add(
-        out.reshape(-1),
-        positions.reshape(-1),
-        np.ascontiguousarray(np.broadcast_to(g, index.shape), like=g).reshape(-1),
-    )
 
 
 def part(shape: tuple[int, ...], over: int | None = None) -> tuple[slice, ...]:
@@ -85,10 +59,10 @@ def along(a: np.ndarray, dim: int, index: Any, call: str) -> tuple[int, np.ndarr
                 f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no larger than self "
                 f"{list(shape)} apart from dimension {over} ({call}())"
             )
-    seen = host(ids)
-    wrong = seen[(seen < 0) | (seen >= shape[over])]
-    if wrong.size:
-        raise RuntimeError(f"index {wrong[0]} is out of bounds for dimension {over} with size {shape[over]}")
+    wrong = kernels.outside(ids, shape[over])
+    if wrong >= 0:
+        found = host(ids).reshape(-1)[wrong]
+        raise RuntimeError(f"index {found} is out of bounds for dimension {over} with size {shape[over]}")
     return over, ids
 
 
@@ -98,8 +72,10 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     over, ids = along(expect_tensor(input, "gather").array, dim, index, "gather")
     if ids.size == 0:
         return into(out, reshape(input, -1)[:0].reshape(ids.shape), "gather")
-    cut = (input if input.array.ndim else reshape(input, 1))[part(ids.shape, over)]
-    found = run(TakeAlong, (cut,), (cut.array,), index=ids, axis=over)
+    cut = input if input.array.ndim else reshape(input, 1)
+    if ids.shape[:over] != cut.array.shape[:over] or ids.shape[over + 1 :] != cut.array.shape[over + 1 :]:
+        cut = cut[part(ids.shape, over)]
+    found = run(TakeAlong, (cut,), (cut.array,), (index,), index=ids, axis=over)
     return into(out, found if index.array.ndim else reshape(found, ()), "gather", apart=(input,))
 
 
@@ -111,11 +87,11 @@ class Scatter(Op):
         out = a.copy(order="C")
         values = src[part(index.shape)] if src.ndim else src
         if reduce == "add":
-            add_along(out, index, values.astype(out.dtype, copy=False), axis)
+            kernels.add_along(out, index, values.astype(out.dtype, copy=False), axis)
         elif reduce == "multiply":
             np.multiply.at(out, grid(index, axis), values)
         else:
-            np.put_along_axis(out[part(index.shape, axis)], index, values, axis)
+            kernels.put_along(out[part(index.shape, axis)], index, values, axis)
         return out, (index, axis, reduce, src.shape)
 
     @staticmethod
@@ -127,8 +103,8 @@ class Scatter(Op):
         da = g
         if reduce is None:
             da = g.copy()
-            np.put_along_axis(da[cut], index, 0, axis)
-        dsrc = np.take_along_axis(g[cut], index, axis)
+            kernels.put_along(da[cut], index, 0, axis)
+        dsrc = kernels.take_along(g[cut], index, axis)
         if dsrc.shape != shape and shape:
             whole = np.zeros(shape, g.dtype, like=g)
             whole[part(index.shape)] = dsrc
@@ -166,15 +142,17 @@ def checked(input: Any, dim: int, index: Any, src: Any, call: str) -> tuple[int,
     return over, ids, values
 
 
-def placed(input: Any, src: Any, values: np.ndarray, ids: np.ndarray, over: int, reduce: str | None) -> Any:
-    """The result of scatter, scatter_add or index_add; `src` is the tensor that `values` came from, or a number."""
+def placed(input: Any, index: Any, src: Any, values: np.ndarray, ids: np.ndarray, over: int, reduce: str | None) -> Any:
+    """The result of scatter, scatter_add or index_add; `src` is the tensor that `values` came from, or a number, and
+    `index` that of `ids`.
+    """
     src = src if isinstance(src, TensorBase) else None
     if ids.size == 0:
         return run(Untouched, (input, src), (input.array, values))
     if input.array.ndim:
-        return run(Scatter, (input, src), (input.array, values), index=ids, axis=over, reduce=reduce)
+        return run(Scatter, (input, src), (input.array, values), (index,), index=ids, axis=over, reduce=reduce)
     a, b = reshape(input, 1), None if src is None else reshape(src, 1)
-    return reshape(run(Scatter, (a, b), (a.array, values), index=ids, axis=0, reduce=reduce), ())
+    return reshape(run(Scatter, (a, b), (a.array, values), (index,), index=ids, axis=0, reduce=reduce), ())
 
 
 @numpy_names
@@ -198,14 +176,14 @@ def scatter(
         raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}.")
     src = value if src is None else src
     over, ids, values = checked(input, dim, index, src, "scatter")
-    return into(out, placed(input, src, values, ids, over, reduce), "scatter", apart=(index,))
+    return into(out, placed(input, index, src, values, ids, over, reduce), "scatter", apart=(index,))
 
 
 @numpy_names
 def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
     """A copy of input with src[i, j] added to out[index[i, j], j] for dim 0, and so on."""
     over, ids, values = checked(input, dim, index, expect_tensor(src, "scatter_add", "src"), "scatter_add")
-    return into(out, placed(input, src, values, ids, over, "add"), "scatter_add", apart=(index,))
+    return into(out, placed(input, index, src, values, ids, over, "add"), "scatter_add", apart=(index,))
 
 
 # ------------------------------------------------------------------------------------------ with a reduction
@@ -309,17 +287,21 @@ def scatter_reduce(
     over, ids, values = checked(input, dim, index, expect_tensor(src, "scatter_reduce", "src"), "scatter_reduce")
     if reduce == "mean" and values.dtype.kind == "b":
         raise unsupported("scatter_gather_tensor_cpu_reduce_mean", values.dtype)
-    return into(out, reduced(input, src, values, ids, over, reduce, include_self), "scatter_reduce", apart=(index,))
+    return into(
+        out, reduced(input, index, src, values, ids, over, reduce, include_self), "scatter_reduce", apart=(index,)
+    )
 
 
-def reduced(input: Any, src: Any, values: np.ndarray, ids: np.ndarray, over: int, reduce: str, own: bool) -> Any:
+def reduced(
+    input: Any, index: Any, src: Any, values: np.ndarray, ids: np.ndarray, over: int, reduce: str, own: bool
+) -> Any:
     if ids.size == 0:
         return run(Untouched, (input, src), (input.array, values))
     how = {"index": ids, "reduce": reduce, "own": bool(own)}
     if input.array.ndim:
-        return run(ScatterReduce, (input, src), (input.array, values), axis=over, **how)
+        return run(ScatterReduce, (input, src), (input.array, values), (index,), axis=over, **how)
     a, b = reshape(input, 1), reshape(src, 1)
-    return reshape(run(ScatterReduce, (a, b), (a.array, b.array), axis=0, **how), ())
+    return reshape(run(ScatterReduce, (a, b), (a.array, b.array), (index,), axis=0, **how), ())
 
 
 # ------------------------------------------------------------------------------------------ slices by their number
@@ -356,11 +338,6 @@ def slices(input: Any, dim: int, index: Any, source: Any, call: str) -> tuple[in
     return over, ids
 
 
-def everywhere(ids: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
-    """The numbers of slices as an index of every element."""
-    return np.broadcast_to(ids.reshape([-1 if d == over else 1 for d in range(max(len(shape), 1))]), shape or (1,))
-
-
 @numpy_names
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1, out: Any = None) -> Any:
     """A copy of input with the slices of `source`, times `alpha`, added to those along `dim` that `index` names."""
@@ -368,7 +345,8 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
     source = source if alpha == 1 else source * number(alpha, "index_add", "alpha")
     values = source.array.astype(input.array.dtype, copy=False)
     places = everywhere(ids, values.shape, over)
-    found = entitled(placed(input, source, values.reshape(places.shape), places, over, "add"), "IndexAddBackward0")
+    values = values.reshape(places.shape)
+    found = entitled(placed(input, index, source, values, places, over, "add"), "IndexAddBackward0")
     return into(out, found, "index_add", apart=(index,))
 
 
@@ -377,7 +355,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any, *, out: Any = None
     """A copy of input with the slices of `source` in place of those along `dim` that `index` names."""
     over, ids = slices(input, dim, index, source, "index_copy")
     a, b = (t if t.array.ndim else reshape(t, 1) for t in (input, source))
-    found = run(Put, (a, b), (a.array, b.array), index=(*(slice(None),) * over, ids))
+    found = run(Put, (a, b), (a.array, b.array), (index,), index=(*(slice(None),) * over, ids))
     entitled(found, "IndexCopyBackward0")
     return into(out, found if input.array.ndim else reshape(found, ()), "index_copy", apart=(index,))
 
@@ -391,7 +369,7 @@ def index_reduce(
         raise RuntimeError(f"reduce argument must be either prod, mean, amax or amin, got {reduce}.")
     over, ids = slices(input, dim, index, source, "index_reduce")
     places = everywhere(ids, source.array.shape, over)
-    found = reduced(input, source, source.array.reshape(places.shape), places, over, reduce, include_self)
+    found = reduced(input, index, source, source.array.reshape(places.shape), places, over, reduce, include_self)
     return into(out, found, "index_reduce", apart=(index,))
 
 
@@ -523,11 +501,11 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         )
     whole = expand(input, check_broadcast(input.array, truth))
     out = run(Copy, (whole,), (whole.array,), in_order=True)
-    where = np.broadcast_to(truth, out.array.shape)
-    count = np.count_nonzero(where)
+    where = expand(mask, out.array.shape)
+    count = np.count_nonzero(where.array)
     if count > found.size:
         raise RuntimeError(f"Number of elements of source < number of ones in mask ({found.size} < {count})")
-    setitem(out, wrap(where), reshape(source, -1)[:count])
+    setitem(out, where, reshape(source, -1)[:count])
     return entitled(out, "MaskedScatterBackward0")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import of, put
-from ..strides import at, places, restrided, span
+from ..strides import at, places, reshaped, restrided, span
 from ..tape import entitled
 from .common import (
     Op,
@@ -33,11 +33,11 @@ class View(Op):
 
     @staticmethod
     def forward(a, *, shape):
-        return a.reshape(shape), (a.shape,)
+        return reshaped(a, shape), (a.shape,)
 
     @staticmethod
     def backward(saved, needs, g):
-        return g.reshape(saved[0])
+        return reshaped(g, saved[0])
 
 
 def resolve(shape: Sequence[int], a: np.ndarray) -> tuple[int, ...]:
