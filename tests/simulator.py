@@ -184,6 +184,9 @@ class Simulator:
     def memory(self) -> tuple[int, int]:
         return self._memory.left, self._memory.capacity
 
+    def number_of(self, address: int) -> int:
+        return 0
+
     def synchronize(self) -> None:
         """Everything is done as soon as it is asked for."""
 

@@ -25,7 +25,11 @@ from tinyrnn.kernels.cuda import driver as drivers  # noqa: E402
 class Bindings:
     """As many functions of cuda.bindings.driver as the driver calls, over the memory of the host."""
 
-    asks = "cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuGetErrorName"  # without a context
+    asks = (  # without a context
+        "cuInit", "cuDeviceGet", "cuDeviceGetCount", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuGetErrorName",
+        "cuDriverGetVersion", "cuPointerGetAttribute",
+    )  # fmt: skip
+    count, version, number = 1, 13_000, 0  # of GPUs; of the driver; of the GPU on which all addresses lie
 
     def __init__(self, memory=1 << 20):
         self.left, self.held, self.calls, self.context = memory, {}, [], threading.local()
@@ -38,6 +42,7 @@ class Bindings:
                 }.items()
             }
         )  # fmt: skip
+        self.CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
         self.CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
 
     def __getattr__(self, name):
@@ -56,6 +61,15 @@ class Bindings:
     def do_cuInit(self, flags): ...
     def do_cuDeviceGet(self, number):
         return ("device",)
+
+    def do_cuDeviceGetCount(self):
+        return (self.count,)
+
+    def do_cuDriverGetVersion(self):
+        return (self.version,)
+
+    def do_cuPointerGetAttribute(self, attribute, address):
+        return (self.number,)
 
     def do_cuDevicePrimaryCtxRetain(self, device):
         return ("context",)
@@ -266,6 +280,7 @@ def test_a_machine_without_a_gpu_says_which_part_is_missing(monkeypatch):
     def no_library(flags):
         raise RuntimeError("libcuda.so.1 was not found")
 
+    monkeypatch.setattr(cuda.bindings.driver, "cuDriverGetVersion", lambda: (0, 13_000))
     for init in (no_library, lambda flags: (100,)):  # the second: CUDA_ERROR_NO_DEVICE
         monkeypatch.setattr(cuda.bindings.driver, "cuInit", init)
         assert "nvidia-smi" in drivers.missing()
@@ -277,12 +292,123 @@ def test_a_machine_without_a_gpu_says_which_part_is_missing(monkeypatch):
     assert "the extra for CUDA is not installed" in drivers.missing()
 
 
+def test_a_driver_older_than_the_extra(gpu, monkeypatch):
+    import cuda.bindings
+
+    monkeypatch.setattr(cuda.bindings, "__version__", "13.2.0", raising=False)
+    gpu.version = 12_080
+    with drivers.use(None):
+        assert re.search(r"of CUDA 12, and the extra .* needs one of CUDA 13: .*tinyrnn\[cuda12\]", drivers.missing())
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    import cuda.bindings
+
+    bindings = Bindings()
+    bindings.count = 2
+    monkeypatch.setattr(cuda.bindings, "driver", bindings, raising=False)
+    with drivers.use(drivers.Cuda()):
+        yield bindings
+
+
+def test_beside_another_gpu_every_call_has_its_context(two_gpus):
+    """Other libraries may have chosen the other one since."""
+    x = array.upload(np.ones(3))
+    before = len(two_gpus.calls)
+    array.download(x)
+    two_gpus.context.set = False  # torch.cuda.set_device(1), say
+    array.download(x)
+    assert [name for name, *_ in two_gpus.calls[before:]] == ["cuCtxSetCurrent", "cuMemcpyDtoH"] * 2
+
+
+class Face:
+    """Another library's array, by its description."""
+
+    def __init__(self, x, **other):
+        self.owner, self.__cuda_array_interface__ = x, {**x.__cuda_array_interface__, **other}
+
+
+def test_memory_of_another_gpu_is_not_shared(two_gpus):
+    x = array.upload(np.arange(4.0))
+    assert array.download(array.shared(Face(x))).tolist() == [0, 1, 2, 3]
+    two_gpus.number = 1
+    with pytest.raises(ValueError, match="lies on GPU 1"):
+        array.shared(Face(x))
+
+
+@pytest.mark.parametrize(
+    "other, words",
+    [
+        ({"typestr": ">f8"}, "bytes in another order"),
+        ({"strides": (-8,)}, "negative stride"),
+        ({"strides": (12,)}, "no multiple of the element byte size"),
+        ({"shape": (3,), "data": 4}, "no multiple of the element byte size"),
+    ],
+)
+def test_memory_that_lies_as_no_array_of_ours_is_not_shared(gpu, other, words):
+    x = array.upload(np.arange(4.0))
+    if "data" in other:
+        other = {**other, "data": (x.address + other["data"], False)}
+    with pytest.raises(ValueError, match=words):
+        array.shared(Face(x, **other))
+
+
+def test_what_waits_is_given_back_before_a_kernel_finds_no_memory(gpu, monkeypatch):
+    kernel, x = make_kernel(), array.empty(3, np.float32)
+    gpu.kinds = ctypes.c_uint64, ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_float
+    waits = array.empty(900_000, np.uint8)
+    del waits
+    monkeypatch.setattr(Bindings, "do_cuModuleLoadData", lambda self, code: 2 if self.left < 500_000 else (code,))
+    kernel.launch(1, 32, x, 3, (1, 2), 0.0)
+    assert gpu.launched[0] == (1, 1, 1) and gpu.left > 900_000
+
+
+def test_cublas_that_finds_no_memory_is_asked_again(gpu, monkeypatch):
+    from tinyrnn.kernels.cuda import cublas
+
+    answers = [3, 3, 3, 0]  # CUBLAS_STATUS_ALLOC_FAILED
+    found = SimpleNamespace(cublasCreate_v2=lambda handle: answers.pop(0))
+    monkeypatch.setattr(cublas, "functions", lambda: found)
+    monkeypatch.setattr(cublas, "_made", [])
+    assert cublas.library() is None and len(answers) == 2
+    assert cublas.library()[0] is found and cublas.library()[0] is found and not answers
+
+
+def test_a_lock_that_was_held_is_open_in_a_forked_process(gpu):
+    x, pool = array.empty(3), memory.pool()
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with pool.lock:
+            held.set()
+            go.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    pid = os.fork()
+    if not pid:
+        del x  # waits for the lock, if that is as it was
+        os._exit(0)
+    found = (0, 0)
+    for _ in range(500):
+        found = os.waitpid(pid, os.WNOHANG)
+        if found[0]:
+            break
+        threading.Event().wait(0.01)
+    else:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    go.set()
+    thread.join()
+    assert found == (pid, 0)
+
+
 @pytest.mark.parametrize("capability, words", [(7, "compute capability 8.0"), (8, None)])
 def test_a_gpu_without_the_instructions_of_the_kernels_is_none(gpu, monkeypatch, capability, words):
     gpu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = capability
-    gpu.do_cuDeviceGetCount = lambda: (1,)
-    monkeypatch.setattr(Bindings, "do_cuDeviceGetCount", None, raising=False)
-    monkeypatch.setattr(Bindings, "asks", (*Bindings.asks, "cuDeviceGetCount", "cuDeviceGetAttribute"))
+    monkeypatch.setattr(Bindings, "asks", (*Bindings.asks, "cuDeviceGetAttribute"))
     monkeypatch.setattr(drivers, "_process", 0)
     with drivers.use(None):
         assert words is None and drivers.missing() is None or words in drivers.missing()

@@ -210,7 +210,7 @@ def test_one_launch_for_all_steps(gpu, launches):
 
 
 def test_a_step_at_a_time_where_the_weights_have_no_room(gpu, launches):
-    gpu.shared_limit = 1000
+    gpu.shared_limit, gpu.threads, gpu.multiprocessors = 1000, 32, 2
     check(LSTM, T=5)
     check(GRU, T=3, sizes=[3, 2, 2], reverse=True)
     assert "forward" not in launches and "backward" not in launches

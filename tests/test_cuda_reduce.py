@@ -108,6 +108,7 @@ def test_blocks_of_several_warps(gpu, layout):
 
 @pytest.mark.parametrize("layout", ["rows", "columns", "outer and inner", "all", "all of a cut", "middle"])
 def test_what_is_cut_into_chunks(gpu, cut, layout):
+    gpu.threads = 32
     check(layout, "float32")
     b, axes = views(layout)[1:]
     steps = [(n, step // 8) for n, step in zip(b.shape, b.strides, strict=True)]

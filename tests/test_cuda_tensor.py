@@ -243,6 +243,37 @@ def test_memory_is_shared_with_other_libraries():
         assert torch.from_dlpack(y).dtype is dtype and torch.from_dlpack(y).data_ptr() == y.data_ptr()
 
 
+def test_memory_that_begins_between_two_wide_numbers_is_no_view_of_them():
+    x = torch.arange(9.0, device="cuda")
+
+    class Rest:
+        __cuda_array_interface__ = x[1:].__cuda_array_interface__
+
+    y = torch.as_tensor(Rest())
+    assert y[:2].tolist() == [1, 2]
+    with pytest.raises(RuntimeError, match=r"storage_offset\(\) must be divisible by 2 to view Float as Double"):
+        y.view(torch.float64)
+
+
+def test_dlpack_of_other_devices():
+    from tinyrnn import dlpack
+
+    class Elsewhere:
+        def __init__(self, kind, number, a):
+            self.device, self.a = (kind, number), a
+
+        def __dlpack_device__(self):
+            return self.device
+
+        def __dlpack__(self, **options):
+            return self.a.__dlpack__()
+
+    with pytest.raises(BufferError, match="GPU 1 cannot be shared"):
+        torch.from_dlpack(Elsewhere(dlpack.ON_CUDA, 1, np.ones(2)))
+    pinned = torch.from_dlpack(Elsewhere(3, 0, np.ones(2)))  # CUDA's, of the CPU
+    assert pinned.device.type == "cpu" and pinned.tolist() == [1, 1]
+
+
 def test_dlpack_lends_memory_until_nobody_needs_it():
     from tinyrnn import dlpack
 

@@ -17,6 +17,7 @@ import numpy as np
 from . import devices
 
 ON_CPU, ON_CUDA = 1, 2
+NUMPYS = ON_CPU, 3  # the second: of the CPU, pinned by CUDA
 CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 NEW, USED = b"dltensor", b"used_dltensor"
 
@@ -117,9 +118,10 @@ def imported(other: Any) -> Any:
     a GPU that cannot be used.
     """
     if hasattr(other, "__dlpack_device__"):
-        device = int(other.__dlpack_device__()[0])
-        if device == ON_CPU:
+        device, number = map(int, other.__dlpack_device__())
+        if device in NUMPYS:
             return other if isinstance(other, np.ndarray) else np.from_dlpack(other)
+        on_first(device, number)
         inside = other.__dlpack__(stream=1) if device == ON_CUDA else other.__dlpack__()
     else:
         inside = other
@@ -130,10 +132,11 @@ def imported(other: Any) -> Any:
         )
     place = _pointer(inside, NEW)
     tensor = _Managed.from_address(place).tensor
-    if tensor.device.type == ON_CPU:
+    if tensor.device.type in NUMPYS:
         return np.from_dlpack(_Capsule(inside))
     if tensor.device.type != ON_CUDA:
         raise BufferError(f"from_dlpack: memory of the device type {tensor.device.type} cannot be shared")
+    on_first(tensor.device.type, tensor.device.number)
     gpu = devices.gpu("from_dlpack: an array on a GPU cannot be shared")
     kind = next((k for k, code in CODES.items() if code == tensor.dtype.code), None)
     if kind is None or tensor.dtype.lanes != 1:
@@ -142,4 +145,15 @@ def imported(other: Any) -> Any:
     shape = tuple(tensor.shape[: tensor.ndim])
     strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
     _rename(inside, USED)
-    return gpu.borrowed(_Other(place), (tensor.data or 0) + tensor.offset, shape, dtype, strides)
+    try:
+        return gpu.borrowed(_Other(place), (tensor.data or 0) + tensor.offset, shape, dtype, strides)
+    except ValueError as error:
+        raise BufferError(f"from_dlpack: {error}") from None
+
+
+def on_first(device: int, number: int) -> None:
+    """Raise BufferError for memory of another GPU than the first, which is the one in use."""
+    if device == ON_CUDA and number:
+        raise BufferError(
+            f"from_dlpack: memory of GPU {number} cannot be shared with tensors on GPU 0: copy it there first"
+        )

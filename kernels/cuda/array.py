@@ -235,13 +235,30 @@ def shared(other: Any) -> Array:
         raise TypeError("an array with a mask cannot be shared")
     if face.get("stream") not in (None, 1):
         driver().synchronize()  # what was asked for on a stream of its own
-    return borrowed(other, face["data"][0], tuple(face["shape"]), np.dtype(face["typestr"]), face.get("strides"))
+    address, shape = face["data"][0], tuple(face["shape"])
+    if 0 not in shape and (number := driver().number_of(address)):
+        raise ValueError(f"given array lies on GPU {number}, and tensors on GPU 0: copy it there first")
+    return borrowed(other, address, shape, np.dtype(face["typestr"]), face.get("strides"))
 
 
 def borrowed(
     owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype, strides: tuple[int, ...] | None = None
 ) -> Array:
-    """An array at an address whose memory `owner` keeps alive."""
+    """An array at an address whose memory `owner` keeps alive; ValueError if it lies as no array of ours does."""
+    size = dtype.itemsize
+    if not dtype.isnative:
+        raise ValueError(
+            f"given array has its bytes in another order than this machine's ({dtype.str}): convert it first"
+        )
+    if address % size or any(step % size for step in strides or ()):
+        raise ValueError(
+            f"given array has an address ({address:#x}) or strides ({list(strides or ())} bytes) that are no multiple of "
+            f"the element byte size ({size}): copy it first"
+        )
+    if any(step < 0 for step in strides or ()):
+        raise ValueError(
+            f"given array has a negative stride ({list(strides or ())} bytes), as no tensor has: copy it first"
+        )
     return Array(Borrowed(owner), header(address, shape, dtype, strides))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import allowed
 from .driver import Cuda, driver
+from .memory import pool
 
 WORTH = 1 << 27  # multiplications from which on it is used
 DEFAULT, TENSOR_FLOAT = 0, 3  # cublasMath_t: float32 as it is, or TF32
@@ -16,18 +17,30 @@ _one_at_a_time = threading.Lock()  # the handle is shared by all threads, and a 
 
 
 @functools.cache
-def library() -> Any:
-    """The library and a handle for the device, or None if it is not there."""
+def functions() -> Any:
+    """The library, or None if it is not there."""
     from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
 
     try:
         found = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (DynamicLibNotFoundError, OSError):
         return None
-    handle = ctypes.c_void_p()
-    if not hasattr(found, "cublasSgemmStridedBatched_64") or found.cublasCreate_v2(ctypes.byref(handle)):
-        return None
-    return found, handle
+    return found if hasattr(found, "cublasSgemmStridedBatched_64") else None
+
+
+_made: list[tuple] = []  # the library and its handle, once there is one
+
+
+def library() -> Any:
+    """The library and a handle for the device, or None if it is not there, or has no memory to work in now."""
+    if not _made and (found := functions()) is not None:
+        handle = ctypes.c_void_p()
+        if found.cublasCreate_v2(ctypes.byref(handle)):
+            pool().empty()
+            if found.cublasCreate_v2(ctypes.byref(handle)):
+                return None
+        _made.append((found, handle))
+    return _made[0] if _made else None
 
 
 def is_there() -> bool:

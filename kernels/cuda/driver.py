@@ -66,6 +66,9 @@ class Driver(Protocol):
     def blocks(self, n: int, threads: int) -> int:
         """How many blocks a loop over n elements gets, each thread taking every (blocks * threads)-th element."""
 
+    def number_of(self, address: int) -> int:
+        """The number of the GPU on which an address lies; this device is number 0."""
+
     def synchronize(self) -> None:
         """Wait for all that was asked for."""
 
@@ -86,6 +89,7 @@ class Cuda:
         self.loaded: dict[Any, Loaded] = {}
         self._call("cuInit", 0)
         self.device = self._call("cuDeviceGet", 0)
+        self.several = self._call("cuDeviceGetCount") > 1
         self.context = self._call("cuDevicePrimaryCtxRetain", self.device)  # torch's and CuPy's, too
         self.forked = False
         if hasattr(os, "register_at_fork"):  # Windows has no processes of that kind
@@ -105,7 +109,7 @@ class Cuda:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """A function of the driver's interface; its error, if it fails, as an exception."""
-        if not hasattr(self.local, "ready"):
+        if self.several or not hasattr(self.local, "ready"):  # where there are several, other libraries switch
             if self.forked:
                 raise RuntimeError(FORKED)
             self._call("cuCtxSetCurrent", self.context)
@@ -143,7 +147,7 @@ class Cuda:
     ) -> None:
         loaded = self.loaded.get(kernel)
         if loaded is None:
-            loaded = self.loaded[kernel] = Loaded(self, kernel)
+            loaded = self.loaded[kernel] = with_room(Loaded, self, kernel)
         if shared > loaded.shared:
             loaded.allow(shared)
         name = "cuLaunchCooperativeKernel" if cooperative else "cuLaunchKernel"
@@ -156,12 +160,30 @@ class Cuda:
     def blocks(self, n: int, threads: int) -> int:
         return max(1, min(-(-n // threads), 8 * self.multiprocessors))
 
+    def number_of(self, address: int) -> int:
+        if not self.several:
+            return 0
+        return self.call(
+            "cuPointerGetAttribute", self.bindings.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address
+        )
+
     def synchronize(self) -> None:
         self.call("cuCtxSynchronize")
 
     def memory(self) -> tuple[int, int]:
         free, total = self.call("cuMemGetInfo")
         return int(free), int(total)
+
+
+def with_room(function: Any, *arguments: Any) -> Any:
+    """function(*arguments), once more if the driver has no memory left, when the pool has given back what waits in it."""
+    try:
+        return function(*arguments)
+    except OutOfMemory:
+        from .memory import pool
+
+        pool().empty()
+        return function(*arguments)
 
 
 class Loaded:
@@ -219,6 +241,7 @@ def missing() -> str | None:
     if _driver is not None:
         return None
     try:
+        import cuda.bindings
         import numba_cuda  # noqa: F401  (its version and no more: numba.cuda takes its time)
         from cuda.bindings import driver as bindings
     except ImportError:
@@ -226,6 +249,12 @@ def missing() -> str | None:
     if np.lib.NumpyVersion(np.__version__) >= "2.5.0":  # which has no row_stack any more
         return f"numba-cuda needs a NumPy before 2.5, and this is {np.__version__}: {EXTRA} brings an earlier one"
     try:
+        version, made_for = bindings.cuDriverGetVersion()[1] // 1000, int(cuda.bindings.__version__.partition(".")[0])
+        if 0 < version < made_for:
+            return (
+                f"the driver of the GPU is of CUDA {version}, and the extra that is installed needs one of CUDA {made_for}: "
+                "update the driver, or pip install 'tinyrnn[cuda12]'"
+            )
         error = bindings.cuInit(0)[0]
         if error != 0 and _process not in (0, os.getpid()):
             return FORKED

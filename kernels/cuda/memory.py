@@ -7,6 +7,7 @@ read the old array are done when those that write the new one begin.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from typing import Any
@@ -93,6 +94,16 @@ class Borrowed:
 
 
 _pools: dict[int, Pool] = {}
+
+
+def _after_fork() -> None:
+    """In a child process: another thread of the parent may have held a lock, and is not here to open it."""
+    for each in _pools.values():
+        each.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no processes of that kind
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def pool() -> Pool:

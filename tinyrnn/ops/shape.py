@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import of, put
-from ..strides import at, places, reshaped, restrided, span
+from ..strides import address, at, places, reshaped, restrided, span
 from ..tape import entitled
 from .common import (
     Op,
@@ -91,6 +91,11 @@ def as_bytes(input: Any, dtype: dtypes.dtype) -> Any:
                 names = " as ".join(TYPED[t].removesuffix("Tensor") for t in (input.dtype, dtype))
                 must, but, got = wanted.partition(", but")
                 raise RuntimeError(f"self.{must} to view {names} (different element sizes){but}{got}")
+    if type(a) is not np.ndarray and a.size and address(a) % size:  # memory of another library, from some element on
+        raise RuntimeError(
+            f"self.storage_offset() must be divisible by {size // a.itemsize} to view {dtypes.word(input.array.dtype)} as "
+            f"{dtypes.word(dtype.numpy)} (different element sizes), but the address is {address(a):#x}"
+        )
     alias = input.detach()
     if a.size or not a.ndim:
         alias.array = a.view(dtype.numpy)
