@@ -176,7 +176,7 @@ class Cuda:
 
 
 def with_room(function: Any, *arguments: Any) -> Any:
-    """function(*arguments), once more if the driver has no memory left, when the pool has given back what waits in it."""
+    """function(*arguments); once more, with what waits in the pool given back, if the driver has no memory left."""
     try:
         return function(*arguments)
     except OutOfMemory:
@@ -252,8 +252,8 @@ def missing() -> str | None:
         version, made_for = bindings.cuDriverGetVersion()[1] // 1000, int(cuda.bindings.__version__.partition(".")[0])
         if 0 < version < made_for:
             return (
-                f"the driver of the GPU is of CUDA {version}, and the extra that is installed needs one of CUDA {made_for}: "
-                "update the driver, or pip install 'tinyrnn[cuda12]'"
+                f"the driver of the GPU is of CUDA {version}, and the extra that is installed needs one of CUDA "
+                f"{made_for}: update the driver, or pip install 'tinyrnn[cuda12]'"
             )
         error = bindings.cuInit(0)[0]
         if error != 0 and _process not in (0, os.getpid()):

@@ -93,7 +93,7 @@ def as_bytes(input: Any, dtype: dtypes.dtype) -> Any:
                 raise RuntimeError(f"self.{must} to view {names} (different element sizes){but}{got}")
     if type(a) is not np.ndarray and a.size and address(a) % size:  # memory of another library, from some element on
         raise RuntimeError(
-            f"self.storage_offset() must be divisible by {size // a.itemsize} to view {dtypes.word(input.array.dtype)} as "
+            f"self.storage_offset() must be divisible by {size // a.itemsize} to view {dtypes.word(a.dtype)} as "
             f"{dtypes.word(dtype.numpy)} (different element sizes), but the address is {address(a):#x}"
         )
     alias = input.detach()
