@@ -530,7 +530,8 @@ def experiment(
     print("\n".join("   | " + line for line in (args.prompt + written).strip("\n").split("\n")) + "\n")
 
     piece = alphabet.decode(held_out[1 : own.shape[1] + 1].tolist())  # the first of the ROWS
-    start = piece.find("\n", max(0, len(piece) - 1400)) + 1  # a line near the end, with room for a passage
+    late = max(0, len(piece) - 1400)  # near the end, with room for a passage, which begins with a line if one is there
+    start = piece.find("\n", late, -1) + 1 or late
     curve, passage = (args.out / f"char_language_model-{name}.png" for name in ("curve", "surprise"))
     plot_curve(run, ngrams, curve)
     panels = {f"{best + 1}-gram": surprise[best], args.model: own}

@@ -192,6 +192,15 @@ def test_ten_steps_are_enough(demo, tmp_path):
     assert torch.load(tmp_path / "char_language_model-LSTM.pt")["position"]["step"] == 10
 
 
+def test_a_text_whose_last_line_is_long(demo, tmp_path):
+    """The passage that is shown begins with a line, if one begins where there is something left to show."""
+    text = tmp_path / "lines.txt"
+    words = np.random.default_rng(0).choice(list("abcdef "), (200, 79))
+    text.write_text("".join("".join(line) + "\n" for line in words))
+    demo.call("--text", text, *TINY[2:], "--steps", 10, "--out", tmp_path)
+    assert (tmp_path / "char_language_model-surprise.png").exists()
+
+
 @pytest.mark.parametrize("resume", [["--resume"], []])
 def test_what_is_no_checkpoint_is_left_alone(resume, refused, tmp_path):
     good, file, folder = (tmp_path / name for name in ("good.pt", "file.pt", "folder"))

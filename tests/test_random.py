@@ -12,6 +12,7 @@ from conftest import needs_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinyrnn
 from tinyrnn import random
 from tinyrnn.random import Generator
 from tinyrnn.tape import wrap
@@ -471,10 +472,20 @@ def test_errors_are_torchs(name, oracle):
     assert generator._pack() == state
 
 
+def test_more_draws_than_positive_weights():
+    """torch goes on with the others, in the order in which its topk leaves what is equal."""
+    tinyrnn.manual_seed(0)
+    assert tinyrnn.multinomial(tinyrnn.tensor([1.0, 0, 0]), 2).tolist() == [0, 1]
+    assert tinyrnn.multinomial(tinyrnn.tensor([[1.0, 0, 0], [0.5, 0.5, 0]]), 2).tolist() == [[0, 1], [0, 1]]
+    assert tinyrnn.multinomial(tinyrnn.tensor([[0.0, 0, 1, 0]]), 3).tolist() == [[2, 3, 0]]
+    weights = tinyrnn.zeros(1, 20)
+    weights[0, 2], weights[0, 19] = 1.0, 0.5
+    drawn = tinyrnn.multinomial(weights, 10).tolist()
+    assert drawn == [[19, 2, 11, 10, 12, 13, 14, 17, 18, 15]]
+
+
 def test_what_is_refused_though_torch_takes_it():
     generator = Generator()
-    with pytest.raises(RuntimeError, match="not enough positive categories to sample.*: 3 to be drawn from 1"):
-        generator.multinomial(np.array([0.0, 1, 0, 0]), 3)
     with pytest.raises(RuntimeError, match="to - 1 is out of bounds for float.*16777216"):
         generator.integers(0, 2**30, 3, np.float32)
     with pytest.raises(NotImplementedError, match="randperm: n must be less than 214748364"):

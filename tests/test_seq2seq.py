@@ -120,6 +120,9 @@ NO_SEARCH = {  # what is wrong: (arguments, error)
     "a mask of another batch": ({"mask": tinyrnn.ones(3, S).bool()}, r"here \(B, L, S\) = \(2, 1, 5\), got \[3, 5\]"),
     "no tensor": ({"memory": [[1.0]]}, "argument 'memory' must be Tensor, not list"),
     "no state": ({"hx": "x"}, "argument 'hx' must be Tensor, not str"),
+    "no states": ({"hx": []}, "argument 'hx' must be Tensor, not list"),
+    "no axis": ({"memory": tinyrnn.tensor(1.0)}, r"expected memory of shape \(1, S, 4\), got \[\]"),
+    "a penalty in words": ({"length_penalty": "long"}, "length_penalty to be a finite number, got 'long'"),
 }
 
 
@@ -156,10 +159,10 @@ def test_without_attention_there_need_be_no_memory():
             search(None, tinyrnn.zeros(4), **TINY)
 
 
-@pytest.mark.parametrize("kind", ["bahdanau", "concat"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_hidden_is_not_read(kind):
-    """Additive attention is one pass over the keys that the mask permits: anything may stand in the others."""
-    module = built(kind)
+    """Anything may stand in the keys that the mask hides."""
+    module = built(kind, Q if kind == "dot" else K)
     query, keys = inputs(tinyrnn, kind, L)
     with tinyrnn.no_grad():
         keys[1, 2:] = float("nan")
@@ -327,6 +330,14 @@ REFUSED = {
     "no tensor": (lambda: nn.BahdanauAttention(4, 6)([1.0], k), TypeError, "'query' must be Tensor, not list"),
     "projected": (lambda: nn.BahdanauAttention(4, 6)(x, k, None, k), RuntimeError, r"\[2, 3, 4\].* got \[2, 3, 6\]"),
     "score": (lambda: nn.LuongAttention(4, 6, "cosine"), ValueError, "dot, general, concat, got 'cosine'"),
+    "projected, no tensor": (lambda: nn.BahdanauAttention(4, 6)(x, k, None, 3), TypeError, "'projected' must be Tensor"),
+    "projected for dot": (lambda: nn.LuongAttention(6, score="dot")(k[:, 0], k, None, k), RuntimeError, "dot takes no projected"),
+    "dropout": (lambda: nn.AttentionDecoder(5, 2, 3, dropout=2.0), ValueError, "dropout to be a number from 0 to 1, got 2.0"),
+    "dropout in words": (lambda: nn.AttentionDecoder(5, 2, 3, dropout="a"), ValueError, "from 0 to 1, got 'a'"),
+    "width of tokens": (lambda: nn.AttentionDecoder(5, None, 3), TypeError, "embedding_dim should be of type int"),
+    "no pair": (lambda: decoder("luong", "LSTM")(tokens(3, 2), memory(3), ()), TypeError, r"pair of tensors \(h, c\).* got 0"),
+    "one of a pair": (lambda: decoder("luong", "LSTM").greedy(memory(3), state("GRU", 3), start=0, end=1, max_length=2),
+                      TypeError, r"pair of tensors \(h, c\), for an LSTM, got Tensor"),
     "sizes of dot": (lambda: nn.LuongAttention(4, 6, "dot"), ValueError, "query_size 4 and key_size 6"),
     "hidden size": (lambda: nn.LuongAttention(4, 6, "general", 7), ValueError, "belongs to the score concat"),
     "no size": (lambda: nn.BahdanauAttention(0), ValueError, "query_size must be greater than zero, got 0"),

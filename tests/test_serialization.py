@@ -757,3 +757,16 @@ def test_a_pickle_is_plain_enough_for_other_readers():
         "torch FloatStorage",
         "collections OrderedDict",
     }
+
+
+@needs_torch
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+def test_a_packed_sequence_that_torch_saved(tmp_path, enforce_sorted):
+    import torch
+
+    parts = [torch.arange(3.0), torch.arange(2.0)]
+    torch.save({"packed": torch.nn.utils.rnn.pack_sequence(parts, enforce_sorted)}, tmp_path / "packed.pt")
+    packed = tinyrnn.load(tmp_path / "packed.pt", weights_only=False)["packed"]
+    assert type(packed) is tinyrnn.nn.utils.rnn.PackedSequence
+    padded, lengths = tinyrnn.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+    assert padded.tolist() == [[0, 1, 2], [0, 1, 0]] and lengths.tolist() == [3, 2]

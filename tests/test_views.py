@@ -582,3 +582,12 @@ def test_a_write_to_what_was_saved_stretched_is_noticed(use):
         base.add_(5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         result.sum().backward()
+
+
+def test_an_expanded_tensor_can_be_filled_with_one_number():
+    x = tinyrnn.ones(1, 3)
+    assert x.expand(2, 3).fill_(2.0).tolist() == [[2, 2, 2]] * 2 and x.tolist() == [[2, 2, 2]]
+    before = x._version
+    assert not x.expand(4, 3)[1:].zero_().any() and not x.any() and x._version > before
+    with pytest.raises(RuntimeError, match="single memory location"):
+        x.expand(2, 3).add_(1)

@@ -415,22 +415,20 @@ class Generator:
         return picked.reshape(*probs.shape[:-1], n)
 
     def _without_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:
+        from .ops.order import foremost
+
         if not ((rows >= 0) & (rows < math.inf)).all():
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        positive = np.count_nonzero(rows, axis=1)
-        if (positive == 0).any():
+        if not rows.any(axis=1).all():
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-        if (positive < n).any():
-            raise RuntimeError(
-                "invalid multinomial distribution (with replacement=False, not enough positive categories to sample): "
-                f"{n} to be drawn from {positive.min()}"
-            )
         axes = _memory_order(rows)  # in which torch gives them out
         samples = self.exponential(rows.transpose(axes).shape, dtype=rows.dtype).transpose(np.argsort(axes))
         keys = rows / samples
         if n == 1:
             return keys.argmax(axis=1)
-        return np.argsort(-keys, axis=1, kind="stable")[:, :n]
+        return foremost(
+            keys, 1, n, largest=True, sorted=True
+        )  # where positive ones run out, the others as topk has them
 
     def _with_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:
         if not (rows >= 0).all():

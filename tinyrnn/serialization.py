@@ -151,6 +151,7 @@ def set_state(tensor, state):
 @functools.cache
 def torch_names() -> dict[str, Any]:
     from .nn.parameter import Parameter
+    from .nn.utils.rnn import PackedSequence
 
     return {
         "torch._utils._rebuild_tensor_v2": rebuild_tensor,
@@ -159,6 +160,7 @@ def torch_names() -> dict[str, Any]:
         "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
         "torch.Tensor": Tensor,
         "torch.nn.parameter.Parameter": Parameter,
+        "torch.nn.utils.rnn.PackedSequence": PackedSequence,
         "torch.Size": Size,
         "torch.device": device,
         **{repr(dtype): dtype for dtype in dtypes.ALL},

@@ -596,9 +596,11 @@ SHARED = (
 )
 
 
-def check_writable(target: TensorBase, recorded: bool) -> None:
-    """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself."""
-    if overlaps(target.array):
+def check_writable(target: TensorBase, recorded: bool, several: bool = False) -> None:
+    """Raise torch's error if `target` cannot be written to now; `recorded`: what is written has a gradient itself;
+    `several`: its elements may share places, for all get one value.
+    """
+    if not several and overlaps(target.array):
         raise RuntimeError(SHARED)
     if type(target._writes) is Untracked and not current.inference:
         raise RuntimeError(

@@ -806,7 +806,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def fill_(self, value: Any) -> Tensor:
         """Every element becomes `value`, a number or a 0-d tensor."""
         if not isinstance(value, TensorBase):
-            return self._replaced(Filled, wrap(converted(value, self.array.dtype, "fill_")))
+            return self._filled(Filled, wrap(converted(value, self.array.dtype, "fill_")))
         if value.array.ndim:
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions."
@@ -815,7 +815,15 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     def zero_(self) -> Tensor:
         """Every element becomes zero."""
-        return self._replaced(Zero, wrap(np.zeros((), self.array.dtype)))
+        return self._filled(Zero, wrap(np.zeros((), self.array.dtype)))
+
+    def _filled(self, op: builtins.type, value: Tensor) -> Tensor:
+        if tape.is_grad_enabled() and self.requires_grad:
+            return self._replaced(op, value)
+        check_writable(self, False, several=True)
+        np.copyto(self.array, value.array)
+        self.version[0] += 1
+        return self
 
     def copy_(self, other: Any, non_blocking: builtins.bool = False) -> Tensor:
         """Every element becomes that of `other` (a tensor or a number), which is broadcast and cast."""

@@ -252,8 +252,8 @@ def borrowed(
         )
     if address % size or any(step % size for step in strides or ()):
         raise ValueError(
-            f"given array has an address, {address:#x}, or strides, {strides}, that are no multiple of the element byte "
-            f"size {size}: copy it first"
+            f"given array has an address, {address:#x}, or strides, {strides}, that are no multiple of the element "
+            f"byte size {size}: copy it first"
         )
     if any(step < 0 for step in strides or ()):
         raise ValueError(

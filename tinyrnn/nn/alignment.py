@@ -151,6 +151,7 @@ class BahdanauAttention(_Attention):
 
 def expect_projected(projected: Any, keys: Any, module: Any) -> Any:
     shape = (*keys.shape[:2], module.hidden_size)
+    expect_tensor(projected, type(module).__name__, "projected")
     if tuple(projected.shape) != shape or projected.dtype != keys.dtype:
         raise RuntimeError(
             f"{type(module).__name__}: expected projected keys of shape {list(shape)} and {keys.dtype}, as "
@@ -228,6 +229,10 @@ class LuongAttention(_Attention):
             projected = expect_projected(self.project_keys(keys) if projected is None else projected, keys, self)
             query = F.linear(query, self.W_a.weight[:, : self.query_size])
             return additive_attention(query, projected, self.v_a.weight, keys, mask)
+        if projected is not None:
+            raise RuntimeError(f"LuongAttention: the score {self.score} takes no projected keys, got {projected!r:.60}")
+        if mask is not None:  # a key that nobody may attend to is not read: it may be NaN
+            keys = keys.masked_fill(mask.any(1).logical_not().unsqueeze(-1), 0.0)
         query = self.W_a(query) if self.score == "general" else query
         weights = masked_softmax(matmul(query, keys.transpose(1, 2)), mask)
         return matmul(weights, keys), weights

@@ -605,9 +605,10 @@ def cell(step: Callable) -> type[Recurrent]:
     *, p         a learned vector (keyword-only): a number for each hidden unit, a peephole weight, say
 
     The step may use numbers, + - * / **, abs, comparisons, torch.where, and torch's sigmoid, tanh, relu, exp, log, sqrt
-    and other functions of one number.  It is called once, on symbols, when the layer class is made; from what it did
-    to them the fused kernels for forward and backward are derived.  So it must not branch on a value (use
-    torch.where), and numbers that it reads from outside are those of that moment.  `layer.cell` shows what was found.
+    and most other smooth functions of one number (the error for one that it may not use names them all).  It is called
+    once, on symbols, when the layer class is made; from what it did to them the fused kernels for forward and backward
+    are derived.  So it must not branch on a value (use torch.where), and numbers that it reads from outside are those
+    of that moment.  `layer.cell` shows what was found.
 
     A step sees one hidden unit.  What needs all of them at once cannot be derived: a layer-normalised LSTM, say, takes
     a mean over units within the step.

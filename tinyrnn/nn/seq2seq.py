@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import dtypes
 from ..grad_mode import no_grad
-from ..ops.common import expect_tensor, number
+from ..ops.common import expect_tensor
 from ..ops.create import arange
 from ..ops.elementwise import where
 from ..ops.join import cat, stack
@@ -96,8 +96,11 @@ class AttentionDecoder(Module):
             raise ValueError(f"AttentionDecoder: expected a score of {', '.join(SCORES)}, got {score!r}")
         if cell not in ("GRU", "LSTM"):
             raise ValueError(f"AttentionDecoder: expected the cell 'GRU' or 'LSTM', got {cell!r}")
-        for what, size in (("num_embeddings", num_embeddings), ("hidden_size", hidden_size)):
+        sizes = {"num_embeddings": num_embeddings, "embedding_dim": embedding_dim, "hidden_size": hidden_size}
+        for what, size in sizes.items():
             expect_size(size, what, self)
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ValueError(f"AttentionDecoder: expected dropout to be a number from 0 to 1, got {dropout!r}")
         memory_size = hidden_size if memory_size is None else memory_size
         expect_size(memory_size, "memory_size", self)
         self.num_embeddings, self.hidden_size, self.memory_size = num_embeddings, hidden_size, memory_size
@@ -130,11 +133,20 @@ class AttentionDecoder(Module):
                     f"AttentionDecoder: expected memory of shape ({batch}, S, {self.memory_size}), got {list(shape)}"
                 )
         wanted = self.rnn.num_layers, batch, self.hidden_size
-        several = isinstance(hx, (tuple, list))
-        for k, h in enumerate(hx if several else () if hx is None else (hx,)):
-            name = f"hx[{k}]" if several else "hx"
+        for name, h in self._states(hx).items():
             if expect_tensor(h, "AttentionDecoder", name).shape != wanted:
                 raise RuntimeError(f"AttentionDecoder: expected {name} of shape {wanted}, got {list(h.shape)}")
+
+    def _states(self, hx: Any) -> dict[str, Any]:
+        """The tensors of a state by their names; TypeError if they are not as many as the cell has."""
+        if hx is None:
+            return {}
+        if not isinstance(self.rnn, LSTM):
+            return {"hx": hx}
+        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+            got = f"{len(hx)} of them" if isinstance(hx, (tuple, list)) else type(hx).__name__
+            raise TypeError(f"AttentionDecoder: expected hx to be a pair of tensors (h, c), for an LSTM, got {got}")
+        return {"hx[0]": hx[0], "hx[1]": hx[1]}
 
     def project(self, memory: Any) -> Any:
         """What the attention computes once for all steps."""
@@ -182,11 +194,9 @@ class AttentionDecoder(Module):
                 raise ValueError(f"AttentionDecoder: {what} must be at least 1, got {value}")
         if memory is None and hx is None:
             raise TypeError("AttentionDecoder: a search needs memory or hx, to know the size of the batch")
-        if memory is not None:
-            batch = len(expect_tensor(memory, "AttentionDecoder", "memory"))
-        else:
-            shape = expect_tensor(first_of(hx), "AttentionDecoder", "hx").shape
-            batch = shape[1] if len(shape) == 3 else 1  # else _check refuses it
+        known = memory if memory is not None else next(iter(self._states(hx).values()))
+        shape = expect_tensor(known, "AttentionDecoder", "memory" if memory is not None else "hx").shape
+        batch = shape[int(memory is None)] if len(shape) == 3 else 1  # else _check refuses it
         self._check(memory, batch, hx)
         if mask is not None and self.attention is not None:
             mask = self.attention.full_mask(mask, (batch, 1, memory.shape[1]))
@@ -242,7 +252,12 @@ class AttentionDecoder(Module):
         """
         numbers = {"start": start, "end": end, "max_length": max_length, "beam_width": beam_width}
         batch, mask, (start, end, max_length, wide) = self._begin(memory, hx, mask, **numbers)
-        length_penalty = number(length_penalty, "beam_search", "length_penalty")
+        try:
+            length_penalty = float(length_penalty)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"AttentionDecoder: expected length_penalty to be a finite number, got {length_penalty!r}"
+            ) from None
         if not math.isfinite(length_penalty):
             raise ValueError(f"AttentionDecoder: expected length_penalty to be a finite number, got {length_penalty}")
         like, infinity = self.out.weight, math.inf

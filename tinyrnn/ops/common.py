@@ -57,7 +57,7 @@ def unrecordable(call: str) -> NotRecordable:
         return NotRecordable(f"it calls {call}() in place; a value cannot be overwritten: use what {call}() returns")
     return NotRecordable(
         f"it calls {call}(), but it is about one number of each kind, that of one hidden unit at one step, and made of "
-        "+ - * / **, comparisons, where() and functions of numbers, tanh() say"
+        f"+ - * / **, comparisons, where() and these functions: {', '.join(sorted(UNARY))}"
     )
 
 
@@ -179,6 +179,8 @@ def number(x: Any, call: str, argument: str) -> Any:
         return x.item() if not isinstance(x, np.bool_) else float(x)
     if isinstance(x, (int, float, bool)):
         return x
+    if isinstance(x, Var):
+        raise unrecordable(call)
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
 
 
