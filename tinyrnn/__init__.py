@@ -40,6 +40,7 @@ from .amp import autocast, is_autocast_enabled
 from .compiler import compile
 from .autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from .devices import device, get_default_device, set_default_device
+from .einops import answer_einops as _answer_einops
 from .facade import answer_imports as _answer_imports
 from .dtypes import (
     bfloat16, bool, can_cast, cdouble, cfloat, chalf, complex32, complex64, complex128, contiguous_format, double,
@@ -155,6 +156,7 @@ mps, xpu, cpu = backends.devices["mps"], backends.devices["xpu"], backends.devic
 version.__version__ = __version__
 
 _answer_imports()
+_answer_einops()
 
 
 def __getattr__(name: str):
