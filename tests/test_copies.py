@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinyrnn
-from tinyrnn.kernels.cpu import copies, index, scan
+from tinyrnn.kernels.cpu import copies, index, scan, select
 
 
 def somehow(rng, dtype):
@@ -86,6 +86,7 @@ def test_along_an_axis(dtype):
         shape = (*a.shape[:axis], int(rng.integers(0, 9)), *a.shape[axis + 1 :])
         ids = rng.integers(0, a.shape[axis], shape)
         assert np.array_equal(index.take_along(a, ids, axis), np.take_along_axis(a, ids, axis))
+        assert np.array_equal(index.take_along(a, ids, axis - a.ndim), np.take_along_axis(a, ids, axis))
         out, expected, values = a.copy(order="A"), a.copy(), rng.integers(0, 2, shape).astype(dtype)
         for given in (values, values[..., :1, :1, :1] if a.ndim > 3 else values, 1):
             index.put_along(out, ids, given, axis)
@@ -132,3 +133,37 @@ def test_the_same_bits_for_any_number_of_threads():
     finally:
         tinyrnn.set_num_threads(before)
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_select_is_numpys_where(dtype):
+    rng = np.random.default_rng(11)
+    for _ in range(60):
+        ndim = int(rng.integers(1, 6))
+        shape = rng.integers(1, [9000, 120, 30, 12, 9][ndim - 1] + 1, ndim)
+
+        def operand(kind, shape=shape, ndim=ndim):
+            own = [1 if rng.random() < 0.3 else n for n in shape][
+                int(rng.integers(0, 2)) * int(rng.integers(0, ndim)) :
+            ]
+            a = rng.integers(0, 2 if kind == "bool" else 99, own).astype(kind)
+            if rng.random() < 0.3:
+                a = np.asarray(a.T, order="C").T
+            return a.reshape(-1)[0] if rng.random() < 0.2 else a
+
+        mask, x, y = np.asarray(operand("bool")), operand(dtype), operand(dtype)
+        found, expected = select.where(mask, x, y), np.where(mask, x, y)
+        assert found.flags.c_contiguous and found.dtype == expected.dtype and np.array_equal(found, expected)
+    many = np.arange(2**12, dtype=np.float32).reshape((2,) * 12)[..., ::-1].T
+    assert np.array_equal(select.where(many > 9, many, many.T), np.where(many > 9, many, many.T))
+
+
+def test_nothing_is_taken_put_and_added():
+    none, no_ids = np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int64)
+    a = np.ones((3, 4), np.float32)
+    for x in (none, a):
+        assert index.take_along(x, no_ids, 0).shape == (0, 4) and scan.extremes(x[:0], 0, True)[0].shape == (0, 4)
+        index.put_along(x, no_ids, 2.0, 0)
+        index.add_along(x, no_ids, none, 0)
+    assert (a == 1).all()
+    assert tinyrnn.zeros(0).sort().values.tolist() == [] and tinyrnn.zeros(0, 3).sort(0).indices.shape == (0, 3)

@@ -12,7 +12,7 @@ from offline import CAPABILITIES, resources  # noqa: E402
 import tinyrnn.kernels.cuda  # noqa: E402
 
 REGISTERS = {"additive": 255, "gemm": 255, "attention": 255, "recurrence": 255}  # of a thread; 128 elsewhere
-FAMILIES = sorted({*tinyrnn.kernels.cuda.FAMILIES, "elementwise"} - {"copies"})  # which are made by elementwise
+FAMILIES = sorted({*tinyrnn.kernels.cuda.FAMILIES, "elementwise"} - {"copies", "select"})  # which are elementwise's
 
 
 def examples(family):

@@ -135,7 +135,10 @@ def contiguous(a: np.ndarray) -> np.ndarray:
 
 def folded(a: np.ndarray, axis: int) -> np.ndarray | None:
     """A view of `a` as (outer, its axis, inner), if there is one."""
+    shape = math.prod(a.shape[:axis]), a.shape[axis], math.prod(a.shape[axis + 1 :])
+    if a.flags.c_contiguous:
+        return a.reshape(shape)
     try:
-        return np.reshape(a, (math.prod(a.shape[:axis]), a.shape[axis], math.prod(a.shape[axis + 1 :])), copy=False)
+        return np.reshape(a, shape, copy=False)
     except ValueError:
         return None

@@ -164,6 +164,10 @@ def scatter_add(out: np.ndarray, positions: np.ndarray, g: np.ndarray) -> None:
 # ------------------------------------------------------------------------------------------ along an axis
 def slices(ids: np.ndarray, axis: int) -> np.ndarray | None:
     """The vector of indices, if they are the same wherever one looks along `axis`."""
+    if ids.ndim == 1:
+        return ids
+    if 0 not in ids.strides and 1 not in ids.shape:  # as they are for the most part
+        return None
     same = all(s == 0 or n == 1 for d, (s, n) in enumerate(zip(ids.strides, ids.shape, strict=True)) if d != axis)
     return ids[tuple([slice(None) if d == axis else 0 for d in range(ids.ndim)])] if same and ids.size else None
 
@@ -182,7 +186,8 @@ def along(what: str, a: np.ndarray, ids: np.ndarray, other: np.ndarray, axis: in
 
 
 def take_along(a: np.ndarray, ids: np.ndarray, axis: int) -> np.ndarray:
-    if axis == 0 and a.flags.c_contiguous and a.dtype.kind == "f" and (rows := slices(ids, 0)) is not None:
+    axis %= a.ndim
+    if axis == 0 and ids.size and a.flags.c_contiguous and a.dtype.kind == "f" and (rows := slices(ids, 0)) is not None:
         return gather_rows(a.reshape(len(a), -1), rows).reshape(ids.shape)
     out = np.empty(ids.shape, a.dtype)
     if not along("take", a, ids, out, axis):
@@ -191,13 +196,19 @@ def take_along(a: np.ndarray, ids: np.ndarray, axis: int) -> np.ndarray:
 
 
 def put_along(a: np.ndarray, ids: np.ndarray, values: np.ndarray, axis: int) -> None:
-    values = np.broadcast_to(np.asarray(values, a.dtype), ids.shape)
+    values, axis = np.asarray(values, a.dtype), axis % a.ndim
+    if not values.ndim:
+        values = np.ndarray(ids.shape, a.dtype, values, 0, (0,) * ids.ndim)
+    elif values.shape != ids.shape:
+        values = np.broadcast_to(values, ids.shape)
     if not along("put", a, ids, values, axis):
         np.put_along_axis(a, ids, values, axis)
 
 
 def add_along(out: np.ndarray, ids: np.ndarray, g: np.ndarray, axis: int) -> None:
-    g = np.broadcast_to(g, ids.shape)
+    if not ids.size:
+        return
+    g = g if g.shape == ids.shape else np.broadcast_to(g, ids.shape)
     if axis == 0 and ids.shape[1:] == out.shape[1:] and (rows := slices(ids, 0)) is not None:
         scatter_add_rows(out.reshape(len(out), -1), rows, contiguous(g).reshape(len(rows), -1))
         return

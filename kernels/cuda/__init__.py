@@ -27,6 +27,7 @@ FAMILIES = (
     "reduce",
     "rows",
     "scan",
+    "select",
     "ufuncs",
 )
 

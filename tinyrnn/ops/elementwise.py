@@ -33,7 +33,7 @@ from .common import (
     unsupported,
 )
 
-map, ufuncs = twin("map"), twin("ufuncs")
+map, selecting, ufuncs = twin("map"), twin("select"), twin("ufuncs")
 
 
 @cache
@@ -302,7 +302,8 @@ class Where(Op):
 
     @staticmethod
     def forward(condition, a, b):
-        return np.where(condition, a, b), (condition,)
+        in_order = condition.flags.c_contiguous and a.flags.c_contiguous and b.flags.c_contiguous
+        return (selecting.where if in_order else np.where)(condition, a, b), (condition,)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -310,8 +311,8 @@ class Where(Op):
         zero = g.dtype.type(0)
         return (
             None,
-            np.where(condition, g, zero) if needs[1] else None,
-            np.where(condition, zero, g) if needs[2] else None,
+            selecting.where(condition, g, zero) if needs[1] else None,
+            selecting.where(condition, zero, g) if needs[2] else None,
         )
 
 
@@ -320,8 +321,7 @@ class MaskedFill(Where):
 
     @staticmethod
     def forward(condition, a, b):
-        out = np.where(condition, a, b)
-        return np.asarray(out, order="C", like=out), (condition,)
+        return selecting.where(condition, a, b), (condition,)
 
 
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:

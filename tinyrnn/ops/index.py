@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
 from ..kernels import twin
-from ..strides import contiguous
+from ..strides import at, contiguous
 from ..tape import Part, entitled, is_grad_enabled
 from .common import (
     Op,
@@ -29,7 +29,7 @@ from .common import (
 )
 from .shape import expand, reshape
 
-kernels = twin("index")
+kernels, selecting = twin("index"), twin("select")
 
 
 class Slice(Op):
@@ -115,11 +115,11 @@ class Filled(Op):
 
     @staticmethod
     def forward(a, value, *, mask):
-        return np.where(mask, value, a), (mask,)
+        return selecting.where(mask, value, a), (mask,)
 
     @staticmethod
     def backward(saved, needs, g):
-        return np.where(saved[0], g.dtype.type(0), g), None
+        return selecting.where(saved[0], g.dtype.type(0), g), None
 
 
 class Added(Op):
@@ -472,7 +472,10 @@ class TakeAlong(Op):
 
 def everywhere(ids: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
     """The numbers of slices as an index of every element."""
-    return np.broadcast_to(ids.reshape([-1 if d == over else 1 for d in range(max(len(shape), 1))]), shape or (1,))
+    shape = shape or (1,)
+    if not ids.size:
+        return np.empty(shape, np.int64, like=ids)
+    return at(ids, shape, [ids.strides[0] if d == over else 0 for d in range(len(shape))])
 
 
 @numpy_names

@@ -98,8 +98,10 @@ def picked(
     a = input.array
     if a.ndim == 0:
         return all_into(out, kind(input.clone(), wrap(np.zeros((), np.int64, like=input.array))), call)
-    values = np.empty_like(indices, a.dtype)  # which lie in memory as they do
-    values[...] = kernels.take_along(a, indices, over)
+    values = kernels.take_along(a, indices, over)
+    if not indices.flags.c_contiguous:  # the values lie in memory as they do
+        values, found = np.empty_like(indices, a.dtype), values
+        values[...] = found
     if keepdim is False:
         values, indices = values.squeeze(over), indices.squeeze(over)
     if call != "sort" or a.flags.c_contiguous or overlaps(a):
@@ -117,9 +119,12 @@ def sort(
     """(values, indices) in ascending or descending order along `dim`; equal elements keep their order if `stable`."""
     a = expect_tensor(input, "sort").array
     over = axis(dim, a.ndim)
-    order = np.empty_like(a, np.int64)  # in memory as the input is
-    if a.ndim:
-        order[...] = in_order(a, over, bool(descending), bool(stable))
+    if a.ndim and a.flags.c_contiguous:
+        order = contiguous(in_order(a, over, bool(descending), bool(stable)))
+    else:
+        order = np.empty_like(a, np.int64)  # in memory as the input is
+        if a.ndim:
+            order[...] = in_order(a, over, bool(descending), bool(stable))
     return picked(input, order, over, return_types.sort, "sort", out=out)
 
 

@@ -77,10 +77,11 @@ def contiguous(input: Any, memory_format: Any = None) -> Any:
 class Flip(Op):
     @staticmethod
     def forward(a, *, axes):
-        if order(a) == "C":
-            return ordered(np.flip(a, axes)), (axes,)
+        turned = np.flip(a, axes)
+        if a.flags.c_contiguous and not turned.flags.c_contiguous:
+            return ordered(turned), (axes,)
         out = np.empty_like(a, order=order(a))
-        out[...] = np.flip(a, axes)
+        out[...] = turned
         return out, (axes,)
 
     @staticmethod
