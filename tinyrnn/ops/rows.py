@@ -216,6 +216,8 @@ def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
         rows = target.shape[0] if target.ndim else 0
         if len(shape) > 1 and rows != shape[0]:
             raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({rows}).")
+        if len(shape) > 1 and not target.ndim:
+            raise IndexError(f"Dimension specified as 0 but tensor has no dimensions ({call}(): target)")
         raise RuntimeError(
             f"{call}(): expected target size {list(batch)} for an input of size {list(shape)}, got {list(target.shape)}"
         )
