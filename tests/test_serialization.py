@@ -507,7 +507,7 @@ def test_arguments_that_are_refused(tmp_path):
         save(1, io.BytesIO(), _use_new_zipfile_serialization=False)
     with pytest.raises(AttributeError, match="file-like object.*got int"):
         load(5)
-    with pytest.raises(NotImplementedError, match="mmap"):
+    with pytest.raises(ValueError, match="must be a file path in order to use the mmap argument"):
         load(saved(1), mmap=True)
     with pytest.raises(RuntimeError, match="pickle_module"):
         load(saved(1), weights_only=True, pickle_module=pickle)
@@ -770,3 +770,10 @@ def test_a_packed_sequence_that_torch_saved(tmp_path, enforce_sorted):
     assert type(packed) is tinyrnn.nn.utils.rnn.PackedSequence
     padded, lengths = tinyrnn.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
     assert padded.tolist() == [[0, 1, 2], [0, 1, 0]] and lengths.tolist() == [3, 2]
+
+
+def test_a_file_that_was_to_be_mapped_is_read(tmp_path):
+    tinyrnn.save({"a": tinyrnn.arange(3)}, tmp_path / "a.pt")
+    loaded = load(tmp_path / "a.pt", mmap=True)["a"]
+    loaded += 1
+    assert loaded.tolist() == [1, 2, 3] and load(tmp_path / "a.pt")["a"].tolist() == [0, 1, 2]

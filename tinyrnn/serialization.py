@@ -389,6 +389,7 @@ def load(
     weights_only: True (the default, unless pickle_module is given) builds tensors, parameters, numbers, texts and plain
         containers, and what add_safe_globals was given, and refuses everything else. False builds objects of any class,
         which runs what code the file names.
+    mmap: asks for storages that stay in the file until they are used; they are read into memory all the same.
     pickle_load_args: `encoding` and `errors`, as pickle's Unpickler has them.
 
     Raises FileNotFoundError; EOFError for an empty file; pickle.UnpicklingError for one that is not in torch's zip
@@ -400,8 +401,8 @@ def load(
         raise RuntimeError("load(): weights_only=True unpickles in its own way, leave pickle_module out")
     if weights_only is None:
         weights_only = pickle_module is None
-    if mmap:
-        raise NotImplementedError("load(): mmap=True is not supported, the storages are read into memory: leave it out")
+    if mmap and not isinstance(f, (str, os.PathLike)):
+        raise ValueError(f"f must be a file path in order to use the mmap argument (load() got {type(f).__name__})")
     options = {"encoding": "utf-8", **pickle_load_args}
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:

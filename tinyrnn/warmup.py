@@ -30,6 +30,11 @@ def arithmetic() -> None:
     finish(*products, large @ large, x * row, x / y, x - 2, x**2, x.mean(0), x.max(), x.max(1)[0], x.std(), x.cumsum(0))
 
 
+def copies() -> None:
+    x, mask = torch.rand(60, 50, requires_grad=True), torch.rand(60, 50) > 0.5
+    finish(x.t().contiguous(), x.t().reshape(-1), x.masked_fill(mask, 0.0), torch.where(mask, x, 2 * x))
+
+
 def functions() -> None:
     for name in FUNCTIONS.split():
         function = getattr(torch, name, None) or getattr(F, name)
@@ -47,6 +52,7 @@ def rows() -> None:
         x[target],
         x.gather(1, target[:, None]),
     )
+    finish(x.sort(1)[0], x.topk(2, 1)[0], x.gather(1, x.argsort(1)), x.index_select(1, target))
     finish(F.dropout(x, 0.5), F.mse_loss(x, x.detach()), F.smooth_l1_loss(x, x.detach()))
     finish(F.binary_cross_entropy_with_logits(x, x.detach()))
 
@@ -81,6 +87,7 @@ def optimizers() -> None:
 def programs() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "arithmetic, products and reductions", arithmetic
     yield "functions and activations", functions
+    yield "copies and masks", copies
     yield "softmax, losses, layer norm, embedding", rows
     yield "attention", attention
     for kind in ("RNN", "GRU", "LSTM"):

@@ -177,6 +177,8 @@ def along(what: str, a: np.ndarray, ids: np.ndarray, other: np.ndarray, axis: in
     if a.itemsize not in (4, 8) or a.dtype != other.dtype:
         return False
     x, y, i = folded(a, axis), folded(other, axis), folded(ids.astype(np.int64, copy=False), axis)
+    if x is None and what == "take":
+        x = folded(contiguous(a), axis)
     if x is None or y is None:
         return False
     if i is None:
