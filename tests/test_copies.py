@@ -154,6 +154,8 @@ def test_select_is_numpys_where(dtype):
         mask, x, y = np.asarray(operand("bool")), operand(dtype), operand(dtype)
         found, expected = select.where(mask, x, y), np.where(mask, x, y)
         assert found.flags.c_contiguous and found.dtype == expected.dtype and np.array_equal(found, expected)
+    odd = rng.integers(0, 4, 5000).astype(np.uint8).view(bool)  # as a view of other bytes may have them
+    assert np.array_equal(select.where(odd, 1.0, np.zeros(5000)), (odd.view(np.uint8) > 0).astype(float))
     many = np.arange(2**12, dtype=np.float32).reshape((2,) * 12)[..., ::-1].T
     assert np.array_equal(select.where(many > 9, many, many.T), np.where(many > 9, many, many.T))
 

@@ -182,7 +182,13 @@ def along(what: str, a: np.ndarray, ids: np.ndarray, other: np.ndarray, axis: in
     if x is None or y is None:
         return False
     if i is None:
-        i = contiguous(ids).reshape(y.shape)
+        i = folded(contiguous(ids.astype(np.int64, copy=False)), axis)
+    if i is None or not i.shape == y.shape == (
+        x.shape[0],
+        y.shape[1],
+        x.shape[2],
+    ):  # NumPy's function says what is wrong
+        return False
     kernels_along(np.float32 if a.itemsize == 4 else np.float64, what).along(id(x), id(i), id(y))
     return True
 

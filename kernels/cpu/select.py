@@ -34,8 +34,9 @@ def kernels(whole) -> SimpleNamespace:
 
     @inlined
     def chosen(truth, a, b):
-        """Without a branch, which a mask of no pattern would have mispredicted: a compiler makes one of `if`."""
-        return b ^ ((a ^ b) & -whole(truth))
+        """Without a branch, which a mask of no pattern would have mispredicted: a compiler makes one of any comparison.
+        Any byte but zero, taken from zero and divided by 256, is -1 when rounded down."""
+        return b ^ ((a ^ b) & (-whole(truth) >> 8))
 
     @kernel
     def rows(first, last, table, count, mask, x, y, out):
