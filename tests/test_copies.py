@@ -169,3 +169,14 @@ def test_nothing_is_taken_put_and_added():
         index.add_along(x, no_ids, none, 0)
     assert (a == 1).all()
     assert tinyrnn.zeros(0).sort().values.tolist() == [] and tinyrnn.zeros(0, 3).sort(0).indices.shape == (0, 3)
+
+
+def test_slices_by_an_index_with_gaps():
+    x, i = tinyrnn.arange(12.0).reshape(3, 4), tinyrnn.tensor([2, 9, 0, 9])[::2]
+    assert x.index_select(0, i).tolist() == [[8, 9, 10, 11], [0, 1, 2, 3]] and x.index_select(1, i)[0].tolist() == [
+        2,
+        0,
+    ]
+    added = tinyrnn.zeros(3, 4).index_add(0, i, x[:2])
+    assert added.tolist() == [[4, 5, 6, 7], [0] * 4, [0, 1, 2, 3]]
+    assert tinyrnn.zeros(3, 4).index_reduce(0, i, x[:2], "amax")[0].tolist() == [4, 5, 6, 7]

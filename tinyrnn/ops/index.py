@@ -475,6 +475,7 @@ def everywhere(ids: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray
     shape = shape or (1,)
     if not ids.size:
         return np.empty(shape, np.int64, like=ids)
+    ids = contiguous(ids)
     return at(ids, shape, [ids.strides[0] if d == over else 0 for d in range(len(shape))])
 
 
