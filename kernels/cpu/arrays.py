@@ -97,12 +97,13 @@ def step(array, axis, shaped):
 
 @kernel
 def place(arrays, out, itemsize, places):
-    """Where the numbers of several arrays lie for `out`, contiguous, taken as rows of columns.
+    """Where the numbers of several arrays lie for `out`, contiguous, taken as planes of rows of columns.
 
-    Writes the number of columns; then for each array its address, and the bytes from row to row and from column to
-    column, the latter `itemsize` or 0.  The number of columns is -1 if there is no such way to see them all.
+    Writes the number of columns, and that of a plane's rows; then for each array its address, and the bytes from plane
+    to plane, from row to row and from column to column, the last `itemsize` or 0.  The number of columns is -1 if there
+    is no such way to see them all.
     """
-    inner, columns, outer, rows = -1, 1, -1, 1
+    inner, columns, middle, rows, outer, planes = -1, 1, -1, 1, -1, 1
     put(int64, places, -1)
     for axis in range(axes(out) - 1, -1, -1):
         n = extent(out, axis)
@@ -111,29 +112,37 @@ def place(arrays, out, itemsize, places):
         if inner < 0:
             inner, columns = axis, n
             continue
-        last, count = (inner, columns) if outer < 0 else (outer, rows)
+        last, count = (inner, columns) if middle < 0 else (middle, rows) if outer < 0 else (outer, planes)
         goes_on = True
         for k in range(length(arrays)):
             array = item(arrays, k)
             if step(array, axis, out) != count * step(array, last, out):
                 goes_on = False
-        if outer < 0 and goes_on:
-            columns *= n
+        if middle < 0:
+            if goes_on:
+                columns *= n
+            else:
+                middle, rows = axis, n
         elif outer < 0:
-            outer, rows = axis, n
+            if goes_on:
+                rows *= n
+            else:
+                outer, planes = axis, n
         elif goes_on:
-            rows *= n
+            planes *= n
         else:
             return
     for k in range(length(arrays)):
-        array, to = item(arrays, k), places + 24 * k + 8
+        array, to = item(arrays, k), places + 32 * k + 16
         across = 0 if inner < 0 else step(array, inner, out)
         if across != 0 and across != itemsize:
             return
         put(int64, to, data(array))
         put(int64, to + 8, 0 if outer < 0 else step(array, outer, out))
-        put(int64, to + 16, across)
+        put(int64, to + 16, 0 if middle < 0 else step(array, middle, out))
+        put(int64, to + 24, across)
     put(int64, places, columns)
+    put(int64, places + 8, rows)
 
 
 def _check() -> None:

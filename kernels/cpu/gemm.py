@@ -6,7 +6,8 @@
 A result is cut into strips of WIDE columns (two vectors) and these into tiles of HIGH rows or less, which stay in
 registers (tile.py).  B is copied ("packed") strip by strip, DEPTH rows and COLUMNS columns at a time, so that a strip
 is contiguous, and passes by from the second cache for HIGH rows of A, which stay in the first.  Rows of A are packed
-where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies; so is a
+where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies, 2 * DEPTH
+rows at a time, or in high tiles of one vector where that is as wide as the result; so is a
 transposed B where A has few rows: then A is packed, and the result comes out transposed.  A result of one column is
 computed as a row.  Sums run over k in order whatever the shape, but for one or two rows times a transposed matrix, or
 one column, which are dot products where both run along k in memory.
@@ -34,7 +35,7 @@ from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
-NEAR = 1 << 20  # bytes of a B that is read as it lies several times
+NEAR = 1 << 20  # bytes of a B that is read as it lies several times; of a quarter of them, many times
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
@@ -102,7 +103,7 @@ def kernels(real) -> SimpleNamespace:
     high, middle, low = (tile(real, height, VECTORS_WIDE) for height in HEIGHTS)
     narrow, slim = tile(real, HIGH, 1), tile(real, MIDDLE, 1)  # where a vector of a strip is all that is wanted
     high_masked, low_masked = (tile(real, height, VECTORS_WIDE, masked=True) for height in (ROWS, ROWS // 2))
-    row_masked = tile(real, 1, 8, masked=True)
+    row_masked, tower_masked = tile(real, 1, 8, masked=True), tile(real, 2 * ROWS, 1, masked=True)
     pack_b = packing(real)
     transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
 
@@ -244,28 +245,26 @@ def kernels(real) -> SimpleNamespace:
             for j in range(0, n, 8 * L):
                 row_masked(1, n - j, initial + S * j, 0, c + S * j, 0, k, a, 0, a_column, b + S * j, b_row)
             return
-        for j in range(0, n, WIDE):
-            for i in range(0, m, ROWS):
-                start, to, first = initial + i * initial_step + S * j, c + i * c_step + S * j, a + i * a_row
-                if m - i > ROWS // 2:
-                    high_masked(
-                        min(m - i, ROWS),
-                        n - j,
-                        start,
-                        initial_step,
-                        to,
-                        c_step,
-                        k,
-                        first,
-                        a_row,
-                        a_column,
-                        b + S * j,
-                        b_row,
-                    )
-                else:
-                    low_masked(
-                        m - i, n - j, start, initial_step, to, c_step, k, first, a_row, a_column, b + S * j, b_row
-                    )
+        for k0 in range(0, k, 2 * DEPTH):
+            depth, first, top = min(k - k0, 2 * DEPTH), a + k0 * a_column, b + k0 * b_row
+            for j in range(0, n, WIDE):
+                i, right, start, step = 0, n - j, c + S * j, c_step
+                if k0 == 0:
+                    start, step = initial + S * j, initial_step
+                while i < m:
+                    rows, at, tall = first + i * a_row, start + i * step, m - i
+                    to = c + i * c_step + S * j
+                    # fmt: off
+                    if right <= L and tall > ROWS:
+                        tall = min(tall, 2 * ROWS)
+                        tower_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                    elif tall > ROWS // 2:
+                        tall = min(tall, ROWS)
+                        high_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                    else:
+                        low_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                    # fmt: on
+                    i += tall
 
     @kernel
     def serial(how, m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
@@ -292,8 +291,9 @@ def kernels(real) -> SimpleNamespace:
                 return 0
             if m <= FEW and 2 * m <= k <= LONG:
                 return 3
-        rows = 4 * ROWS if k * b_row <= NEAR else 2 * ROWS
-        return 1 if b_column == S and (m == 1 or (m <= rows and k <= 2 * DEPTH)) else 2
+        rows = 32 * ROWS if k * b_row <= NEAR // 4 else 4 * ROWS if k * b_row <= NEAR else 2 * ROWS
+        near = k <= 2 * DEPTH or k * b_row <= NEAR
+        return 1 if b_column == S and (m == 1 or (m <= rows and near)) else 2
 
     @kernel
     def some_columns(first, last, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):

@@ -5,13 +5,13 @@
     arithmetic(ufunc, a, b)                      what NumPy's add, subtract, multiply or divide gives
     update(formula, groups, numbers) -> whether it was done: overwrites the first arrays of each group with the results
 
-All arrays of a call have one floating-point type.  A kernel sees the results as (rows, columns), contiguous, and each
-input at an address with two steps in bytes: from row to row, and from column to column (arrays.place).  The latter is
-the size of a number, or 0 for a number that counts in all columns of its row.  Arrays of the shape of the result are
-one row; a bias is the same row again and again; some of a matrix's columns are rows that lie farther apart.  What is no
-such thing is copied first.  The formula's statements are printed once, in a loop that takes a vector of columns at a
-time, whole or masked at the end of a row: what becomes of an element does not depend on where it lies, nor on what a
-thread does.
+All arrays of a call have one floating-point type.  A kernel sees the results as (planes, rows, columns), contiguous,
+and each input at an address with three steps in bytes: from plane to plane, from row to row, and from column to column
+(arrays.place).  The last is the size of a number, or 0 for a number that counts in all columns of its row.  Arrays of
+the shape of the result are one row; a bias is the same row again and again; some of a matrix's columns are rows that
+lie farther apart; (B, T, H) beside (T, B, H) are planes.  What is no such thing is copied first.  The formula's
+statements are printed once, in a loop that takes a vector of columns at a time, whole or masked at the end of a row:
+what becomes of an element does not depend on where it lies, nor on what a thread does.
 
 An update runs over all groups of arrays as if they were one, in one launch.
 
@@ -21,6 +21,7 @@ An update runs over all groups of arrays as if they were one, in one launch.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -55,13 +56,18 @@ def loop(first, last, {parameters}):
 '''
 
 MAP = '''\
+    row = first // columns
+    column = first - row * columns
+    plane = row // rows
+    row -= plane * rows
     while first < last:
-        row = first // columns
-        column = first - row * columns
-        end = min(columns, column + last - first)
-        first += end - column
+        end, done = min(columns, column + last - first), SIZE * (first - column)
         for k in range(column, end, LANES):
 {body}
+        first += end - column
+        column, row = 0, row + 1
+        if row == rows:
+            plane, row = plane + 1, 0
 
 
 whole = split(loop)
@@ -69,13 +75,13 @@ whole = split(loop)
 
 @njit
 def run(arrays, outs, {numbers}):
-    """False, and nothing is done, for arrays that are no rows of neighbours."""
+    """False, and nothing is done, for arrays that are no planes of rows of neighbours."""
     out, places = item(outs, 0), words()
     place(arrays, out, SIZE, places)
-    columns = get(int64, places)
+    columns, rows = get(int64, places), get(int64, places + 8)
     if columns < 0:
         return False
-    whole(size(out), {least}, LANES, columns, {all})
+    whole(size(out), {least} * columns // (columns + 64), LANES, columns, rows, {all})  # beginning a row takes time
     return True
 '''
 
@@ -150,29 +156,30 @@ def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], re
     """The source of a kernel that reads `given` (name -> Var) and the formula's numbers, and writes `results`."""
     numbers = [f"in_{name}" for name in formula.recording.keywords]
     outs = [f"out{k}" for k in range(len(results))]
-    steps = [s for name in given for s in (name, f"{name}_row", f"{name}_step")]
+    steps = [s for name in given for s in (name, f"{name}_plane", f"{name}_row", f"{name}_step")]
     statements = lines(results, given=tuple(given.values()))
     _, read = needed(results, given=tuple(given.values()))
     body = [
-        f"{v.name} = load_next(real, {name} + row * {name}_row + k * {name}_step, {name}_step, end - k)"
+        f"{v.name} = load_next(real, {name} + plane * {name}_plane + row * {name}_row + k * {name}_step, "
+        f"{name}_step, end - k)"
         for name, v in given.items()
         if v in read
     ]
     body += statements
     body += [
-        f"store_next(real, {out} + SIZE * (row * columns + k), {spell(v)}, end - k)"
+        f"store_next(real, {out} + done + SIZE * k, {spell(v)}, end - k)"
         for out, v in zip(outs, results, strict=True)
     ]
-    places = [f"get(int64, places + {8 + 8 * k})" for k in range(len(steps))]
+    places = [f"get(int64, places + {16 + 8 * k})" for k in range(len(steps))]
     addresses = [f"data(item(outs, {k}))" for k in range(len(outs))]
-    assert len(steps) < WORDS
+    assert 2 + len(steps) <= WORDS
     text = MAP.format(
         body=block(body, 3),
         least=least(statements),
         numbers=", ".join(numbers),
         all=", ".join([*places, *numbers, *addresses]),
     )
-    return print_module(formula, what, dtype, ["columns", *steps, *(f"{n}: float" for n in numbers), *outs], text)
+    return print_module(formula, what, dtype, ["columns", "rows", *steps, *(f"{n}: float" for n in numbers), *outs], text)
 
 
 def print_update(formula: Formula, dtype: str) -> str:
@@ -198,6 +205,8 @@ def print_update(formula: Formula, dtype: str) -> str:
 # ---------------------------------------------------------------------------------------------------
 # Running
 # ---------------------------------------------------------------------------------------------------
+LARGE = 1 << 17  # contiguous numbers that NumPy adds or multiplies in less time than several threads
+
 _modules: dict[tuple, ModuleType] = {}
 
 
@@ -246,13 +255,14 @@ def launch(
             module.run(id(dense), id(outs), *map(float, numbers))
 
 
-def transposed(a: np.ndarray) -> tuple[int, ...] | None:
-    """The axes in the order in which they lie in memory, if that is another one: results will lie as `a` does."""
-    strides = a.strides
-    if 0 in strides or (len(strides) == 2 and strides[0] > strides[1] > 0):
+@functools.lru_cache(1024)
+def layout(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The axes in the order in which they lie in memory, if that is another one, and the way back."""
+    axes = range(len(strides))
+    order = tuple(sorted(axes, key=lambda i: -abs(strides[i])))
+    if 0 in strides or order == tuple(axes):
         return None
-    order = tuple(sorted(range(a.ndim), key=lambda i: -abs(a.strides[i])))
-    return order if order != tuple(range(a.ndim)) else None
+    return order, tuple(sorted(axes, key=order.__getitem__))
 
 
 def forward(
@@ -264,9 +274,10 @@ def forward(
         if a.shape != shape:
             shape = np.broadcast_shapes(*[a.shape for a in inputs])
             break
-    if not first.flags.c_contiguous and first.shape == shape and (order := transposed(first)):
-        moved = forward(formula, tuple([np.broadcast_to(a, shape).transpose(order) for a in inputs]), numbers)
-        return tuple([out.transpose(np.argsort(order)) for out in moved])
+    if not first.flags.c_contiguous and first.shape == shape and (found := layout(first.strides)):
+        order, back = found  # results will lie as the first array does
+        moved = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(order) for a in inputs])
+        return tuple([out.transpose(back) for out in forward(formula, moved, numbers)])
     outs: tuple[np.ndarray, ...]
     if formula.results == 1:
         outs = (np.empty(shape, dtype),)
@@ -294,10 +305,10 @@ def backward(
 
 
 def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """ufunc(a, b) for np.add, subtract, multiply or divide, on all threads if no array has to be copied for it."""
+    """ufunc(a, b) for np.add, subtract, multiply or divide; by NumPy where one thread is as fast."""
     a, b = np.asarray(a), np.asarray(b)
     dense = all(x.flags.c_contiguous or not any(x.strides) for x in (a, b))
-    if not dense or a.dtype != b.dtype or a.dtype.kind != "f":
+    if a.dtype != b.dtype or a.dtype.kind != "f" or (dense and max(a.size, b.size) < LARGE):
         return np.asarray(ufunc(a, b))
     return forward(ARITHMETIC[ufunc.__name__], (a, b))[0]
 

@@ -57,9 +57,13 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     if axes == (0,) and a.ndim == 2:  # as for a bias, in every step: without the arithmetic below
         return a[None] if a.itemsize in a.strides else contiguous(a)[None], a.shape[1:]
     first, end = axes[0], axes[-1] + 1
-    if end - first != len(axes):
-        a = a.transpose([i for i in range(a.ndim) if i not in axes] + list(axes))
-        first, end = a.ndim - len(axes), a.ndim
+    together = end - first == len(axes)
+    if len(axes) > 1 and not (together and a.flags.c_contiguous):
+        # In the order in which they lie in memory: what is (T, B, H) there but seen as (B, T, H) is summed as it lies.
+        near = sorted(axes, key=lambda i: -abs(a.strides[i]))
+        before = [i for i in range(first if together else a.ndim) if i not in axes]
+        a = a.transpose([*before, *near, *(range(end, a.ndim) if together else ())])
+        first, end = len(before), len(before) + len(axes)
     outer, reduced, inner = a.shape[:first], a.shape[first:end], a.shape[end:]
     shape = outer + inner
     folded = a.reshape(math.prod(outer), math.prod(reduced), math.prod(inner))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import cache
-from ..cpu.map import transposed
+from ..cpu.map import layout
 from ..formulas import LOSSES, UNARY, UPDATES, Formula
 from ..scalar import Var, lines, spell
 from . import elementwise
@@ -148,7 +148,7 @@ def forward(formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...
     shape = first.shape if len(arrays) == 1 else np.broadcast_shapes(*[a.shape for a in arrays])
     order = None
     if inputs[0] is first and first.shape == shape and not first.flags.c_contiguous:
-        order = transposed(first)
+        order = (layout(first.strides) or (None,))[0]
     outs = tuple([empty_as(first, shape, order=order) for _ in range(formula.results)])
     run(body, (*inputs, *numbers), outs)
     return outs

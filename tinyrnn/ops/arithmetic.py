@@ -30,12 +30,12 @@ from .common import (
 from .old_forms import in_old_form
 
 maps = twin("map")
-LARGE = 1 << 17  # elements that are worth a kernel
+FEW = 1 << 14  # elements that are never worth a kernel
 
 
 def plain(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """NumPy's add, subtract, multiply or divide; of large arrays on all threads."""
-    return ufunc(a, b) if a.size < LARGE and b.size < LARGE else maps.arithmetic(ufunc, a, b)
+    return ufunc(a, b) if a.size < FEW and b.size < FEW else maps.arithmetic(ufunc, a, b)
 
 
 class Add(Op):
