@@ -94,7 +94,9 @@ def test_products_of_all_sizes_and_layouts_are_numpys(dtype):
 def test_products_of_few_rows_or_columns_are_numpys(dtype):
     random = np.random.default_rng(2)
     few = [(1, 300, 300), (2, 257, 31), (3, 600, 9), (300, 7, 1), (1, 1, 1), (17, 1, 33), (1, 2000, 3)]
-    for m, k, n in [*few, (25, 300, 70), (32, 512, 40), (20, 512, 700)]:
+    few += [(25, 300, 70), (32, 512, 40), (20, 512, 700)]
+    few += [(16, 1100, 16), (40, 1030, 20), (250, 600, 17), (65, 2000, 5)]
+    for m, k, n in few:
         for left in LAYOUTS:
             for right in (plain, transposed, stepped, backwards):
                 a, b = random.normal(size=(m, k)).astype(dtype), random.normal(size=(k, n)).astype(dtype)

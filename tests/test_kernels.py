@@ -88,6 +88,8 @@ def test_plain_arithmetic_is_numpys(threads, dtype, ufunc):
     b[:3] = 0.0
     pairs = [(a, a[::-1].copy()), (a, b), (b, a), (a, one), (one, a), (np.broadcast_to(one, a.shape), a)]
     pairs += [(a.T, a.T), (a[:, :-1:2], a[:, 1::2]), (a[:, :1], b), (a[:0], b), (a, a.astype(np.float64))]
+    steps = normal(40, 30, 50, dtype=dtype)
+    pairs += [(steps, steps.copy().swapaxes(0, 1)[:30].swapaxes(0, 1)), (steps, steps[:, :1]), (steps[:, 0, 3:], one)]
     for n in (1, 2, 3):
         threads(n)
         for x, y in pairs:
@@ -179,7 +181,8 @@ def test_a_part_of_a_map_writes_nothing_but_its_own(dtype):
         out = np.zeros_like(a)
         for first in range(0, a.size, length)[::-1]:
             last = min(first + length, a.size)
-            run(first, last, 37, a.ctypes.data, a.strides[0], a.itemsize, out.ctypes.data)
+            # as rows of 37 columns, five to a plane
+            run(first, last, 37, 5, a.ctypes.data, 5 * a.strides[0], *a.strides, out.ctypes.data)
         assert bits(out) == bits(expected), length
 
 

@@ -269,17 +269,17 @@ def kernels(real) -> SimpleNamespace:
     @kernel
     def serial(how, m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
         """c = initial + a @ b on this thread; `how` is what `method` found for the whole product."""
-        if how == 0:
+        if k == 0:
+            for i in range(m):
+                for j in range(n):
+                    put(real, c + i * c_step + S * j, get(real, initial + i * initial_step + S * j))
+        elif how == 0:
             for i in range(m):
                 dots(n, k, a + i * a_row, b, b_column, initial + i * initial_step, c + i * c_step)
         elif how == 1:
             direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step)
         elif how == 3:
             sideways(m, n, k, a, a_row, b, b_column, initial, initial_step, c, c_step)
-        elif k == 0:
-            for i in range(m):
-                for j in range(n):
-                    put(real, c + i * c_step + S * j, get(real, initial + i * initial_step + S * j))
         else:
             blocked(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
 
