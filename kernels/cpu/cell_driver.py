@@ -8,7 +8,8 @@
 A job is the array of words that cell_job.py describes, `arrays` the tuple that goes with it, and `function` the address
 of a kernel that cell_source.py printed.  Blocking: a step's product goes in tiles of HIGH rows and WIDE columns, strip
 by strip of the packed weights, so that a strip is read once for all rows, and while that is going on the next one is
-fetched into the second cache: large weights come from further away in every step.  One or two rows go in tiles of three
+fetched into the second cache, and what the next tile is added to into the first: large weights, and the sums of all
+steps, come from further away in every step.  One or two rows go in tiles of three
 strips.  The backward takes as many steps at a time as have about `chunk` rows: the gradients of their gates are still
 in the cache when the weights' gradients are made of them, as products over all rows of the chunk.
 """
@@ -25,7 +26,7 @@ from .arrays import data, item, length, stride
 from .cell_job import AT
 from .jit import inlined, kernel, njit
 from .pool import run, split
-from .simd import BYTES, get, lanes, load_first, put, store_first, word
+from .simd import BYTES, fetch, get, lanes, load_first, put, store_first, word
 from .tile import LINE, ROWS, tile
 
 # Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
@@ -71,6 +72,11 @@ def shared(real) -> SimpleNamespace:
             ahead, ahead2 = b + S * following * k, b2 + S * following * k2
             for i in range(0, m, HIGH):
                 start, to = initial + i * initial_step + S * j, c + i * c_step + S * j
+                if initial_step:  # the sums that the next tile goes on from may come from far away
+                    below = start + HIGH * initial_step if i + HIGH < m else initial + S * following
+                    for r in range(HIGH):
+                        for line in range(0, S * WIDE, LINE):
+                            fetch(below + r * initial_step + line)
                 tall, rows, rows2 = min(m - i, HIGH), a + i * a_row, a2 + i * a2_row
                 if right <= L:
                     one_wide(
