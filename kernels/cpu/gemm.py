@@ -254,15 +254,16 @@ def kernels(real) -> SimpleNamespace:
                 while i < m:
                     rows, at, tall = first + i * a_row, start + i * step, m - i
                     to = c + i * c_step + S * j
+                    columns = top + S * j
                     # fmt: off
                     if right <= L and tall > ROWS:
                         tall = min(tall, 2 * ROWS)
-                        tower_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                        tower_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, columns, b_row)
                     elif tall > ROWS // 2:
                         tall = min(tall, ROWS)
-                        high_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                        high_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, columns, b_row)
                     else:
-                        low_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, top + S * j, b_row)
+                        low_masked(tall, right, at, step, to, c_step, depth, rows, a_row, a_column, columns, b_row)
                     # fmt: on
                     i += tall
 

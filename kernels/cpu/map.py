@@ -179,7 +179,8 @@ def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], re
         numbers=", ".join(numbers),
         all=", ".join([*places, *numbers, *addresses]),
     )
-    return print_module(formula, what, dtype, ["columns", "rows", *steps, *(f"{n}: float" for n in numbers), *outs], text)
+    parameters = ["columns", "rows", *steps, *(f"{n}: float" for n in numbers), *outs]
+    return print_module(formula, what, dtype, parameters, text)
 
 
 def print_update(formula: Formula, dtype: str) -> str:
