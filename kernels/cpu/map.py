@@ -167,8 +167,7 @@ def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], re
     ]
     body += statements
     body += [
-        f"store_next(real, {out} + done + SIZE * k, {spell(v)}, end - k)"
-        for out, v in zip(outs, results, strict=True)
+        f"store_next(real, {out} + done + SIZE * k, {spell(v)}, end - k)" for out, v in zip(outs, results, strict=True)
     ]
     places = [f"get(int64, places + {16 + 8 * k})" for k in range(len(steps))]
     addresses = [f"data(item(outs, {k}))" for k in range(len(outs))]
