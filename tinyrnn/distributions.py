@@ -18,18 +18,19 @@ from typing import Any, NamedTuple
 
 from .dtypes import finfo, get_default_dtype
 from .grad_mode import enable_grad, no_grad
-from .nn.functional import binary_cross_entropy_with_logits, softmax
+from .nn.functional import binary_cross_entropy_with_logits, log_softmax, softmax
 from .ops import draw
 from .ops.common import check_broadcast
-from .ops.create import arange, eye, full_like, tensor
-from .ops.elementwise import clamp, expm1, log, log1p, sigmoid
+from .ops.create import arange, eye, full_like, tensor, zeros_like
+from .ops.elementwise import clamp, exp, expm1, log, log1p, sigmoid
 from .ops.index import one_hot
 from .ops.reduce import logsumexp
 from .tensor import Size, Tensor
 
 __all__ = [
-    "Bernoulli", "Categorical", "Distribution", "Independent", "Laplace", "LogNormal", "Normal", "OneHotCategorical",
-    "OneHotCategoricalStraightThrough", "Uniform", "kl_divergence", "register_kl",
+    "Bernoulli", "Categorical", "Distribution", "Exponential", "Independent", "Laplace", "LogNormal",
+    "MixtureSameFamily", "Normal", "OneHotCategorical", "OneHotCategoricalStraightThrough", "Uniform", "kl_divergence",
+    "register_kl",
 ]  # fmt: skip
 
 
@@ -41,6 +42,7 @@ class Constraint(NamedTuple):
 
 
 REAL = Constraint("Real()", lambda x: x == x)
+NOT_NEGATIVE = Constraint("GreaterThanEq(lower_bound=0.0)", lambda x: x >= 0)
 POSITIVE = Constraint("GreaterThan(lower_bound=0.0)", lambda x: x > 0)
 UNIT = Constraint("Interval(lower_bound=0.0, upper_bound=1.0)", lambda x: (x >= 0) & (x <= 1))
 SIMPLEX = Constraint("Simplex()", lambda x: (x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-6))
@@ -512,6 +514,51 @@ class Laplace(Distribution):
         return self.loc - self.scale * term.sign() * log1p(-2 * term.abs())
 
 
+class Exponential(Distribution):
+    """How long until something happens that happens `rate` times in a unit of time on average, whenever it did last."""
+
+    arg_constraints = {"rate": POSITIVE}
+    support = NOT_NEGATIVE
+    has_rsample = True
+
+    def __init__(self, rate: Any, validate_args: bool | None = None):
+        (self.rate,) = together(rate)
+        super().__init__(self.rate.shape, (), validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.rate.reciprocal()
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.rate.reciprocal()
+
+    @property
+    def mode(self) -> Tensor:
+        return zeros_like(self.rate)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.rate.pow(-2)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.rate.new_empty(self._extended_shape(sample_shape)).exponential_() / self.rate
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return log(self.rate) - self.rate * value
+
+    def entropy(self) -> Tensor:
+        return 1 - log(self.rate)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        return 1 - exp(-(self.rate * value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return -log1p(-1 * value) / self.rate
+
+
 class LogNormal(Distribution):
     """e to a number that is distributed as Normal(loc, scale)."""
 
@@ -713,6 +760,106 @@ class Independent(Distribution):
         return f"{type(self).__name__}({self.base_dist}, {self.reinterpreted_batch_ndims})"
 
 
+class MixtureSameFamily(Distribution):
+    """Values of one of K distributions of a kind, which a Categorical chooses: a mixture density network's output
+    (Bishop, 1994, https://publications.aston.ac.uk/id/eprint/373/), from which handwriting is drawn (Graves, 2013,
+    https://arxiv.org/abs/1308.0850).
+
+    mixture_distribution    a Categorical of K categories; its batch_shape is broadcast
+    component_distribution  a distribution of batch_shape (*batch_shape, K)
+    """
+
+    def __init__(
+        self,
+        mixture_distribution: Categorical,
+        component_distribution: Distribution,
+        validate_args: bool | None = None,
+    ):
+        if not isinstance(mixture_distribution, Categorical):
+            raise ValueError(
+                " The Mixture distribution needs to be an  instance of torch.distributions.Categorical"  # as torch
+            )
+        if not isinstance(component_distribution, Distribution):
+            raise ValueError("The Component distribution needs to be an instance of torch.distributions.Distribution")
+        *batch, count = component_distribution.batch_shape or (None,)
+        chosen, shape = mixture_distribution.batch_shape, Size(batch)
+        if any(1 != m != n != 1 for m, n in zip(reversed(chosen), reversed(shape), strict=False)):
+            raise ValueError(
+                f"`mixture_distribution.batch_shape` ({chosen}) is not compatible with "
+                f"`component_distribution.batch_shape`({shape})"
+            )
+        if (categories := mixture_distribution.logits.shape[-1]) != count:
+            raise ValueError(
+                f"`mixture_distribution component` ({categories}) does not equal "
+                f"`component_distribution.batch_shape[-1]` ({count})"
+            )
+        self._mixture_distribution, self._component_distribution = mixture_distribution, component_distribution
+        super().__init__(shape, component_distribution.event_shape, validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        count = self._mixture_distribution._num_events
+        return self._of_shape(
+            batch_shape,
+            _instance,
+            _mixture_distribution=self._mixture_distribution.expand(batch_shape),
+            _component_distribution=self._component_distribution.expand((*batch_shape, count)),
+        )
+
+    @property
+    def mixture_distribution(self) -> Categorical:
+        return self._mixture_distribution
+
+    @property
+    def component_distribution(self) -> Distribution:
+        return self._component_distribution
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        inner, events = self._component_distribution.support, len(self._event_shape)
+
+        def check(x: Tensor) -> Tensor:
+            return inner.check(self._beside(x)).flatten(x.dim() - events).all(-1)
+
+        return Constraint(f"MixtureSameFamilyConstraint({inner.text})", check)
+
+    def _beside(self, value: Tensor) -> Tensor:
+        """A value (..., *event_shape) with an axis for the components."""
+        return value.unsqueeze(-1 - len(self._event_shape))
+
+    def _average(self, each: Tensor) -> Tensor:
+        """The mean over the components of (*batch_shape, K, *event_shape), weighted by their probabilities."""
+        probs, events = self._mixture_distribution.probs, len(self._event_shape)
+        return (probs.reshape(*probs.shape, *(1,) * events) * each).sum(-1 - events)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._average(self._component_distribution.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        within = self._average(self._component_distribution.variance)
+        return within + self._average((self._component_distribution.mean - self._beside(self.mean)).pow(2))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with no_grad():
+            chosen = self._mixture_distribution.expand(self._batch_shape).sample(sample_shape)
+            each = self._component_distribution.sample(sample_shape)
+            index = chosen.reshape(*chosen.shape, *(1,) * (1 + len(self._event_shape)))
+            along = chosen.dim()
+            return each.gather(along, index.expand(*chosen.shape, 1, *self._event_shape)).squeeze(along)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        self._validate_sample(value)
+        each = self._component_distribution.log_prob(self._beside(value))
+        return logsumexp(each + log_softmax(self._mixture_distribution.logits, dim=-1), dim=-1)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return self._average(self._component_distribution.cdf(self._beside(value)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(\n  {self._mixture_distribution},\n  {self._component_distribution})"
+
+
 # ----------------------------------------------------------------------------------- Kullback and Leibler's divergence
 DIVERGENCES: dict[tuple[type, type], Callable] = {}
 
@@ -800,6 +947,12 @@ def _(p, q):
 @register_kl(Normal, Uniform)
 def _(p, q):
     return full_like(p.loc, math.inf)
+
+
+@register_kl(Exponential, Exponential)
+def _(p, q):
+    ratio = q.rate / p.rate
+    return ratio - ratio.log() - 1
 
 
 @register_kl(LogNormal, LogNormal)
