@@ -27,17 +27,25 @@ from types import SimpleNamespace
 import numpy as np
 
 from .arrays import axes, data, extent, size, step, stride
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
-from .simd import BYTES, fma, get, lanes, load, load_first, put, splat, store, store_first, total
-from .tile import HEIGHTS, ROWS, VECTORS_WIDE, tile, transposed
+from .simd import BYTES, fetch, fma, get, lanes, load, load_first, put, splat, store, store_first, total
+from .tile import HEIGHTS, LINE, ROWS, VECTORS_WIDE, tile, transposed
 
 HIGH, MIDDLE, LOW = HEIGHTS
 DEPTH, BLOCK = 256, 224 // HIGH * HIGH
 NEAR = 1 << 20  # bytes of a B that is read as it lies several times; of a quarter of them, many times
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
+AHEAD = 8  # rows that are fetched before they are packed
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
+
+
+@inlined
+def fetch_row(at, size):
+    """Have `size` bytes brought into the first cache: rows that lie apart are not foreseen by the processor."""
+    for line in range(0, size, LINE):
+        fetch(at + line)
 
 
 @functools.cache
@@ -51,6 +59,7 @@ def packing(real):
     def pack_columns(n, k, b, b_row, wide, to):
         """The numbers of a row are neighbours: rows as long as can be."""
         for i in range(k):
+            fetch_row(b + (i + AHEAD) * b_row, S * n)
             for j in range(0, n, wide):
                 for v in range(0, wide, L):
                     store(
@@ -112,6 +121,7 @@ def kernels(real) -> SimpleNamespace:
         """Strips of a (m, k): to[strip, i, r]."""
         if a_row == S:
             for i in range(k):
+                fetch_row(a + (i + AHEAD) * a_column, S * m)
                 for r in range(0, m, HIGH):
                     for q in range(0, HIGH, L):  # a vector may be shorter than a strip is high
                         part = load_first(real, a + i * a_column + S * (r + q), m - r - q)

@@ -34,9 +34,10 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 
 
 class Library(codegen.JITCodeLibrary):
-    """The code of a function, optimised once, as a whole, with what it calls.  Numba's own library runs passes over each
-    function before that, and cheap ones over the whole for the sake of references that are counted: what they find is
-    found then too, but for counts, of which kernels have none, and they take a sixth of the time of compiling."""
+    """The code of a function, optimised once, as a whole, with what it calls.  Numba's own library runs passes over
+    each function before that, and cheap ones over the whole for the sake of references that are counted: what they
+    find is found then too, but for counts, of which kernels have none, and they take a sixth of the time of compiling.
+    """
 
     def _optimize_functions(self, ll_module):
         ll_module.data_layout = str(self.codegen.target_data)
