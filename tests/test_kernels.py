@@ -250,6 +250,20 @@ def test_sums_and_extrema_have_the_same_bits(threads, dtype):
 
 
 @few
+def test_what_lies_in_another_order_is_summed_as_it_lies(dtype, monkeypatch):
+    """Axes that are all summed change places without a copy, and without a change of bits."""
+    a = normal(20, 30, 50, dtype=dtype)
+    monkeypatch.setattr(reduce, "contiguous", lambda a: pytest.fail("copied"))
+    turned = a.swapaxes(0, 1)
+    for find in (reduce.sum, reduce.logsumexp):
+        assert bits(find(turned, (0, 1, 2))) == bits(find(a, (0, 1, 2)))
+        assert bits(find(turned, (0, 1))) == bits(find(a, (0, 1)))
+        assert bits(find(a.transpose(2, 0, 1), (1, 2))) == bits(find(a, (0, 1)))
+        assert bits(find(a.transpose(2, 1, 0), (1, 2))) == bits(find(a, (0, 1)))
+        assert bits(find(a.transpose(1, 2, 0), (0, 2))) == bits(find(a, (0, 1)))
+
+
+@few
 def test_gathering_and_scattering_have_the_same_bits(threads, dtype):
     table, ids = normal(97, 130, dtype=dtype), np.random.default_rng(1).integers(0, 97, 1500)
     g = normal(1500, 130, dtype=dtype)

@@ -67,6 +67,8 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
     outer, reduced, inner = a.shape[:first], a.shape[first:end], a.shape[end:]
     shape = outer + inner
     folded = a.reshape(math.prod(outer), math.prod(reduced), math.prod(inner))
+    if inner == () and folded.strides[0] == a.itemsize:  # columns, seen as rows
+        folded = folded.transpose(2, 1, 0)
     if a.itemsize not in folded.strides[1:]:
         folded = contiguous(folded)
     return folded, shape
