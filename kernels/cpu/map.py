@@ -256,13 +256,15 @@ def launch(
 
 
 @functools.lru_cache(1024)
-def layout(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """The axes in the order in which they lie in memory, if that is another one, and the way back."""
-    axes = range(len(strides))
-    order = tuple(sorted(axes, key=lambda i: -abs(strides[i])))
-    if 0 in strides or order == tuple(axes):
+    axes = range(len(shape))
+    several = [i for i in axes if shape[i] > 1]
+    near = sorted(several, key=lambda i: -abs(strides[i]))
+    if near == several or 0 in map(strides.__getitem__, several):
         return None
-    return order, tuple(sorted(axes, key=order.__getitem__))
+    order = *[i for i in axes if shape[i] <= 1], *near
+    return order, tuple(map(order.index, axes))
 
 
 def forward(
@@ -274,7 +276,7 @@ def forward(
         if a.shape != shape:
             shape = np.broadcast_shapes(*[a.shape for a in inputs])
             break
-    if not first.flags.c_contiguous and first.shape == shape and (found := layout(first.strides)):
+    if not first.flags.c_contiguous and first.shape == shape and (found := layout(shape, first.strides)):
         order, back = found  # results will lie as the first array does
         moved = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(order) for a in inputs])
         return tuple([out.transpose(back) for out in forward(formula, moved, numbers)])

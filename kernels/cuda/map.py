@@ -148,7 +148,7 @@ def forward(formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...
     shape = first.shape if len(arrays) == 1 else np.broadcast_shapes(*[a.shape for a in arrays])
     order = None
     if inputs[0] is first and first.shape == shape and not first.flags.c_contiguous:
-        order = (layout(first.strides) or (None,))[0]
+        order = (layout(shape, first.strides) or (None,))[0]
     outs = tuple([empty_as(first, shape, order=order) for _ in range(formula.results)])
     run(body, (*inputs, *numbers), outs)
     return outs
