@@ -9,9 +9,9 @@ A job is the array of words that cell_job.py describes, `arrays` the tuple that 
 of a kernel that cell_source.py printed.  Blocking: a step's product goes in tiles of HIGH rows and WIDE columns, strip
 by strip of the packed weights, so that a strip is read once for all rows, and while that is going on the next one is
 fetched into the second cache, and what the next tile is added to into the first: large weights, and the sums of all
-steps, come from further away in every step.  One or two rows go in tiles of three
-strips.  The backward takes as many steps at a time as have about `chunk` rows: the gradients of their gates are still
-in the cache when the weights' gradients are made of them, as products over all rows of the chunk.
+steps, come from further away in every step.  One or two rows go in tiles of three strips.  The backward takes as many
+steps at a time as have about `chunk` rows: the gradients of their gates are still in the cache when the weights'
+gradients are made of them, as products over all rows of the chunk.
 """
 
 from __future__ import annotations

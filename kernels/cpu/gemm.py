@@ -7,10 +7,10 @@ A result is cut into strips of WIDE columns (two vectors) and these into tiles o
 registers (tile.py).  B is copied ("packed") strip by strip, DEPTH rows and COLUMNS columns at a time, so that a strip
 is contiguous, and passes by from the second cache for HIGH rows of A, which stay in the first.  Rows of A are packed
 where a tile would otherwise touch too many pages.  A small B whose rows are contiguous is used as it lies, 2 * DEPTH
-rows at a time, or in high tiles of one vector where that is as wide as the result; so is a
-transposed B where A has few rows: then A is packed, and the result comes out transposed.  A result of one column is
-computed as a row.  Sums run over k in order whatever the shape, but for one or two rows times a transposed matrix, or
-one column, which are dot products where both run along k in memory.
+rows at a time, in higher tiles of one vector where that is as wide as the result; so is a transposed B where A has few
+rows: then A is packed, and the result comes out transposed.  A result of one column is computed as a row.  Sums run
+over k in order whatever the shape, but for one or two rows times a transposed matrix, or one column, which are dot
+products where both run along k in memory.
 
     scratch: packed B, COLUMNS / WIDE strips of (DEPTH, WIDE); then packed A, BLOCK / HIGH strips of (DEPTH, HIGH)
              or packed A of few rows, FEW / WIDE strips of (LONG, WIDE); then a transposed block, (BLOCK, FEW)
