@@ -24,9 +24,10 @@ from numba import int64
 from . import gemm
 from .arrays import data, item, length, stride
 from .cell_job import AT
+from .gemm import fetch_row
 from .jit import inlined, kernel, njit
 from .pool import run, split
-from .simd import BYTES, fetch, get, lanes, load_first, put, store_first, word
+from .simd import BYTES, get, lanes, load_first, put, store_first, word
 from .tile import LINE, ROWS, tile
 
 # Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
@@ -75,8 +76,7 @@ def shared(real) -> SimpleNamespace:
                 if initial_step:  # the sums that the next tile goes on from may come from far away
                     below = start + HIGH * initial_step if i + HIGH < m else initial + S * following
                     for r in range(HIGH):
-                        for line in range(0, S * WIDE, LINE):
-                            fetch(below + r * initial_step + line)
+                        fetch_row(below + r * initial_step, S * WIDE)
                 tall, rows, rows2 = min(m - i, HIGH), a + i * a_row, a2 + i * a2_row
                 if right <= L:
                     one_wide(

@@ -183,12 +183,8 @@ def along(what: str, a: np.ndarray, ids: np.ndarray, other: np.ndarray, axis: in
         return False
     if i is None:
         i = folded(contiguous(ids.astype(np.int64, copy=False)), axis)
-    if i is None or not i.shape == y.shape == (
-        x.shape[0],
-        y.shape[1],
-        x.shape[2],
-    ):  # NumPy's function says what is wrong
-        return False
+    if i is None or not i.shape == y.shape == (x.shape[0], y.shape[1], x.shape[2]):
+        return False  # NumPy's function says what is wrong
     kernels_along(np.float32 if a.itemsize == 4 else np.float64, what).along(id(x), id(i), id(y))
     return True
 
