@@ -276,9 +276,9 @@ def test_where_the_cache_cannot_be_written_a_temporary_directory_serves(tmp_path
 
 IMPORT = """
 import json, sys, time
-start = time.perf_counter()
+start = time.thread_time()
 import tinyrnn
-seconds = time.perf_counter() - start
+seconds = time.thread_time() - start
 print(json.dumps([seconds, [name for name in sys.modules if "." not in name]]))
 """
 
@@ -329,13 +329,14 @@ def test_warmup():
     assert answer(start(script)) == 0
 
 
-def test_importing_takes_less_than_half_a_second_and_no_heavy_library():
-    deadline, best = time.monotonic() + 60, float("inf")
-    for _ in range(5):
-        seconds, modules = answer(start(IMPORT))
+def test_importing_takes_less_than_half_a_second_and_no_heavy_library(tmp_path):
+    """As after an installation, when Python has compiled the files once. Time of its thread alone, so that what else
+    runs on the machine has no part in it."""
+    kept = {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    times = []
+    for _ in range(4):
+        seconds, modules = answer(start(IMPORT, **kept))
         assert "tinyrnn" in modules
         assert not {"numba", "llvmlite", "matplotlib", "torch"} & set(modules)
-        best = min(best, seconds)
-        if best < 0.5 or time.monotonic() > deadline:
-            break
-    assert best < 0.5
+        times.append(seconds)
+    assert any(tmp_path.rglob("tape*.pyc")) and min(times[1:]) < 0.5
