@@ -180,3 +180,18 @@ def test_slices_by_an_index_with_gaps():
     added = tinyrnn.zeros(3, 4).index_add(0, i, x[:2])
     assert added.tolist() == [[4, 5, 6, 7], [0] * 4, [0, 1, 2, 3]]
     assert tinyrnn.zeros(3, 4).index_reduce(0, i, x[:2], "amax")[0].tolist() == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("count", [0, 1, 300, index.BLOCK, index.BLOCK + 1, 30 * index.BLOCK + 17])
+def test_the_first_index_that_is_outside(count):
+    rng = np.random.default_rng(count)
+    ids = rng.integers(0, 50, count)
+    assert index.outside(ids, 50) == -1
+    for wrong in (-1, 50, -(2**63), 2**63 - 1):
+        for k in {0, count // 3, count - 1} - {-1} if count else ():
+            spoilt = ids.copy()
+            spoilt[k] = wrong
+            spoilt[k + 1 :: 7] = wrong
+            assert index.outside(spoilt, 50) == k
+            assert index.outside(spoilt[None].repeat(2, 0), 50) == k
+    assert index.outside(ids, 0) == (0 if count else -1)

@@ -34,6 +34,8 @@ from .simd import get, lanes, load_next, put, store_next
 
 LEAST = 20_000  # numbers that are some 10 microseconds of work
 WIDTH = 256  # columns
+BLOCK = 4_096  # indices
+NONE = np.empty(0, np.int64)
 
 
 @functools.cache
@@ -83,6 +85,15 @@ def kernels(real) -> SimpleNamespace:
 def kernels_along(real, what: str) -> SimpleNamespace:
     """The kernel that takes, puts or adds numbers as large as numpy.float32 or numpy.float64."""
 
+    @njit
+    def move(here, there):
+        if what == "take":
+            put(real, there, get(real, here))
+        elif what == "put":
+            put(real, here, get(real, there))
+        else:
+            put(real, here, get(real, here) + get(real, there))
+
     @kernel
     def blocks(
         first, last, m, inner, a, a_outer, a_step, a_inner, ids, ids_outer, ids_step, ids_inner, other, outer_step,
@@ -92,17 +103,15 @@ def kernels_along(real, what: str) -> SimpleNamespace:
         for unit in range(first, last):
             outer, left = unit // across, unit % across * WIDTH
             right = min(inner, left + WIDTH)
-            for k in range(m):
-                at = ids + ids_outer * outer + ids_step * k
-                p, q = a + a_outer * outer, other + outer_step * outer + step * k
-                for j in range(left, right):
-                    here, there = p + a_step * get(int64, at + ids_inner * j) + a_inner * j, q + inner_step * j
-                    if what == "take":
-                        put(real, there, get(real, here))
-                    elif what == "put":
-                        put(real, here, get(real, there))
-                    else:
-                        put(real, here, get(real, here) + get(real, there))
+            at, p, q = ids + ids_outer * outer, a + a_outer * outer, other + outer_step * outer
+            if inner == 1:
+                for k in range(m):
+                    move(p + a_step * get(int64, at + ids_step * k), q + step * k)
+            else:
+                for k in range(m):
+                    for j in range(left, right):
+                        i = get(int64, at + ids_step * k + ids_inner * j)
+                        move(p + a_step * i + a_inner * j, q + step * k + inner_step * j)
 
     all_blocks = split(blocks)
 
@@ -121,18 +130,40 @@ def kernels_along(real, what: str) -> SimpleNamespace:
 
 
 @njit
-def first_outside(ids, n):
-    p, count = data(ids), size(ids)
-    for start in range(0, count, 256):
-        end, wrong = min(count, start + 256), 0
-        for k in range(start, end):
-            i = get(int64, p + 8 * k)
-            wrong |= (i < 0) | (i >= n)
-        if wrong:
-            for k in range(start, end):
-                i = get(int64, p + 8 * k)
-                if i < 0 or i >= n:
-                    return k
+def sign(start, end, n, ids):
+    """A number that is negative if one of some indices is outside."""
+    found = 0
+    for k in range(start, end):
+        i = get(int64, ids + 8 * k)
+        found |= i | (n - 1 - i)
+    return found
+
+
+@kernel
+def check(first, last, count, n, ids, signs):
+    for block in range(first, last):
+        put(int64, signs + 8 * block, sign(block * BLOCK, min(count, (block + 1) * BLOCK), n, ids))
+
+
+all_checked = split(check)
+
+
+@njit
+def first_outside(ids, n, signs):
+    """`signs`: a number for each block; empty where there is but one."""
+    count, blocks = size(ids), size(signs)
+    if blocks:
+        all_checked(blocks, LEAST // BLOCK, 1, count, n, data(ids), data(signs))
+        wrong = 0
+        for block in range(blocks):
+            wrong |= get(int64, data(signs) + 8 * block)
+    else:
+        wrong = sign(0, count, n, data(ids))
+    if wrong < 0:
+        for k in range(count):
+            i = get(int64, data(ids) + 8 * k)
+            if i < 0 or i >= n:
+                return k
     return -1
 
 
@@ -228,4 +259,5 @@ def add_along(out: np.ndarray, ids: np.ndarray, g: np.ndarray, axis: int) -> Non
 
 def outside(ids: np.ndarray, n: int) -> int:
     ids = np.asarray(ids, np.int64, order="C")
-    return first_outside(id(ids), n)
+    signs = np.empty(-(-ids.size // BLOCK), np.int64) if ids.size > BLOCK else NONE
+    return first_outside(id(ids), n, id(signs))

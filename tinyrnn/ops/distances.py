@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from .. import dtypes
 from ..tape import entitled, no_grad
 from .common import Op, cast, check_broadcast, expect_tensor, run
 from .elementwise import minimum, where
+from .linear import product
 from .rows import by_reduction, reduction_of
 
 
@@ -46,36 +47,83 @@ class Cdist(Op):
 
     @staticmethod
     def forward(a, b, *, p):
-        d = np.abs(a[..., :, None, :] - b[..., None, :, :])
-        if p == 0:
-            found = np.count_nonzero(d, -1).astype(a.dtype)
-        elif p == np.inf:
-            found = d.max(-1, initial=0)
-        else:
-            found = (d**p).sum(-1) ** (1 / p)
-        return np.asarray(found, a.dtype, like=a), (a, b, found, p)
+        found = np.zeros((*a.shape[:-1], b.shape[-2]), a.dtype, like=a)
+        for some in blocks(a, b):
+            d = np.abs(a[..., some, None, :] - b[..., None, :, :])
+            if p == 0:
+                found[..., some, :] = np.count_nonzero(d, -1)
+            elif p == np.inf:
+                found[..., some, :] = d.max(-1, initial=0)
+            else:
+                found[..., some, :] = (d**p).sum(-1) ** (1 / p)
+        return found, (a, b, found, p)
 
     @staticmethod
     def backward(saved, needs, g):
         a, b, found, p = saved
-        d, far = a[..., :, None, :] - b[..., None, :, :], found[..., None]
-        if p == 0:
-            slope = np.zeros_like(d)
-        elif p == np.inf:
-            slope = np.sign(d) * (np.abs(d) == far)
-        else:
-            slope = np.sign(d) * np.abs(d / np.where(far, far, 1)) ** (p - 1)
-        slope = np.where(d, slope, 0).astype(g.dtype, copy=False) * g[..., None]
-        return slope.sum(-2), -slope.sum(-3)
+        da, db = np.zeros_like(a), np.zeros_like(b)
+        for some in blocks(a, b) if p else ():
+            d, far = a[..., some, None, :] - b[..., None, :, :], found[..., some, :, None]
+            if p == np.inf:
+                slope = np.sign(d) * (np.abs(d) == far)
+            else:
+                slope = np.sign(d) * np.abs(d / np.where(far, far, 1)) ** (p - 1)
+            slope = np.where(d, slope, 0).astype(g.dtype, copy=False) * g[..., some, :, None]
+            da[..., some, :] = slope.sum(-2)
+            db -= slope.sum(-3)
+        return da, db
+
+
+def blocks(a: np.ndarray, b: np.ndarray) -> Iterator[slice]:
+    """Rows of `a`, some at a time, so that their differences from all rows of `b` take some megabytes at most."""
+    rows = max(1, 2**20 // max(b.size, 1))
+    for first in range(0, a.shape[-2], rows):
+        yield slice(first, first + rows)
+
+
+class EuclideanDist(Op):
+    """The distances that Cdist gives for p = 2, from |a|^2 - 2 a.b + |b|^2, which is one product of matrices: far
+    quicker, and less exact where rows are near each other.
+    """
+
+    @staticmethod
+    def forward(a, b):
+        parts = [[], []]
+        for x, part, factor in ((a, parts[0], -2), (b, parts[1], 1)):
+            square = (x * x).sum(-1, keepdims=True)
+            part += [x * x.dtype.type(factor), square, np.ones_like(square)]
+        parts[1][1:] = parts[1][:0:-1]
+        left, right = (np.concatenate(part, -1) for part in parts)
+        found = np.sqrt(np.maximum(product(left, right.swapaxes(-1, -2)), a.dtype.type(0)))
+        return found, (a, b, found)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, b, found = saved
+        ratio = np.where(found == 0, g.dtype.type(0), g / found)
+        da = db = None
+        if needs[0]:
+            da = a * ratio.sum(-1)[..., None] - product(ratio, b)
+        if needs[1]:
+            db = b * ratio.sum(-2)[..., None] - product(ratio.swapaxes(-1, -2), a)
+        return da, db
+
+
+MODES = {
+    "use_mm_for_euclid_dist_if_necessary": None,
+    "use_mm_for_euclid_dist": True,
+    "donot_use_mm_for_euclid_dist": False,
+}
 
 
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
     """The distance of order `p` of each row of x1 (..., P, M) and each row of x2 (..., R, M): (..., P, R).
 
-    The dimensions in front broadcast.  `compute_mode` is checked and changes nothing.
+    The dimensions in front broadcast.  For p = 2 a product of matrices gives the distances if P or R is above 25, as
+    `compute_mode` "use_mm_for_euclid_dist_if_necessary" says, always with "use_mm_for_euclid_dist", and never with
+    "donot_use_mm_for_euclid_dist", which is exact where rows are near each other.
     """
-    modes = ("use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
-    if compute_mode not in (f"{modes[0]}_if_necessary", *modes):
+    if compute_mode not in MODES:
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     a, b = expect_tensor(x1, "cdist", "x1").array, expect_tensor(x2, "cdist", "x2").array
     for name, x in (("X1", a), ("X2", b)):
@@ -91,7 +139,11 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_eucl
         raise RuntimeError("cdist only supports non-negative p values")
     lead = check_broadcast(np.empty(a.shape[:-2]), np.empty(b.shape[:-2]))
     first, second = x1.expand(*lead, *a.shape[-2:]), x2.expand(*lead, *b.shape[-2:])
-    return run(Cdist, (first, second), (first.array, second.array), p=float(p))
+    p, arrays = float(p), (first.array, second.array)
+    many = MODES[compute_mode] if MODES[compute_mode] is not None else max(a.shape[-2], b.shape[-2]) > 25
+    if p == 2 and many and a.size and b.size:
+        return entitled(run(EuclideanDist, (first, second), arrays), "ViewBackward0")
+    return run(Cdist, (first, second), arrays, p=p)
 
 
 def cosine_embedding_loss(

@@ -65,13 +65,19 @@ class Gather(Op):
     def backward(saved, needs, g):
         shape, index = saved
         out = np.zeros(shape, g.dtype, like=g)
-        if type(index[0]) in array_types and all(isinstance(i, slice) for i in index[1:]):
-            ids = np.where(index[0] < 0, index[0] + shape[0], index[0]).reshape(-1)
-            width = out[0].size if shape[0] else 0
-            kernels.scatter_add_rows(out.reshape(shape[0], width), ids, contiguous(g).reshape(ids.size, width))
+        if not g.size:
+            return out
+        if any(type(i) is slice for i in index):
+            rows = np.arange(out.size, like=g).reshape(shape)[index]
+        else:  # whole rows, which their places in the dimensions in front number
+            rows = np.where(index[0] < 0, index[0] + shape[0], index[0])
+            for i, n in zip(index[1:], shape[1:], strict=False):
+                rows = rows * n + np.where(i < 0, i + n, i)
+        width = g.size // rows.size
+        if width == 1:
+            kernels.scatter_add(out.reshape(-1), rows.reshape(-1), contiguous(g).reshape(-1))
         else:
-            positions = np.arange(out.size, like=g).reshape(shape)[index]
-            kernels.scatter_add(out.reshape(-1), positions.reshape(-1), contiguous(g).reshape(-1))
+            kernels.scatter_add_rows(out.reshape(-1, width), rows.reshape(-1), contiguous(g).reshape(-1, width))
         return out
 
 
@@ -300,6 +306,18 @@ def parts_of(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
         return (index,), None
     if type(index) is tuple and is_plain(index, a.shape):
         return index, None
+    items = index if type(index) is tuple else (index,)
+    if items and len(items) <= a.ndim:
+        arrays = []
+        for i in items:
+            if not isinstance(i, TensorBase):
+                break
+            i = i.array
+            if i.dtype != np.int64 or not i.ndim or type(i) is not type(a):
+                break
+            arrays.append(i)
+        else:
+            return (), tuple(arrays)
     return split_index(a, index)
 
 
@@ -307,8 +325,9 @@ def getitem(input: Any, index: Any) -> Any:
     """input[index], with all of torch's forms of an index."""
     a = input.array
     basic, advanced = parts_of(a, index)
-    view = run(Slice, (input,), (a,), index=basic)
-    return view if advanced is None else run(Gather, (view,), (view.array,), tensors_of(index), index=advanced)
+    if advanced is None or basic.count(slice(None)) != len(basic):
+        input = run(Slice, (input,), (a,), index=basic)
+    return input if advanced is None else run(Gather, (input,), (input.array,), tensors_of(index), index=advanced)
 
 
 def tensors_of(index: Any) -> list:
