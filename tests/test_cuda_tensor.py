@@ -497,3 +497,27 @@ def test_packed_sequences():
     np.testing.assert_allclose(there, here)
     with pytest.raises(RuntimeError, match="1D CPU int64 tensor"):
         nn.utils.rnn.pack_padded_sequence(torch.ones(2, 1, 1), torch.tensor([2], device="cuda"))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, float("inf")])
+def test_distances_are_those_of_the_cpu(p):
+    def distances(device):
+        a, b = (torch.randn(2, n, 2, device=device, requires_grad=True) for n in (27, 2))
+        found = torch.cdist(a, b, p)
+        (found * found).sum().backward()
+        return [t.detach().cpu().numpy() for t in (found, a.grad, b.grad)]
+
+    for cpu, gpu in zip(*both(distances), strict=True):
+        np.testing.assert_allclose(gpu, cpu, rtol=1e-5, atol=1e-5)
+
+
+def test_whole_rows_and_numbers_by_several_tensors_of_indices():
+    def picked(device):
+        a = torch.arange(24.0, device=device).reshape(2, 3, 4).requires_grad_()
+        i, j = torch.tensor([[1], [-1]], device=device), torch.tensor([0, -1, 0], device=device)
+        rows, numbers = a[i, j], a[i, j, torch.tensor(2, device=device).expand(3)]
+        (rows.pow(2).sum() + numbers.pow(3).sum()).backward()
+        return [t.detach().cpu().tolist() for t in (rows, numbers, a.grad)]
+
+    cpu, gpu = both(picked)
+    assert cpu == gpu
