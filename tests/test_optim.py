@@ -401,7 +401,7 @@ def test_a_state_of_another_size(name):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_parameter_that_is_twice_in_a_group_takes_two_steps(name, monkeypatch):
     """One after the other: threads divide what is done in one launch."""
-    kernels = tinyrnn.optim.optimizer.map
+    kernels = tinyrnn.optim.optimizer.maps
     update = kernels.update
 
     def alone(formula, groups, numbers):

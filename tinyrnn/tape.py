@@ -63,7 +63,8 @@ from .strides import contiguous, dense, frames, order, overlaps, places, separat
 class Op:
     """Base of all ops: see the contract above."""
 
-    view = False  # a view op's results share the memory of its first input; it saves no arrays
+    bare = False  # whether it saves numbers and shapes only, so that nothing is freed by a backward
+    view = False  # a view op's results share the memory of its first input; it is bare
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
     label: str | None = None  # what `grad_fn` shows, if tinyrnn.titles does not tell it from the op's own name
@@ -195,6 +196,10 @@ class TensorBase:
             self._writes = [0]
         return self._writes
 
+    def wrote(self) -> None:
+        """Count a write to the memory."""
+        wrote((self,))
+
     @property
     def _version(self) -> int:
         """How often the memory was written to."""
@@ -254,10 +259,22 @@ def results_are(cls: type[TensorBase]) -> None:
     Tensor = cls
 
 
+def wrote(tensors: Iterable[TensorBase]) -> None:
+    """Count a write to the memory of each."""
+    global last_write
+    for t in tensors:
+        version = t._writes
+        if version is None:
+            t._writes = [1]
+        else:
+            version[0] += 1
+    last_write = next(_sequence)
+
+
 def wrap(array: np.ndarray) -> Any:
     """A tensor that holds `array` itself, and that nothing was recorded of."""
     tensor = _new(Tensor)
-    tensor.array = array if type(array) in array_types else np.asarray(array)
+    tensor.array = array if array.shape or type(array) in array_types else np.asarray(array)
     if inferring and current.inference:
         tensor._writes = UNTRACKED
     return tensor
@@ -266,6 +283,7 @@ def wrap(array: np.ndarray) -> Any:
 # ---------------------------------------------------------------------------------------- nodes
 reduce = twin("reduce")
 _sequence = itertools.count()
+last_write = -1  # the moment of it, in any thread: nothing that a later node saved was written to
 FREED = ("freed",)
 
 
@@ -276,22 +294,16 @@ class Node:
     `slot` of another node, or to a leaf tensor, for which slot is None; it has the shape and dtype of that input.
     """
 
-    __slots__ = (
-        "op", "saved", "watched", "inputs", "sequence", "outputs", "hooks", "retained", "label", "lines", "__weakref__",
-    )  # fmt: skip
-
-    def __init__(self, op, inputs: tuple, saved: tuple, outputs: int):
-        self.op = op
-        self.inputs = inputs
-        self.saved = saved
-        self.outputs = outputs
-        self.watched: Any = ()  # of what was saved: version, its value then, input number, ~slot or None, array, ...
-        self.hooks: dict[int, dict] | None = None  # slot -> hooks on that result's gradient
-        self.retained: list | None = None  # weak references to the results whose gradient is kept
-        self.label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
-        self.sequence = next(_sequence)  # after the nodes of the inputs, some of which were made only now
-        if anomaly.enabled:
-            self.lines = calling_lines()  # of the program, innermost last
+    __slots__ = "op", "inputs", "saved", "watched", "sequence", "outputs", "listeners", "__dict__", "__weakref__"
+    op: Any
+    inputs: tuple
+    saved: tuple
+    watched: tuple  # see `noted`
+    sequence: int
+    outputs: int
+    listeners: Listeners | None
+    label: Any = None  # what `name` says, for all results or by number, if it is not told by the op
+    lines: traceback.StackSummary | None = None  # of the program, innermost last, if anomalies were looked for
 
     def moved(self, array: np.ndarray, tensor: TensorBase) -> None:
         """A result was written into `tensor`: if it was saved, it is saved there from now on."""
@@ -320,10 +332,14 @@ class Node:
     def __repr__(self) -> str:
         return f"<{shown(self)} object at {id(self):#x}>"
 
-    def changed(self, version: list[int], expected: int, number: int | None, array: np.ndarray) -> RuntimeError:
-        """The error for a saved tensor that was written to."""
-        edge: Any = None if number is None else (self, ~number) if number < 0 else self.inputs[number]
-        return modified(array, edge and edge[:2], version[0], expected)
+    def check_unchanged(self) -> None:
+        """Raise torch's error if a saved tensor was written to."""
+        watched = self.watched
+        for i in range(0, len(watched), 4):
+            version, expected, number, array = watched[i : i + 4]
+            if version[0] != expected:
+                edge: Any = None if number is None else (self, ~number) if number < 0 else self.inputs[number]
+                raise modified(array, edge and edge[:2], version[0], expected)
 
 
 def modified(array: np.ndarray, source: tuple | None, version: int, expected: int) -> RuntimeError:
@@ -337,6 +353,40 @@ def modified(array: np.ndarray, source: tuple | None, version: int, expected: in
         f"{version}; expected version {expected} instead. Hint: save a copy, clone(), before the write, or write into "
         "a new tensor."
     )
+
+
+class Listeners:
+    """What wants to see the gradients of a node's results."""
+
+    __slots__ = "hooks", "retained"
+
+    def __init__(self):
+        self.hooks: dict[int, dict] = {}  # slot -> hooks on that result's gradient
+        self.retained: list = []  # weak references to the results whose gradient is kept
+
+
+def noted(op, inputs: tuple, saved: tuple, outputs: int, watched: tuple = ()) -> Node:
+    """A new node; `watched`: for each tensor among what was saved its version, the version's value now, the number of
+    the input (~slot of a result, None for another tensor) and the array, one after the other in a single tuple: nodes
+    live long, and what the collector of garbage looks at again and again costs more than what makes it.
+    """
+    node = _new(Node)  # a class that is called costs more
+    node.op = op
+    node.inputs = inputs
+    node.saved = saved
+    node.outputs = outputs
+    node.watched = watched
+    node.listeners = None
+    node.sequence = next(_sequence)  # after the nodes of the inputs, some of which were made only now
+    if anomaly.enabled:
+        node.lines = calling_lines()
+    return node
+
+
+def listeners_of(node: Node) -> Listeners:
+    if node.listeners is None:
+        node.listeners = Listeners()
+    return node.listeners
 
 
 KINDS = {
@@ -404,41 +454,43 @@ def record(op, inputs: Sequence[Any], called: tuple, besides: Sequence[Any] = ()
     out, saved = called
     several = type(out) is tuple
     node: Node | None = None
-    kept: Collection[int] = ()
+    kept: Collection[int] = ()  # the ids of what is saved
     if current.enabled:
-        edges, recorded = [], False
+        edges: list = []
+        watched: tuple = ()
+        recorded = False
+        if saved and not op.bare:
+            kept = {*map(id, saved)}
         for t in inputs:
-            way = None
-            if t is not None:
-                view = t._view
-                if view is not None and view.seen != t._writes[0]:
-                    refresh(t)
-                way = t._edge
-                if way is not None:
-                    recorded = True
-                elif t._requires:
-                    way = t, None, t.array.shape, t.array.dtype
-                    recorded = True
+            if t is None:
+                edges.append(None)
+                continue
+            view = t._view
+            if view is not None and view.seen != t._writes[0]:
+                refresh(t)
+            a, way = t.array, t._edge
+            if way is None:
+                if t._requires:
+                    way = t, None, a.shape, a.dtype
                 elif view is not None and t.requires_grad:  # its base does: a node, but no gradient goes there
                     recorded = True
+            if kept and id(a) in kept:
+                version = t._writes
+                if version is None:
+                    version = t._writes = [0]
+                elif version is UNTRACKED:
+                    version = check_unneeded(a, op, inputs, saved)
+                watched += version, version[0], len(edges), a
             edges.append(way)
-        if recorded:
+        if recorded or any(edges):
             if op.keeps and None in edges:
                 saved = needed(saved, op.keeps, edges)
-            node = Node(op, tuple(edges), saved, len(out) if several else 1)
-            if saved:
                 kept = {*map(id, saved)}
-                watched: tuple = ()
-                for number, t in enumerate(inputs):
-                    if t is not None and id(t.array) in kept:
-                        version = t._writes
-                        if version is None:
-                            version = t._writes = [0]
-                        watched += version, version[0], number, t.array
-                node.watched = watched
+                watched = tuple([w for i, w in enumerate(watched) if id(watched[i | 3]) in kept])
             for t in besides:
                 version = t.version
-                node.watched += version, version[0], None, t.array
+                watched += version, version[0], None, t.array
+            node = noted(op, tuple(edges), saved, len(out) if several else 1, watched)
     if several:
         return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
     return _result(op, inputs, node, out, 0, kept)
@@ -449,6 +501,17 @@ def edge(t: TensorBase) -> tuple | None:
     if t._view is not None:
         refresh(t)
     return t._edge or ((t, None, t.array.shape, t.array.dtype) if t._requires else None)
+
+
+def check_unneeded(a: np.ndarray, op, inputs: Sequence[Any], saved: tuple) -> list[int]:
+    """Raise torch's error if a node of this call would keep `a`, of an inference tensor.  A version for it, if not."""
+    edges = [None if t is None else edge(t) for t in inputs]
+    if any(edges):
+        if op.keeps and None in edges:
+            saved = needed(saved, op.keeps, edges)
+        if any(kept is a for kept in saved):
+            UNTRACKED[0]
+    return [0]
 
 
 def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
@@ -466,10 +529,10 @@ def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
 def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int, kept: Collection[int]) -> Any:
     """A result as a tensor; `kept`: the ids of what the node saved."""
     tensor = _new(Tensor)
-    tensor.array = own = array if type(array) in array_types else np.asarray(array)
+    tensor.array = own = array if array.shape or type(array) in array_types else np.asarray(array)
     if node is not None and (dtype := own.dtype).kind == "f":
         tensor._edge = node, slot, own.shape, dtype
-        if id(array) in kept:
+        if kept and id(array) in kept:
             tensor._writes = version = [0]
             node.watched += version, 0, ~slot, own
     if op.view:
@@ -518,7 +581,7 @@ def refresh(tensor: TensorBase) -> None:
     if view.forbidden is not None:
         raise refused(tensor, "its base or another view of its base has been modified inplace")
     if tensor.array.dtype == base.array.dtype:
-        attach(tensor, Node(AsStrided, (edge(base),), (window(base.array, tensor.array),), 1))
+        attach(tensor, noted(AsStrided, (edge(base),), (window(base.array, tensor.array),), 1))
     view.seen = version[0]
 
 
@@ -578,7 +641,7 @@ def attach(tensor: TensorBase, node: Node | None, slot: int = 0) -> None:
         return
     tensor._edge = node, slot, tensor.array.shape, tensor.array.dtype
     if tensor._retains:
-        node.retained = [*(node.retained or ()), weakref.ref(tensor)]
+        listeners_of(node).retained.append(weakref.ref(tensor))
 
 
 def retain(tensor: TensorBase) -> None:
@@ -652,7 +715,7 @@ def write(target: Any, value: TensorBase) -> Any:
         value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
     place = rewritten(target, value) if recorded else None
     np.copyto(target.array, converted_to(target.array.dtype, value.array))
-    target.version[0] += 1
+    target.wrote()
     if place is not None:
         attach(*place)
         if target._view is None and target._edge is not None:
@@ -666,7 +729,7 @@ def rewritten(target: TensorBase, value: TensorBase) -> tuple[TensorBase, Node |
     if view is None:
         return target, value._node, value._slot
     edges = edge(view.base), edge(value)
-    return view.base, Node(CopySlices, edges, (window(view.base.array, target.array),), 1), 0
+    return view.base, noted(CopySlices, edges, (window(view.base.array, target.array),), 1), 0
 
 
 def astype(a: np.ndarray, dtype: np.dtype, order: Literal["C", "K"] = "K") -> np.ndarray:
@@ -769,40 +832,43 @@ def backward(
                 if edge is None or g is None:
                     continue
                 target, slot, shape, dtype = edge
-                part = False
                 if g.shape != shape or g.dtype is not dtype or not shape:  # no axes: it may be a NumPy scalar
-                    part = type(g) is Part
-                    if not part:
+                    if type(g) is not Part:
                         g = fitted(g, shape, dtype)
+                    elif slot is None and id(target) not in leaves:
+                        g = g.whole(shape, dtype)
+                    elif slot is not None and (target not in pending or pending[target][slot] is None):
+                        g = g.whole(shape, dtype)
+                        sums.add((target, slot))
                 if slot is not None:
                     slots = pending.get(target)
                     if slots is None:
                         if leads is not None and target not in leads and (target, slot) not in caught:
                             continue
-                        pending[target] = slots = [None] * target.outputs
                         heappush(heap, (-target.sequence, target))
+                        if target.outputs == 1:
+                            pending[target] = [g]
+                            continue
+                        pending[target] = slots = [None] * target.outputs
                     held = slots[slot]
-                    if held is None and not part:
+                    if held is None:
                         slots[slot] = g
                     elif (target, slot) in sums:
                         add_to(held, g)
                     else:
-                        slots[slot] = g.whole(shape, dtype) if held is None else sum_of(held, g)
+                        slots[slot] = sum_of(held, g)
                         sums.add((target, slot))
                     continue
                 entry = leaves.get(id(target))
                 if entry is None:
                     if leads is None or (id(target), 0) in caught:
-                        if part:
-                            g, alone = g.whole(shape, dtype), True
-                        else:
-                            base = g.base
-                            alone = getrefcount(g) <= HELD_HERE and (
-                                base is None
-                                or type(base) is np.ndarray
-                                and getrefcount(base) == HELD_ONCE
-                                and base.size == g.size
-                            )
+                        base = g.base
+                        alone = getrefcount(g) <= HELD_HERE and (
+                            base is None
+                            or type(base) is np.ndarray
+                            and getrefcount(base) == HELD_ONCE
+                            and base.size == g.size
+                        )
                         leaves[id(target)] = [target, g, alone, False]
                 elif entry[2]:
                     add_to(entry[1], g)
@@ -819,8 +885,8 @@ def backward(
             results = g = None  # an array must not outlive its use until the next round
             node = heappop(heap)[1]
             gradients = pending.pop(node)
-            if node.hooks is not None or node.retained is not None:
-                _show(node, gradients)
+            if node.listeners is not None:
+                _show(node.listeners, node, gradients)
             if leads is not None:
                 for slot, g in enumerate(gradients):
                     if g is not None and (node, slot) in caught:
@@ -832,11 +898,8 @@ def backward(
             try:
                 if saved is FREED:
                     raise RuntimeError(TWICE)
-                watched = node.watched
-                if watched:
-                    for i in range(0, len(watched), 4):
-                        if watched[i][0] != watched[i + 1]:
-                            raise node.changed(*watched[i : i + 4])
+                if node.sequence < last_write:
+                    node.check_unchanged()
                 if None not in edges:
                     needs = (True,) * len(edges)
                 else:
@@ -844,7 +907,7 @@ def backward(
                     if True not in needs:  # its inputs were views made inside no_grad
                         edges = results = ()
                         continue
-                if len(gradients) == 1:
+                if node.outputs == 1:
                     results = node.op.backward(saved, needs, gradients[0])
                 else:
                     results = node.op.backward(saved, needs, *gradients)
@@ -856,11 +919,13 @@ def backward(
                 if looking:
                     tell_lines(node)
                 raise
-            if freed and saved and (watched or not node.op.view and _holds_arrays(saved)):
+            if freed and saved and (node.watched or not node.op.bare and _holds_arrays(saved)):
                 node.saved, node.watched = FREED, ()
             saved = None
 
-        arrived = [entry for entry in leaves.values() if entry[0]._requires or entry[0]._edge is not None]
+        arrived: Collection[list] = leaves.values()
+        if wanted is not None or hooked:
+            arrived = [entry for entry in arrived if entry[0]._requires or entry[0]._edge is not None]
         if hooked:
             for entry in arrived:
                 _complete(entry, into_grad=wanted is None)
@@ -873,7 +938,8 @@ def backward(
             check_room(leaf, g)
     with _accumulating:
         for leaf, g, ours, _ in arrived:
-            _accumulate(leaf, g, ours)
+            if leaf._requires or leaf._edge is not None:
+                _accumulate(leaf, g, ours)
     return []
 
 
@@ -1010,6 +1076,8 @@ def at(edge: tuple) -> Any:
 
 def check_room(leaf: TensorBase, g: np.ndarray) -> None:
     """Raise torch's errors if `g` cannot be added to the .grad of `leaf`."""
+    if not leaf._requires and leaf._edge is None:
+        return
     if leaf._edge is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior: it was written to in place")
     held = leaf.array if leaf._grad is None else leaf._grad.array
@@ -1035,25 +1103,20 @@ def calling_lines() -> traceback.StackSummary:
     return traceback.StackSummary.from_list([frame for frame in stack if not frame.filename.startswith(OURS)])
 
 
-def lines_of(node: Node) -> traceback.StackSummary | None:
-    """The program's lines that recorded a call, if anomalies were looked for then."""
-    return getattr(node, "lines", None)
-
-
 def check_numbers(node: Node, results: tuple) -> None:
     """Raise torch's RuntimeError, and say which line recorded the call, if a gradient is NaN."""
     if not anomaly.check_nan:
         return
     for k, g in enumerate(results):
         if g is not None and node.inputs[k] is not None and np.isnan(g.values if type(g) is Part else g).any():
-            lines = lines_of(node)
+            lines = node.lines
             where = f" It is the backward of {lines[-1].filename}:{lines[-1].lineno}: {lines[-1].line}" if lines else ""
             raise RuntimeError(f"Function '{shown(node)}' returned nan values in its {k}th output.{where}")
 
 
 def tell_lines(node: Node) -> None:
     """Warn where the forward call was that belongs to a backward which failed."""
-    lines = lines_of(node)
+    lines = node.lines
     if lines is None:
         found = "No forward pass information available. Enable detect anomaly during forward pass for more information."
     else:
@@ -1085,7 +1148,7 @@ def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
     held = tensor._grad
     if held is not None:
         held.array += g
-        held.version[0] += 1
+        held.wrote()
         return
     a = tensor.array
     if not ours or not (g.strides == a.strides or g.flags.c_contiguous and a.flags.c_contiguous):
@@ -1098,11 +1161,11 @@ def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
     tensor._grad = wrap(g)
 
 
-def _show(node: Node, gradients: list) -> None:
+def _show(listeners: Listeners, node: Node, gradients: list) -> None:
     """Call the hooks on the results of a node, and keep the gradients that are to be kept."""
-    for slot, hooks in list((node.hooks or {}).items()):
+    for slot, hooks in list(listeners.hooks.items()):
         gradients[slot] = _call_hooks(hooks, gradients[slot])
-    for tensor in [reference() for reference in node.retained or ()]:
+    for tensor in [reference() for reference in listeners.retained]:
         if tensor is not None and tensor._node is node and gradients[tensor._slot] is not None:
             accumulate(tensor, gradients[tensor._slot], False)
 

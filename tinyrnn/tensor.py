@@ -285,9 +285,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
                 self._hooks = {}
             hooks = self._hooks
         else:
-            if node.hooks is None:
-                node.hooks = {}
-            hooks = node.hooks.setdefault(self._slot, {})
+            hooks = tape.listeners_of(node).hooks.setdefault(self._slot, {})
         handle = RemovableHandle(hooks)
         hooks[handle.id] = hook
         return handle
@@ -595,7 +593,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         if size > flat.size:
             flat = np.concatenate([flat, np.empty(size - flat.size, flat.dtype, like=flat)])
         self.array = flat[:size].reshape(shape)
-        self.version[0] += 1
+        self.wrote()
         return self
 
     def set_(self, source: Any = None, storage_offset: Any = 0, size: Any = None, stride: Any = ()) -> Tensor:
@@ -614,7 +612,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
                 steps = stride or create.empty(size).stride()
                 source = shapes.as_strided(source.detach(), size, steps, storage_offset)
             self.array, self._writes = source.array, source.version
-        self.version[0] += 1
+        self.wrote()
         return self
 
     def resize_as_(self, the_template: Tensor, memory_format: Any = None) -> Tensor:
@@ -822,7 +820,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             return self._replaced(op, value)
         check_writable(self, False, several=True)
         np.copyto(self.array, value.array)
-        self.version[0] += 1
+        self.wrote()
         return self
 
     def copy_(self, other: Any, non_blocking: builtins.bool = False) -> Tensor:
@@ -940,7 +938,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         self.array = view.array
         if view._edge is not None:
             tape.attach(self, view._node, view._slot)
-        self.version[0] += 1
+        self.wrote()
         return self
 
     # -------------------------------------------------------------------------------- new tensors like this one

@@ -392,7 +392,7 @@ def kernels(real) -> SimpleNamespace:
     return SimpleNamespace(matrix=matrix, linear=linear, batch=batch, product=product)
 
 
-_zeros = np.zeros(64)
+_zeros = np.zeros(512)
 
 
 def row_of_zeros(n: int) -> np.ndarray:
@@ -406,9 +406,10 @@ def row_of_zeros(n: int) -> np.ndarray:
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(..., M, K) @ (..., K, N) -> (..., M, N); batch axes broadcast as in NumPy."""
-    family = kernels(a.dtype.type)
+    family, zeros = kernels(a.dtype.type), _zeros
     m, n = a.shape[-2], b.shape[-1]
-    zeros = row_of_zeros(n)
+    if n > zeros.size:
+        zeros = row_of_zeros(n)
     if a.ndim == b.ndim == 2:
         out = np.empty((m, n), a.dtype)
         family.matrix(id(out), id(a), id(b), id(zeros))

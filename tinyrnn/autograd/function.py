@@ -84,7 +84,7 @@ class _Saved:
 class _UserOp:
     """One call of a Function, as the tape sees it: an op, whose context is the first thing that was saved."""
 
-    view = last_first = False  # as for an Op
+    bare = view = last_first = False  # as for an Op
 
     def __init__(self, function: type[Function], args: tuple):
         self.function = function
@@ -169,7 +169,7 @@ class Function:
         context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         call, op = None, _UserOp(cls, args)
         if tape.is_grad_enabled() and any(context.needs_input_grad):
-            call = tape.Node(op, tuple([tape.edge(a) if isinstance(a, Tensor) else None for a in args]), (), 0)
+            call = tape.noted(op, tuple([tape.edge(a) if isinstance(a, Tensor) else None for a in args]), (), 0)
         with tape.no_grad():
             if cls.setup_context is Function.setup_context:
                 output = cls.forward(context, *args, **kwargs)
@@ -215,7 +215,7 @@ def _returned(result: Tensor, slot: int, call: tape.Node | None, context: Contex
         return result.detach() if result.requires_grad or any(result is a for a in args) else result
     if dirty:
         tape.check_writable(result, call is not None)
-        result.version[0] += 1
+        result.wrote()
         if call is not None:
             value = tape.wrap(result.array)
             tape.attach(value, call, slot)

@@ -51,7 +51,7 @@ def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
 
 
 class Diagonal(Op):
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, offset, axes):

@@ -66,7 +66,7 @@ def renormalise(weight: Any, ids: np.ndarray, most: float, norm_type: float) -> 
         norms = wrap(rows).norm(float(norm_type), 1).array
     factors = np.where(norms > most, float(most) / (norms.astype(np.float64) + 1e-7), 1.0)
     weight.array[used] = rows * factors.astype(rows.dtype)[:, None]
-    weight.version[0] += 1
+    weight.wrote()
 
 
 def row_number(padding_idx: int | None, rows: int, call: str) -> int | None:

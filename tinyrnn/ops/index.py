@@ -35,7 +35,7 @@ kernels, selecting = twin("index"), twin("select")
 class Slice(Op):
     """Integers, slices, None and Ellipsis: a view."""
 
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, index):
@@ -405,7 +405,7 @@ def fill(input: Any, index: Any, mask: np.ndarray, value: Any) -> None:
             entitled(input, "IndexPutBackward0")
     else:
         np.copyto(input.array, value.array, where=mask)
-        input.version[0] += 1
+        input.wrote()
 
 
 def shape_of(shape: tuple[int, ...], index: tuple) -> tuple[int, ...]:

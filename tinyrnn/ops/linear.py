@@ -33,11 +33,11 @@ gemm, reduce = twin("gemm"), twin("reduce")
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a @ b: our kernel for floating-point numbers, NumPy for integers."""
+    if a.dtype.kind == "f":
+        return gemm.matmul(a, b)
     if a.dtype.kind == "b":
         raise unsupported("matmul", a.dtype)
-    if a.dtype.kind != "f":
-        return np.asarray(np.matmul(a, b), order="C", like=a)
-    return gemm.matmul(a, b)
+    return np.asarray(np.matmul(a, b), order="C", like=a)
 
 
 class MatMul(Op):
@@ -47,16 +47,23 @@ class MatMul(Op):
 
     @staticmethod
     def forward(a, b):
+        dims = a.ndim, b.ndim
+        if 1 not in dims:
+            return product(a, b), (a, b, dims)
         y = product(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
         if b.ndim == 1:
             y = y[..., 0]
         if a.ndim == 1:
             y = y[..., 0, :] if b.ndim > 1 else y[0]
-        return y, (a, b, (a.ndim, b.ndim))
+        return y, (a, b, dims)
 
     @staticmethod
     def backward(saved, needs, g):
-        a, b, (a_ndim, b_ndim) = saved
+        a, b, dims = saved
+        if 1 not in dims:
+            da = product(g, b.swapaxes(-1, -2)) if needs[0] else None
+            return da, product(a.swapaxes(-1, -2), g) if needs[1] else None
+        a_ndim, b_ndim = dims
         if b_ndim == 1:
             g = np.expand_dims(g, -1)
         if a_ndim == 1:

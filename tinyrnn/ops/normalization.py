@@ -65,7 +65,7 @@ def batch_norm(
             whole = variance.array * (count / (count - 1))
             for running, batch in ((running_mean, mean.array), (running_var, whole)):
                 running.array[...] = (1 - momentum) * running.array + momentum * batch.reshape(-1)
-                running.version[0] += 1
+                running.wrote()
     else:
         centred, variance = input - running_mean.detach().reshape(shape), running_var.detach().reshape(shape)
     scale = (variance + eps).rsqrt()

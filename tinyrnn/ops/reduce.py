@@ -59,6 +59,8 @@ def repeated(g: np.ndarray, axes: tuple[int, ...], keepdim: bool, shape: tuple[i
 
 
 class Sum(Op):
+    bare = True
+
     @staticmethod
     def forward(a, *, axes, keepdim, dtype=None):
         out = kernels.sum(a, axes)
@@ -73,6 +75,8 @@ class Sum(Op):
 
 
 class Mean(Op):
+    bare = True
+
     @staticmethod
     def forward(a, *, axes, keepdim):
         count = math.prod([a.shape[i] for i in axes])

@@ -29,7 +29,7 @@ from .common import (
 class View(Op):
     """The same memory in another shape."""
 
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, shape):
@@ -158,7 +158,7 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
 
 
 class Permute(Op):
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, order):
@@ -251,7 +251,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
 
 
 class Expand(Op):
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, shape):
@@ -385,7 +385,7 @@ atleast_1d, atleast_2d, atleast_3d = map(atleast, (1, 2, 3))
 class Unfold(Op):
     """Windows of an axis as a new last axis."""
 
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, axis, size, step):
@@ -426,7 +426,7 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
 class AsStrided(Op):
     """Elements anywhere in the memory of a tensor."""
 
-    view = True
+    view = bare = True
 
     @staticmethod
     def forward(a, *, memory, shape, strides, offset):

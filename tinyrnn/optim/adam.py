@@ -105,9 +105,9 @@ class Adam(Optimizer):
                         1 - lr * decay if decoupled else 1.0,
                         math.sqrt(1 - beta2**step),
                     )
-                moments: list[Any] = [state["exp_avg"].array, state["exp_avg_sq"].array]
+                moments: tuple = state["exp_avg"].array, state["exp_avg_sq"].array
                 if amsgrad:
-                    moments.append(state["max_exp_avg_sq"].array)
+                    moments += (state["max_exp_avg_sq"].array,)
                 updates.add(formula, p, moments, numbers, maximize)
                 count[()] = step
         updates.run()

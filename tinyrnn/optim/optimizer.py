@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from ..kernels.formulas import UPDATES
 from ..tape import wrap
 from ..tensor import Tensor
 
-map = twin("map")
+maps = twin("map")
+shape_of = attrgetter("shape")
 
 
 class _Required:
@@ -295,7 +297,7 @@ class Updates:
 
     def __init__(self) -> None:
         self._groups: dict[tuple, list[tuple[np.ndarray, ...]]] = {}  # (formula, numbers, ...) -> arrays of each
-        self._seen: set[int] = set()  # the ids of the parameters
+        self._seen: dict[int, Tensor] = {}  # the parameters by their ids
 
     def add(
         self, formula: str, p: Tensor, state: Iterable[np.ndarray], numbers: tuple[float, ...], maximize: bool = False
@@ -304,28 +306,28 @@ class Updates:
 
         Raises RuntimeError if the gradient or the state has another shape than the parameter.
         """
-        if id(p) in self._seen:  # twice in one group: one update after the other
+        key, own, g = id(p), p.array, p._grad.array
+        if key in self._seen:  # twice in one group: one update after the other
             self.run()
-        self._seen.add(id(p))
-        own, g = p.array, p._grad.array
+        self._seen[key] = p
         if maximize:
             g = np.asarray(-g, like=own)  # of no axes, it would be a number
-        arrays, shape = (own, g, *state), own.shape
-        for a in arrays:
-            if a.shape != shape:
-                raise RuntimeError(
-                    f"{formula}: a parameter of shape {list(shape)} has a gradient or a state of shape {list(a.shape)}"
-                )
+        arrays = own, g, *state
+        if len({*map(shape_of, arrays)}) > 1:
+            other = next(a.shape for a in arrays if a.shape != own.shape)
+            raise RuntimeError(
+                f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape {list(other)}"
+            )
         self._groups.setdefault((formula, numbers, own.dtype, type(own)), []).append(arrays)
-        p.version[0] += 1
 
     def run(self) -> None:
         """Do all updates that were added."""
         for (formula, numbers, *_), groups in self._groups.items():
-            if not map.update(UPDATES[formula], groups, numbers):
+            if not maps.update(UPDATES[formula], groups, numbers):
                 for arrays in groups:
-                    if not map.update(UPDATES[formula], [arrays], numbers):
+                    if not maps.update(UPDATES[formula], [arrays], numbers):
                         update_copies(formula, arrays, numbers)
+        tape.wrote(self._seen.values())
         self._groups.clear()
         self._seen.clear()
 
@@ -333,7 +335,7 @@ class Updates:
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
     """The update of arrays that are not contiguous, or of several types."""
     copies = [np.array(a, arrays[0].dtype, order="C", like=a) for a in arrays]
-    map.update(UPDATES[formula], [copies], numbers)
+    maps.update(UPDATES[formula], [copies], numbers)
     for k, (a, new) in enumerate(zip(arrays, copies, strict=True)):
         if k != 1:
             a[...] = new

@@ -40,7 +40,7 @@ def _tensors(result: Any) -> list[Tensor]:
 class _Again:
     """The op of a part that is computed again: `run` does it, `edges` is where its gradients go."""
 
-    view = last_first = False  # as for an Op
+    bare = view = last_first = False  # as for an Op
 
     def __init__(self, run: Callable[[], Any], slots: list[int], preserve: bool, check: bool):
         self.run, self.slots, self.preserve, self.check = run, slots, preserve, check
@@ -129,7 +129,7 @@ def checkpoint(
     op.kinds = [(t.shape, t.dtype) for t in recorded]
     edges = tape.border(recorded, since)
     op.wanted = [tape.at(edge) for edge in edges]
-    node = tape.Node(op, edges, tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
+    node = tape.noted(op, edges, tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
     if not use_reentrant:
         node.label = {slot: t._node.name(t._slot) for slot, t in enumerate(recorded) if t._node is not None}
     for slot, t in enumerate(recorded):

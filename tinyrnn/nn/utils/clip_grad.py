@@ -85,8 +85,7 @@ def _clip(gradients: list[Tensor], max_norm: float, total_norm: Tensor, alike: b
         if isinstance(factor, np.floating) and factor >= 1:  # on a GPU the kernel looks, and nobody waits for it
             return
         kernels.scale([grad.array for grad in gradients], factor)
-        for grad in gradients:
-            grad.version[0] += 1
+        tape.wrote(gradients)
         return
     with tape.no_grad():
         scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
