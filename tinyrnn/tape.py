@@ -457,10 +457,7 @@ def record(op, inputs: Sequence[Any], called: tuple, besides: Sequence[Any] = ()
     kept: Collection[int] = ()  # the ids of what is saved
     if current.enabled:
         edges: list = []
-        watched: tuple = ()
         recorded = False
-        if saved and not op.bare:
-            kept = {*map(id, saved)}
         for t in inputs:
             if t is None:
                 edges.append(None)
@@ -468,28 +465,29 @@ def record(op, inputs: Sequence[Any], called: tuple, besides: Sequence[Any] = ()
             view = t._view
             if view is not None and view.seen != t._writes[0]:
                 refresh(t)
-            a, way = t.array, t._edge
+            way = t._edge
             if way is None:
                 if t._requires:
+                    a = t.array
                     way = t, None, a.shape, a.dtype
                 elif view is not None and t.requires_grad:  # its base does: a node, but no gradient goes there
                     recorded = True
-            if kept and id(a) in kept:
-                version = t._writes
-                if version is None:
-                    version = t._writes = [0]
-                elif version is UNTRACKED:
-                    version = check_unneeded(a, op, inputs, saved)
-                watched += version, version[0], len(edges), a
             edges.append(way)
         if recorded or any(edges):
-            if op.keeps and None in edges:
-                saved = needed(saved, op.keeps, edges)
+            watched: tuple = ()
+            if saved and not op.bare:
+                if op.keeps and None in edges:
+                    saved = needed(saved, op.keeps, edges)
                 kept = {*map(id, saved)}
-                watched = tuple([w for i, w in enumerate(watched) if id(watched[i | 3]) in kept])
-            for t in besides:
-                version = t.version
-                watched += version, version[0], None, t.array
+                for number, t in enumerate(inputs):
+                    if t is not None and id(t.array) in kept:
+                        version = t._writes
+                        if version is None:
+                            version = t._writes = [0]
+                        watched += version, version[0], number, t.array
+                for t in besides:
+                    version = t.version
+                    watched += version, version[0], None, t.array
             node = noted(op, tuple(edges), saved, len(out) if several else 1, watched)
     if several:
         return tuple([_result(op, inputs, node, a, slot, kept) for slot, a in enumerate(out)])
@@ -503,27 +501,18 @@ def edge(t: TensorBase) -> tuple | None:
     return t._edge or ((t, None, t.array.shape, t.array.dtype) if t._requires else None)
 
 
-def check_unneeded(a: np.ndarray, op, inputs: Sequence[Any], saved: tuple) -> list[int]:
-    """Raise torch's error if a node of this call would keep `a`, of an inference tensor.  A version for it, if not."""
-    edges = [None if t is None else edge(t) for t in inputs]
-    if any(edges):
-        if op.keeps and None in edges:
-            saved = needed(saved, op.keeps, edges)
-        if any(kept is a for kept in saved):
-            UNTRACKED[0]
-    return [0]
-
-
 def needed(saved: tuple, keeps: tuple, edges: list) -> tuple:
     """What is needed of `saved`: None in place of what only inputs without a gradient use."""
     kept = list(saved)
-    for k, users in enumerate(keeps):
-        for i in users:
-            if edges[i] is not None:
-                break
-        else:
-            kept[k] = None
+    for k in unneeded(keeps, tuple(map(bool, edges))):
+        kept[k] = None
     return tuple(kept)
+
+
+@functools.cache
+def unneeded(keeps: tuple, flows: tuple[bool, ...]) -> tuple[int, ...]:
+    """The numbers of the saved values that no gradient needs, where `flows` tells which inputs get one."""
+    return tuple(k for k, users in enumerate(keeps) if not any(flows[i] for i in users))
 
 
 def _result(op, inputs: Sequence[Any], node: Node | None, array: Any, slot: int, kept: Collection[int]) -> Any:
@@ -811,16 +800,18 @@ def backward(
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours, whether its hooks ran]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
     sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
-    for t, _ in roots:
+    edges: Any = []
+    results: Any = []
+    for t, given in roots:
         if t._view is not None:
             refresh(t)
-    edges: Any = [t._edge or (t, None, t.array.shape, t.array.dtype) for t, _ in roots]
+        edges.append(t._edge or (t, None, t.array.shape, t.array.dtype))
+        results.append(given)
     leads = None
     if wanted is not None:
         caught = {(t.node or id(t), t._slot): None for t in wanted}
         leads = _leading([e[0] for e in edges if e[1] is not None], caught, since)
     awaited = _awaited(edges) if leads is None and hooked else None
-    results: Any = [g for _, g in roots]
     gradients = results  # what came in, and is not ours
     node: Any = None
     saved: Any

@@ -65,13 +65,16 @@ def start(t: Tensor, g: Tensor | None, k: int = 0) -> np.ndarray:
     """The gradient of element `k` to start with."""
     if not isinstance(t, Tensor):
         raise TypeError(f"expected tensors to differentiate, but got {type(t).__name__} as element {k}")
-    if t.node is None and not t._requires:  # a view made inside no_grad has no record, whatever its base requires
+    # A view made inside no_grad has no record, whatever its base requires.
+    if t._edge is None and not t._requires and t.node is None:
         raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
     a = t.array
     if g is None:
+        if not a.shape and type(a) is np.ndarray:
+            return np.array(1, a.dtype)
         if a.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        return np.array(1, a.dtype) if a.shape == () and type(a) is np.ndarray else np.ones(a.shape, a.dtype, like=a)
+        return np.ones(a.shape, a.dtype, like=a)
     if not isinstance(g, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if g.array.shape != a.shape:

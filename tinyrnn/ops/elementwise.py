@@ -159,7 +159,8 @@ def activation(name: str, input: Any, *numbers: float) -> Any:
         return formula(input, **dict(zip(formula.recording.keywords, numbers, strict=True)))
     if expect_tensor(input, name).array.dtype.kind != "f":
         raise unsupported(name, input.array.dtype)
-    return run(derived(UNARY[name]), (input,), (input.array,), numbers=numbers)
+    op = derived(UNARY[name])
+    return record(op, (input,), op.forward(input.array, numbers=numbers))
 
 
 def relu(input: Any) -> Any:

@@ -23,6 +23,7 @@ from .common import (
     expect_tensor,
     into,
     numpy_names,
+    record,
     run,
     wrap,
     write,
@@ -326,8 +327,10 @@ def getitem(input: Any, index: Any) -> Any:
     a = input.array
     basic, advanced = parts_of(a, index)
     if advanced is None or basic.count(slice(None)) != len(basic):
-        input = run(Slice, (input,), (a,), index=basic)
-    return input if advanced is None else run(Gather, (input,), (input.array,), tensors_of(index), index=advanced)
+        input = record(Slice, (input,), Slice.forward(a, index=basic))
+        if advanced is None:
+            return input
+    return record(Gather, (input,), Gather.forward(input.array, index=advanced), tensors_of(index))
 
 
 def tensors_of(index: Any) -> list:
@@ -352,7 +355,7 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
     if index is True:
         index = None
     basic, advanced = parts_of(input.array, index)
-    target = run(Slice, (input,), (input.array,), index=basic)
+    target = record(Slice, (input,), Slice.forward(input.array, index=basic))
     if target.array.shape == input.array.shape:  # torch writes to the tensor itself, and else to this view
         check_writable(input, value.requires_grad)
     if advanced is None:
@@ -452,7 +455,8 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     start += n if start < 0 else 0
     if start + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
-    return run(Slice, (input,), (input.array,), index=(*(slice(None),) * over, slice(start, start + length)))
+    index = *(slice(None),) * over, slice(start, start + length)
+    return record(Slice, (input,), Slice.forward(input.array, index=index))
 
 
 @numpy_names
@@ -464,7 +468,7 @@ def select(input: Any, dim: int, index: int) -> Any:
     over = axis(dim, len(shape))
     if not -shape[over] <= place < shape[over]:
         raise IndexError(f"select(): index {place} out of range for tensor of size {list(shape)} at dimension {over}")
-    return run(Slice, (input,), (input.array,), index=(*(slice(None),) * over, place))
+    return record(Slice, (input,), Slice.forward(input.array, index=(*(slice(None),) * over, place)))
 
 
 def integers(index: Any, call: str) -> np.ndarray:

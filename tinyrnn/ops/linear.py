@@ -82,7 +82,7 @@ def checked(op: type[Op], call: str, a: Any, b: Any) -> Any:
     """`op` on two tensors of one dtype."""
     if a.array.dtype != b.array.dtype:
         raise RuntimeError(f"{call}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}")
-    return run(op, (a, b), (a.array, b.array))
+    return record(op, (a, b), op.forward(a.array, b.array))
 
 
 def matmul(input: Any, other: Any, *, out: Any = None) -> Any:

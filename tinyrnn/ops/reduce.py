@@ -25,6 +25,7 @@ from .common import (
     into,
     number,
     numpy_names,
+    record,
     run,
     sizes,
     unsupported,
@@ -105,7 +106,7 @@ def sum(
     """The sum over `dim` (an int, several, or all)."""
     input, kind = prepared(input, dtype, "sum", out)
     over = axes(dim, input.array.ndim)
-    found = run(Sum, (input,), (input.array,), axes=over, keepdim=keepdim, dtype=kind)
+    found = record(Sum, (input,), Sum.forward(input.array, axes=over, keepdim=keepdim, dtype=kind))
     if dim is not None:
         entitled(found, "SumBackward1")
     return found if out is None else into(out, found, "sum")
@@ -123,7 +124,7 @@ def mean(
             f"Got: {dtypes.word(input.array.dtype)}"
         )
     over = axes(dim, input.array.ndim)
-    result = run(Mean, (input,), (input.array,), axes=over, keepdim=keepdim)
+    result = record(Mean, (input,), Mean.forward(input.array, axes=over, keepdim=keepdim))
     if dim is not None:
         entitled(result, "MeanBackward1")
     return result if out is None else into(out, result, "mean")

@@ -15,7 +15,7 @@ from ..strides import contiguous
 from ..tape import entitled, is_grad_enabled
 from ..titles import LOSSES
 from .arithmetic import div, mul, neg
-from .common import Op, axis, cast, expect_tensor, into, numpy_names, record, run, sizes
+from .common import Op, axis, cast, expect_tensor, into, numpy_names, record, sizes
 from .create import TYPED
 from .reduce import mean, sum
 
@@ -88,14 +88,14 @@ def prepared(input: Any, dim: int, dtype: dtypes.dtype | None, call: str) -> tup
 def softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out: Any = None) -> Any:
     """e ** input, divided by its sum along `dim`."""
     input, over = prepared(input, dim, dtype, "softmax")
-    return into(out, run(Softmax, (input,), (input.array,), axis=over), "softmax")
+    return into(out, record(Softmax, (input,), Softmax.forward(input.array, axis=over)), "softmax")
 
 
 @numpy_names
 def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out: Any = None) -> Any:
     """The logarithm of softmax along `dim`, with no underflow."""
     input, over = prepared(input, dim, dtype, "log_softmax")
-    return into(out, run(LogSoftmax, (input,), (input.array,), axis=over), "log_softmax")
+    return into(out, record(LogSoftmax, (input,), LogSoftmax.forward(input.array, axis=over)), "log_softmax")
 
 
 # ------------------------------------------------------------------------------------------ classification losses
@@ -414,5 +414,5 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         if p is not None and p.array.dtype != x.dtype:
             raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
     expect_floating(input, "layer_norm")
-    arrays = (x, *(None if p is None else p.array for p in (weight, bias)))
-    return run(LayerNorm, (input, weight, bias), arrays, shape=shape, eps=float(eps))
+    w, b = None if weight is None else weight.array, None if bias is None else bias.array
+    return record(LayerNorm, (input, weight, bias), LayerNorm.forward(x, w, b, shape=shape, eps=float(eps)))

@@ -20,6 +20,7 @@ from .common import (
     check_broadcast,
     expect_tensor,
     numpy_names,
+    record,
     run,
     sizes,
     wrap,
@@ -77,7 +78,7 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
                 "two contiguous subspaces). Use .reshape(...) instead."
             ) from None
-    return run(View, (input,), (a,), shape=size)
+    return record(View, (input,), View.forward(a, shape=size))
 
 
 def as_bytes(input: Any, dtype: dtypes.dtype) -> Any:
@@ -120,7 +121,7 @@ def fits(input: Any, ratio: int) -> Iterator[tuple[bool, str]]:
 def reshape(input: Any, *shape: Any, **named: Any) -> Any:
     """The same elements in another shape: a view if possible, else a copy."""
     a = expect_tensor(input, "reshape").array
-    found = run(View, (input,), (a,), shape=resolve(sizes(shape, "reshape", named, "shape"), a))
+    found = record(View, (input,), View.forward(a, shape=resolve(sizes(shape, "reshape", named, "shape"), a)))
     copied = not a.flags.c_contiguous and not np.may_share_memory(found.array, a)
     return entitled(found, "UnsafeViewBackward0") if copied else found
 
@@ -188,7 +189,7 @@ def permute(input: Any, *dims: Any, **named: Any) -> Any:
     order = tuple(axis(d, ndim) for d in order)
     if len(set(order)) != ndim:
         raise RuntimeError(f"permute(): duplicate dims are not allowed. Got {list(dims)}")
-    return run(Permute, (input,), (input.array,), order=order)
+    return record(Permute, (input,), Permute.forward(input.array, order=order))
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
@@ -198,7 +199,7 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     order = list(range(ndim))
     if ndim:
         order[i], order[j] = j, i
-    return run(Transpose, (input,), (input.array,), order=tuple(order))
+    return record(Transpose, (input,), Transpose.forward(input.array, order=tuple(order)))
 
 
 def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
@@ -211,7 +212,8 @@ def t(input: Any) -> Any:
     ndim = expect_tensor(input, "t").array.ndim
     if ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
-    return run(MatrixTranspose, (input,), (input.array,), order=(1, 0) if ndim == 2 else tuple(range(ndim)))
+    order = (1, 0) if ndim == 2 else tuple(range(ndim))
+    return record(MatrixTranspose, (input,), MatrixTranspose.forward(input.array, order=order))
 
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
@@ -238,7 +240,7 @@ def unsqueeze(input: Any, dim: int) -> Any:
     """A dimension of size one more, at `dim`."""
     shape = expect_tensor(input, "unsqueeze").array.shape
     at = axis(dim, len(shape) + 1)
-    return run(Unsqueeze, (input,), (input.array,), shape=(*shape[:at], 1, *shape[at:]))
+    return record(Unsqueeze, (input,), Unsqueeze.forward(input.array, shape=(*shape[:at], 1, *shape[at:])))
 
 
 @numpy_names
@@ -247,7 +249,8 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     shape = expect_tensor(input, "squeeze").array.shape
     chosen = axes(dim, len(shape)) if dim is None or not isinstance(dim, (tuple, list)) or dim else ()
     op = SqueezeAll if dim is None else SqueezeSeveral if isinstance(dim, (tuple, list)) else Squeeze
-    return run(op, (input,), (input.array,), shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in chosen))
+    left = tuple([n for i, n in enumerate(shape) if n != 1 or i not in chosen])
+    return record(op, (input,), op.forward(input.array, shape=left))
 
 
 class Expand(Op):
@@ -292,7 +295,7 @@ def expand(input: Any, *size: Any, **named: Any) -> Any:
         target.append(n)
     if any(n < 0 for n in target):
         raise RuntimeError(f"expand: a size must not be negative, but for -1, which keeps a size: got {list(size)}")
-    return run(Expand, (input,), (a,), shape=tuple(target))
+    return record(Expand, (input,), Expand.forward(a, shape=tuple(target)))
 
 
 def expand_as(input: Any, other: Any) -> Any:
