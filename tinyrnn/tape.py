@@ -780,6 +780,7 @@ def sum_of(a: np.ndarray, g: Any) -> np.ndarray:
     return total
 
 
+@np.errstate(all="ignore")
 def backward(
     roots: Sequence[tuple[TensorBase, np.ndarray]],
     retain_graph: bool | None = False,
@@ -817,110 +818,109 @@ def backward(
     saved: Any
     freed, looking = not retain_graph, anomaly.enabled
 
-    with np.errstate(all="ignore"):
-        while True:
-            for edge, g in zip(edges, results, strict=True):
-                if edge is None or g is None:
-                    continue
-                target, slot, shape, dtype = edge
-                if g.shape != shape or g.dtype is not dtype or not shape:  # no axes: it may be a NumPy scalar
-                    if type(g) is not Part:
-                        g = fitted(g, shape, dtype)
-                    elif slot is None and id(target) not in leaves:
-                        g = g.whole(shape, dtype)
-                    elif slot is not None and (target not in pending or pending[target][slot] is None):
-                        g = g.whole(shape, dtype)
-                        sums.add((target, slot))
-                if slot is not None:
-                    slots = pending.get(target)
-                    if slots is None:
-                        if leads is not None and target not in leads and (target, slot) not in caught:
-                            continue
-                        heappush(heap, (-target.sequence, target))
-                        if target.outputs == 1:
-                            pending[target] = [g]
-                            continue
-                        pending[target] = slots = [None] * target.outputs
-                    held = slots[slot]
-                    if held is None:
-                        slots[slot] = g
-                    elif (target, slot) in sums:
-                        add_to(held, g)
-                    else:
-                        slots[slot] = sum_of(held, g)
-                        sums.add((target, slot))
-                    continue
-                entry = leaves.get(id(target))
-                if entry is None:
-                    if leads is None or (id(target), 0) in caught:
-                        base = g.base
-                        alone = getrefcount(g) <= HELD_HERE and (
-                            base is None
-                            or type(base) is np.ndarray
-                            and getrefcount(base) == HELD_ONCE
-                            and base.size == g.size
-                        )
-                        leaves[id(target)] = [target, g, alone, False]
-                elif entry[2]:
-                    add_to(entry[1], g)
+    while True:
+        for edge, g in zip(edges, results, strict=True):
+            if edge is None or g is None:
+                continue
+            target, slot, shape, dtype = edge
+            if g.shape != shape or g.dtype is not dtype or not shape:  # no axes: it may be a NumPy scalar
+                if type(g) is not Part:
+                    g = fitted(g, shape, dtype)
+                elif slot is None and id(target) not in leaves:
+                    g = g.whole(shape, dtype)
+                elif slot is not None and (target not in pending or pending[target][slot] is None):
+                    g = g.whole(shape, dtype)
+                    sums.add((target, slot))
+            if slot is not None:
+                slots = pending.get(target)
+                if slots is None:
+                    if leads is not None and target not in leads and (target, slot) not in caught:
+                        continue
+                    heappush(heap, (-target.sequence, target))
+                    if target.outputs == 1:
+                        pending[target] = [g]
+                        continue
+                    pending[target] = slots = [None] * target.outputs
+                held = slots[slot]
+                if held is None:
+                    slots[slot] = g
+                elif (target, slot) in sums:
+                    add_to(held, g)
                 else:
-                    entry[1], entry[2] = sum_of(entry[1], g), True
-            if awaited:
-                for edge in reversed(edges) if node is not None and node.op.last_first else edges:
-                    if edge is not None and id(edge[0]) in awaited:
-                        awaited[id(edge[0])] -= 1
-                        if not awaited[id(edge[0])] and id(edge[0]) in leaves:
-                            _complete(leaves[id(edge[0])])
-            if not heap:
-                break
-            results = g = None  # an array must not outlive its use until the next round
-            node = heappop(heap)[1]
-            gradients = pending.pop(node)
-            if node.listeners is not None:
-                _show(node.listeners, node, gradients)
-            if leads is not None:
-                for slot, g in enumerate(gradients):
-                    if g is not None and (node, slot) in caught:
-                        caught[node, slot] = g
-                if node not in leads:
+                    slots[slot] = sum_of(held, g)
+                    sums.add((target, slot))
+                continue
+            entry = leaves.get(id(target))
+            if entry is None:
+                if leads is None or (id(target), 0) in caught:
+                    base = g.base
+                    alone = getrefcount(g) <= HELD_HERE and (
+                        base is None
+                        or type(base) is np.ndarray
+                        and getrefcount(base) == HELD_ONCE
+                        and base.size == g.size
+                    )
+                    leaves[id(target)] = [target, g, alone, False]
+            elif entry[2]:
+                add_to(entry[1], g)
+            else:
+                entry[1], entry[2] = sum_of(entry[1], g), True
+        if awaited:
+            for edge in reversed(edges) if node is not None and node.op.last_first else edges:
+                if edge is not None and id(edge[0]) in awaited:
+                    awaited[id(edge[0])] -= 1
+                    if not awaited[id(edge[0])] and id(edge[0]) in leaves:
+                        _complete(leaves[id(edge[0])])
+        if not heap:
+            break
+        results = g = None  # an array must not outlive its use until the next round
+        node = heappop(heap)[1]
+        gradients = pending.pop(node)
+        if node.listeners is not None:
+            _show(node.listeners, node, gradients)
+        if leads is not None:
+            for slot, g in enumerate(gradients):
+                if g is not None and (node, slot) in caught:
+                    caught[node, slot] = g
+            if node not in leads:
+                edges = results = ()
+                continue
+        edges, saved = node.inputs, node.saved
+        try:
+            if saved is FREED:
+                raise RuntimeError(TWICE)
+            if node.sequence < last_write:
+                node.check_unchanged()
+            if None not in edges:
+                needs = (True,) * len(edges)
+            else:
+                needs = tuple(map(is_not, edges, NONES))
+                if True not in needs:  # its inputs were views made inside no_grad
                     edges = results = ()
                     continue
-            edges, saved = node.inputs, node.saved
-            try:
-                if saved is FREED:
-                    raise RuntimeError(TWICE)
-                if node.sequence < last_write:
-                    node.check_unchanged()
-                if None not in edges:
-                    needs = (True,) * len(edges)
-                else:
-                    needs = tuple(map(is_not, edges, NONES))
-                    if True not in needs:  # its inputs were views made inside no_grad
-                        edges = results = ()
-                        continue
-                if node.outputs == 1:
-                    results = node.op.backward(saved, needs, gradients[0])
-                else:
-                    results = node.op.backward(saved, needs, *gradients)
-                if type(results) is not tuple:
-                    results = (results,)
-                if looking:
-                    check_numbers(node, results)
-            except Exception:
-                if looking:
-                    tell_lines(node)
-                raise
-            if freed and saved and (node.watched or not node.op.bare and _holds_arrays(saved)):
-                node.saved, node.watched = FREED, ()
-            saved = None
+            if node.outputs == 1:
+                results = node.op.backward(saved, needs, gradients[0])
+            else:
+                results = node.op.backward(saved, needs, *gradients)
+            if type(results) is not tuple:
+                results = (results,)
+            if looking:
+                check_numbers(node, results)
+        except Exception:
+            if looking:
+                tell_lines(node)
+            raise
+        if freed and saved and (node.watched or not node.op.bare and _holds_arrays(saved)):
+            node.saved, node.watched = FREED, ()
+        saved = None
 
-        arrived: Collection[list] = leaves.values()
-        if wanted is not None or hooked:
-            arrived = [entry for entry in arrived if entry[0]._requires or entry[0]._edge is not None]
-        if hooked:
-            for entry in arrived:
-                _complete(entry, into_grad=wanted is None)
-            arrived = [entry for entry in arrived if entry[1] is not None]  # what is not added yet
+    arrived: Collection[list] = leaves.values()
+    if wanted is not None or hooked:
+        arrived = [entry for entry in arrived if entry[0]._requires or entry[0]._edge is not None]
+    if hooked:
+        for entry in arrived:
+            _complete(entry, into_grad=wanted is None)
+        arrived = [entry for entry in arrived if entry[1] is not None]  # what is not added yet
     if wanted is not None:
         caught.update({(id(entry[0]), 0): entry[1] for entry in arrived})
         return [caught[t.node or id(t), t._slot] for t in wanted]
@@ -1149,7 +1149,10 @@ def _accumulate(tensor: TensorBase, g: np.ndarray, ours: bool) -> None:
             g[...] = came
         else:
             g = came.copy() if came.flags.c_contiguous else contiguous(came)
-    tensor._grad = wrap(g)
+    grad = tensor._grad = _new(Tensor)
+    grad.array = g
+    if inferring and current.inference:
+        grad._writes = UNTRACKED
 
 
 def _show(listeners: Listeners, node: Node, gradients: list) -> None:

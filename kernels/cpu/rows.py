@@ -434,8 +434,8 @@ def layer_norm(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
-    out = np.empty_like(x)
-    mean, rstd = np.empty(x.shape[0]), np.empty(x.shape[0])
+    rows, columns = x.shape
+    out, mean, rstd = np.empty((rows, columns), x.dtype), np.empty(rows), np.empty(rows)
     kernels(x.dtype.type).layer_norm(id(x), id(weight), id(bias), float(eps), id(out), id(mean), id(rstd))
     return out, mean, rstd
 
@@ -445,7 +445,7 @@ def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[np.ndarray, np.ndarra
     rows, columns = x.shape
     height = GROUP * max(2, -(-rows // (BLOCKS * GROUP)))
     blocks = -(-rows // height)
-    dx, dw, db = np.empty_like(x), np.empty(columns, x.dtype), np.empty(columns, x.dtype)
+    dx, dw, db = np.empty((rows, columns), x.dtype), np.empty(columns, x.dtype), np.empty(columns, x.dtype)
     groups, sums = np.empty((blocks, 2, columns), x.dtype), np.empty((blocks, 2, columns))
     kernels(x.dtype.type).layer_norm_backward(
         height, id(x), id(weight), id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(dw), id(db)

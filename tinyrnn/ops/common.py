@@ -391,7 +391,7 @@ def sizes(args: Sequence[Any], call: str, named: dict | None = None, keyword: st
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
     try:
-        return tuple(operator.index(n) for n in args)
+        return tuple(map(operator.index, args))
     except TypeError:
         wrong = next(n for n in args if not hasattr(n, "__index__"))
         raise TypeError(f"{call}(): sizes must be ints, but one is {type(wrong).__name__}") from None

@@ -51,6 +51,8 @@ def with_axes(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 def repeated(g: np.ndarray, axes: tuple[int, ...], keepdim: bool, shape: tuple[int, ...]) -> np.ndarray:
     """The gradient of a sum's result for each element that was added up: a view of it."""
+    if not g.shape:
+        return at(g, shape, (0,) * len(shape))
     if not g.flags.c_contiguous:
         return np.broadcast_to(spread(g, axes, keepdim), shape)
     strides = list(g.strides)

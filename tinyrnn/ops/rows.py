@@ -360,15 +360,16 @@ def nll_loss(
 # ------------------------------------------------------------------------------------------ layer norm
 def matrix(a: np.ndarray, columns: int) -> np.ndarray:
     """`a` as a contiguous matrix with so many columns."""
-    a = contiguous(a)
-    return a if a.ndim == 2 and a.shape[1] == columns else a.reshape(a.size // columns if columns else 0, columns)
+    if a.ndim == 2 and a.shape[1] == columns:
+        return a if a.flags.c_contiguous else contiguous(a)
+    return contiguous(a).reshape(a.size // columns if columns else 0, columns)
 
 
 def vector(p: np.ndarray | None, like: np.ndarray) -> np.ndarray:
     """The weight or the bias of a layer norm in one row; an empty array for None."""
     if p is None:
         return np.empty(0, like.dtype, like=like)
-    return contiguous(p) if p.ndim == 1 else contiguous(p).reshape(-1)
+    return p if p.ndim == 1 and p.flags.c_contiguous else contiguous(p).reshape(-1)
 
 
 class LayerNorm(Op):
@@ -384,8 +385,9 @@ class LayerNorm(Op):
         columns = math.prod(shape)
         dx, dw, db = kernels.layer_norm_backward(matrix(x, columns), vector(weight, x), mean, rstd, matrix(g, columns))
         # No view where it can be avoided: a leaf takes arrays as they are.
-        dx = dx if dx.shape == x.shape else dx.reshape(x.shape)
-        return (dx, dw, db) if len(shape) == 1 else (dx, dw.reshape(shape), db.reshape(shape))
+        if len(shape) > 1:
+            dw, db = dw.reshape(shape), db.reshape(shape)
+        return dx if dx.shape == x.shape else dx.reshape(x.shape), dw, db
 
 
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
@@ -398,21 +400,20 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     shape = sizes(normalized_shape, "layer_norm")
     if not shape:
         raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = []")
-    if x.shape[len(x.shape) - len(shape) :] != shape:
+    if x.shape[-len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, "
             f"{', '.join(map(str, shape))}], but got input of "
             f"size{list(x.shape)}"
         )
-    for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and p.array.shape != shape:
+    w, b = None if weight is None else weight.array, None if bias is None else bias.array
+    for name, p, a in ("weight", weight, w), ("bias", bias, b):
+        if a is not None and a.shape != shape:
             raise RuntimeError(
-                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
-                f"{list(p.array.shape)} and "
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(a.shape)} and "
                 f"normalized_shape = {list(shape)}"
             )
-        if p is not None and p.array.dtype != x.dtype:
+        if a is not None and a.dtype != x.dtype:
             raise RuntimeError(f"layer_norm(): expected {name} of dtype {input.dtype}, got {p.dtype}")
     expect_floating(input, "layer_norm")
-    w, b = None if weight is None else weight.array, None if bias is None else bias.array
     return record(LayerNorm, (input, weight, bias), LayerNorm.forward(x, w, b, shape=shape, eps=float(eps)))
