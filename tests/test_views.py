@@ -591,3 +591,16 @@ def test_an_expanded_tensor_can_be_filled_with_one_number():
     assert not x.expand(4, 3)[1:].zero_().any() and not x.any() and x._version > before
     with pytest.raises(RuntimeError, match="single memory location"):
         x.expand(2, 3).add_(1)
+
+
+@as_torch
+def test_a_write_to_a_view_is_walked_once(torch):
+    x, w = torch.zeros(1, 3).clone(), torch.tensor(0.75, requires_grad=True)
+    view = x.view(3)
+    view.add_(w)
+    view.sum().backward(retain_graph=True)
+    view.sum().backward()
+    for t in (view, x):
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            t.sum().backward()
+    return w.grad

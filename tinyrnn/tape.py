@@ -910,7 +910,7 @@ def backward(
             if looking:
                 tell_lines(node)
             raise
-        if freed and saved and (node.watched or not node.op.bare and _holds_arrays(saved)):
+        if freed and saved and (node.watched or not node.op.bare and _frees(node.op, saved)):
             node.saved, node.watched = FREED, ()
         saved = None
 
@@ -999,6 +999,11 @@ TWICE = (
 
 NONES = itertools.repeat(None)  # as many as `map` asks for
 PLAIN = {int, float, bool, str, type(None)}  # what ops save beside arrays, for the most part
+
+
+def _frees(op, saved: tuple) -> bool:
+    """Whether a second walk is an error: arrays were freed, or torch frees what it keeps for a write."""
+    return op is CopySlices or _holds_arrays(saved)
 
 
 def _holds_arrays(saved: tuple) -> bool:
