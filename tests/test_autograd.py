@@ -888,12 +888,13 @@ def test_an_error_of_a_function_is_told_with_its_line(no_anomalies):
             raise ValueError("mine")
 
     with (
-        pytest.warns(UserWarning, match=r"Error detected in FailsBackward.*\n(.*\n)*    y = Fails.apply"),
+        pytest.warns(UserWarning, match=r"Error detected in FailsBackward.*\n(.*\n)*    y = Fails.apply") as told,
         pytest.raises(ValueError, match="mine"),
         tinyrnn.autograd.set_detect_anomaly(True),
     ):
         y = Fails.apply(tinyrnn.ones(1, requires_grad=True))
         y.backward()
+    assert told[0].filename == __file__  # the program's line, not one of the engine's
 
 
 @as_torch

@@ -9,6 +9,7 @@ from stories import as_torch
 
 import tinyrnn
 from tinyrnn import strides
+from tinyrnn.ops import index
 from tinyrnn.tape import wrap
 
 
@@ -604,3 +605,22 @@ def test_a_write_to_a_view_is_walked_once(torch):
         with pytest.raises(RuntimeError, match="backward through the graph a second time"):
             t.sum().backward()
     return w.grad
+
+
+@as_torch
+def test_indices_that_are_overwritten_after_take_along_dim(torch):
+    """It took a copy, whether they were to be counted around the end or not."""
+    grads = []
+    for column in (1, -1):
+        x, i = torch.arange(6.0).reshape(2, 3).requires_grad_(), torch.tensor([[column], [0]])
+        y = x.take_along_dim(i, 1)
+        i.fill_(2)
+        y.sum().backward()
+        grads.append(x.grad)
+    return grads
+
+
+def test_rows_are_numbered_in_64_bits():
+    n, last = 1 << 16, np.array([-1, 2], np.int32)
+    assert index.numbers_of((last, last), (n, n, 5)).tolist() == [n * n - 1, 2 * n + 2]
+    assert index.numbers_of((last[:, None], last), (3, 4)).tolist() == [[11, 10], [11, 10]]

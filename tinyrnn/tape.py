@@ -1117,7 +1117,8 @@ def tell_lines(node: Node) -> None:
         found = "No forward pass information available. Enable detect anomaly during forward pass for more information."
     else:
         found = f"Traceback of forward call that caused the error:\n{''.join(lines.format())}"
-    warnings.warn(f"Error detected in {shown(node)}. {found}", stacklevel=4)
+    # The program's own line: beyond `backward`, its errstate, and the method or function that was called.
+    warnings.warn(f"Error detected in {shown(node)}. {found}", stacklevel=5)
 
 
 _accumulating = threading.Lock()

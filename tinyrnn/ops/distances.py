@@ -88,12 +88,9 @@ class EuclideanDist(Op):
 
     @staticmethod
     def forward(a, b):
-        parts = [[], []]
-        for x, part, factor in ((a, parts[0], -2), (b, parts[1], 1)):
-            square = (x * x).sum(-1, keepdims=True)
-            part += [x * x.dtype.type(factor), square, np.ones_like(square)]
-        parts[1][1:] = parts[1][:0:-1]
-        left, right = (np.concatenate(part, -1) for part in parts)
+        aa, bb = (a * a).sum(-1, keepdims=True), (b * b).sum(-1, keepdims=True)
+        left = np.concatenate([a * a.dtype.type(-2), aa, np.ones_like(aa)], -1)
+        right = np.concatenate([b, np.ones_like(bb), bb], -1)
         found = np.sqrt(np.maximum(product(left, right.swapaxes(-1, -2)), a.dtype.type(0)))
         return found, (a, b, found)
 

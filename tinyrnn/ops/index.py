@@ -70,16 +70,22 @@ class Gather(Op):
             return out
         if any(type(i) is slice for i in index):
             rows = np.arange(out.size, like=g).reshape(shape)[index]
-        else:  # whole rows, which their places in the dimensions in front number
-            rows = np.where(index[0] < 0, index[0] + shape[0], index[0])
-            for i, n in zip(index[1:], shape[1:], strict=False):
-                rows = rows * n + np.where(i < 0, i + n, i)
+        else:
+            rows = numbers_of(index, shape)
         width = g.size // rows.size
         if width == 1:
             kernels.scatter_add(out.reshape(-1), rows.reshape(-1), contiguous(g).reshape(-1))
         else:
             kernels.scatter_add_rows(out.reshape(-1, width), rows.reshape(-1), contiguous(g).reshape(-1, width))
         return out
+
+
+def numbers_of(index: tuple, shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers, in 64 bits, of the rows that arrays of indices name, counted over the dimensions in front."""
+    rows = np.zeros((), np.int64, like=index[0])
+    for i, n in zip(index, shape, strict=False):
+        rows = rows * n + np.where(i < 0, i + n, i)
+    return rows
 
 
 def of_nothing(shape: tuple[int, ...], index: tuple, error: IndexError) -> tuple:

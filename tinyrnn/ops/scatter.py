@@ -478,8 +478,8 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any
         )
     over = axis(dim, ids.ndim)
     n = input.array.shape[over] if ids.ndim else 1
-    if kernels.outside(ids, n) >= 0:
-        indices = wrap(ids % max(n, 1))  # torch counts around the end
+    # A copy, as in torch, which counts around the end.
+    indices = wrap(ids % max(n, 1) if kernels.outside(ids, n) >= 0 else ids.copy())
     shapes = [np.empty((*t.array.shape[:over], 1, *t.array.shape[over + 1 :]), bool) for t in (input, indices)]
     shape = check_broadcast(*shapes) if ids.ndim else ()
     a, b = (
