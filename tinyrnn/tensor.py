@@ -462,8 +462,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             return self.array.item().__format__(spec)
         return object.__format__(self, spec)
 
-    def __hash__(self) -> builtins.int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, which defining __eq__ takes away
 
     def __reduce_ex__(self, protocol):  # the record is left behind: what comes out is a leaf
         return rebuild, (

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from .pool import split
 from .simd import get, lanes, load_first, put, store_first
 
 BLOCK = 16_384
+size_of = attrgetter("size")
 
 
 @functools.cache
@@ -100,7 +102,7 @@ def norm(arrays: Sequence[np.ndarray]) -> float:
     """The square root of the sum of all squares."""
     arrays = tuple(arrays)
     table = np.empty(3 * len(arrays), np.int64)
-    partial = np.empty(sum([a.size // BLOCK + 1 for a in arrays]))
+    partial = np.empty(sum(map(size_of, arrays)) // BLOCK + len(arrays))
     return math.sqrt(kernels(arrays[0].dtype.type).norm(id(arrays), id(table), id(partial)))
 
 

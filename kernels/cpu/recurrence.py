@@ -131,6 +131,7 @@ class Plan(NamedTuple):
     """What two calls on sequences of the same lengths have in common."""
 
     parts: int
+    places: tuple  # the steps' sizes, their offsets, the first rows and the cuts
     words: np.ndarray  # the job, but for what comes from outside
     kept: int  # bytes
     spare: int
@@ -206,14 +207,14 @@ def plan(
         words[getattr(AT, name) // 8] = number
     compiled = module(cell, dtype, projected, zoned, dropped)
     function = (compiled.forward if forward else compiled.backward).kernel.compile()
-    steps.plans[key] = Plan(parts, words, *ends, function, common.forward if forward else common.backward)
-    return steps.plans[key]
+    places_of = steps.sizes, steps.offsets, steps.firsts(reverse) if forward else None, steps.cuts(parts)
+    launch = common.forward if forward else common.backward
+    found = steps.plans[key] = Plan(parts, places_of, words, *ends, function, launch)
+    return found
 
 
 def reordered(cell: Cell, weights: Sequence[np.ndarray | None], back: bool = False) -> list[np.ndarray | None]:
     """Weights and biases (G*H, ...) with their gates in the kernels' order, or back in the cell's."""
-    if cell.in_order:
-        return list(weights)
     order = cell.order
     if back:
         order = [order.index(g) for g in range(len(order))]
@@ -225,19 +226,24 @@ def forward(
 ):
     """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs if `keep`)."""
     dtype, (GH, P), w_hr = x.dtype, weights[1].shape, weights[4]
-    H, S, B, N = GH // len(cell.gates), len(cell.states), steps.B, steps.N
-    p = plan(cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, True, keep)
-    out, last, last_carried = np.empty((N, P), dtype), np.empty((S - 1, B, H), dtype), np.empty((B, P), dtype)
-    kept, spare = np.empty(p.kept, np.uint8), np.empty(p.spare, np.uint8)
-    weights = [*reordered(cell, weights[:4]), w_hr]
+    H, S, B = GH // len(cell.gates), len(cell.states), steps.B
+    parts, places, words, kept_size, spare_size, function, launch = plan(
+        cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, True, keep
+    )
+    out, last_carried = np.empty((steps.N, P), dtype), np.empty((B, P), dtype)
+    last = np.empty((S - 1, B, H), dtype) if S > 1 else None
+    kept, spare = np.empty(kept_size, np.uint8), np.empty(spare_size, np.uint8)
+    if not cell.in_order:
+        weights = [*reordered(cell, weights[:4]), w_hr]
     arrays = (
-        *initial, *weights, kept, spare, gemm.row_of_zeros(P), steps.sizes, steps.offsets, steps.firsts(reverse),
-        steps.cuts(p.parts), x, vectors, *noise[1:], out, last, last_carried,
+        *initial, *weights, kept, spare, gemm.row_of_zeros(P), *places, x, vectors, *noise[1:], out, last, last_carried,
     )  # fmt: skip
-    job = p.words.copy()
-    job[AT.zone_row // 8] = noise.by_row
-    p.launch(p.function, id(job), id(arrays), p.parts)
-    return out, [last_carried, *last], (x, steps, kept, noise) if keep else None
+    job = words.copy()
+    if noise is not PLAIN:
+        job[AT.zone_row // 8] = noise.by_row
+    launch(function, id(job), id(arrays), parts)
+    states = [last_carried] if last is None else [last_carried, *last]
+    return out, states, (x, steps, kept, noise) if keep else None
 
 
 def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool):
@@ -249,33 +255,33 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
     x, steps, kept, noise = saved
     w_ih, w_hh, w_hr = weights
     dtype, (GH, P) = x.dtype, w_hh.shape
-    H, S, B = GH // len(cell.gates), len(cell.states), steps.B
-    p = plan(cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, False)
-    zeros = gemm.row_of_zeros(max(w_ih.shape[1], GH, P, vectors.size))
+    H, S, B, I = GH // len(cell.gates), len(cell.states), steps.B, x.shape[1]
+    parts, places, words, _, spare_size, function, launch = plan(
+        cell, dtype, steps, (I, P, H), w_hr is not None, reverse, noise, False
+    )
+    zeros = gemm.row_of_zeros(max(I, GH, P, vectors.size))
     if d_out is None:
         d_out, d_offsets, d_out_row = zeros, steps.nowhere, 0
     else:
         if d_out.strides[-1] != dtype.itemsize and d_out.shape[-1] > 1:
             d_out = contiguous(d_out)
         d_out_row, d_offsets = d_out.strides[-2], steps.places(d_out)
-    w_ih, w_hh = reordered(cell, (w_ih, w_hh))
-    d_carried, d_states = np.empty((B, P), dtype), np.empty((S - 1, B, H), dtype)
+    if not cell.in_order:
+        w_ih, w_hh = reordered(cell, (w_ih, w_hh))
+    d_carried, d_states = np.empty((B, P), dtype), np.empty((S - 1, B, H), dtype) if S > 1 else None
     d_x = np.empty_like(x) if needs_x else None
-    d_w_ih, d_w_hh = np.empty(w_ih.shape, dtype), np.empty(w_hh.shape, dtype)
-    d_b_ih, d_b_hh = np.empty(GH, dtype), np.empty(GH, dtype)
+    d_weights = [np.empty((GH, I), dtype), np.empty((GH, P), dtype), np.empty(GH, dtype), np.empty(GH, dtype)]
     d_w_hr = None if w_hr is None else np.empty(w_hr.shape, dtype)
-    d_vectors, spare = np.empty(vectors.shape, dtype), np.empty(p.spare, np.uint8)
+    d_vectors, spare = np.empty(vectors.shape, dtype), np.empty(spare_size, np.uint8)
     arrays = (
-        *d_last, w_ih, w_hh, None, None, w_hr, kept, spare, zeros, steps.sizes, steps.offsets, None,
-        steps.cuts(p.parts), x, vectors, *noise[1:], None, None, None, d_out, d_offsets, d_carried, d_states, d_x,
-        d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr, d_vectors,
+        *d_last, w_ih, w_hh, None, None, w_hr, kept, spare, zeros, *places, x, vectors, *noise[1:], None, None, None,
+        d_out, d_offsets, d_carried, d_states, d_x, *d_weights, d_w_hr, d_vectors,
     )  # fmt: skip
-    job = p.words.copy()
-    job[AT.d_out_row // 8], job[AT.zone_row // 8] = d_out_row, noise.by_row
-    p.launch(p.function, id(job), id(arrays), p.parts)
-    return (
-        d_x,
-        [d_carried, *d_states],
-        [*reordered(cell, (d_w_ih, d_w_hh, d_b_ih, d_b_hh), back=True), d_w_hr],
-        d_vectors,
-    )
+    job = words.copy()
+    job[AT.d_out_row // 8] = d_out_row
+    if noise is not PLAIN:
+        job[AT.zone_row // 8] = noise.by_row
+    launch(function, id(job), id(arrays), parts)
+    if not cell.in_order:
+        d_weights = reordered(cell, d_weights, back=True)
+    return d_x, [d_carried] if d_states is None else [d_carried, *d_states], [*d_weights, d_w_hr], d_vectors

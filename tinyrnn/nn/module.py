@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 from .. import tape
@@ -394,8 +395,15 @@ class Module:
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
-        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
-            yield module
+        seen, stack = set(), [self]
+        while stack:
+            module = stack.pop()
+            if module not in seen:
+                if remove_duplicate:
+                    seen.add(module)
+                yield module
+                if module._modules:
+                    stack += [m for m in reversed(module._modules.values()) if m is not None]
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly below this one with their names, each once."""
@@ -425,6 +433,13 @@ class Module:
                         seen.add(id(member))
                     yield path + name, member
 
+    def _members(self, kind: str, recurse: bool) -> Iterator[Any]:
+        """As _named_members, without the names: programs ask for their parameters in every step of training."""
+        modules = self.modules() if recurse else (self,)
+        found = dict.fromkeys(chain.from_iterable([getattr(module, kind).values() for module in modules]))
+        found.pop(None, None)
+        yield from found
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
@@ -436,8 +451,7 @@ class Module:
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, a shared one once; without `recurse`, only those of this module itself."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        return self._members("_parameters", recurse)
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -447,8 +461,7 @@ class Module:
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """All buffers: see parameters."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
+        return self._members("_buffers", recurse)
 
     # ---- changing the whole tree ----
     def apply(self, fn: Callable[[Module], Any]) -> Self:

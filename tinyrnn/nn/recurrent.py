@@ -5,10 +5,13 @@ All are one class, `Recurrent`, with a cell of tinyrnn.kernels.cells.  The built
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import warnings
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +29,9 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 from .utils.rnn import PackedSequence
+
+
+shape_of, dtype_of = attrgetter("array.shape"), attrgetter("array.dtype")
 
 
 class _Weighted(Module):
@@ -67,25 +73,23 @@ class _Weighted(Module):
 
     def _weights(self, shapes: dict[str, tuple[int, ...]], dtype: Any, proj: int = 0) -> tuple[tuple, tuple]:
         """The five weights that a recurrence takes, and the vectors.  They may have been replaced: all are checked."""
-        found: list[Any] = []
-        instead = self._instead
-        for name, shape in shapes.items():
-            weight = None if instead else self._parameters.get(name)
-            if weight is None:
-                weight = self._weight(name)
+        found: list[Any] = [*map(self._parameters.get, shapes)]
+        if self._instead or NoneType in map(type, found):
+            found = [self._weight(name) for name in shapes]
+            for name, weight in zip(shapes, found, strict=True):
                 if not isinstance(weight, Tensor):
                     raise TypeError(f"{type(self).__name__}: {name} must be a Tensor, not {type(weight).__name__}")
-            a = weight.array
-            if a.shape != shape or a.dtype != dtype:
-                raise RuntimeError(
-                    f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
-                    f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
-                )
-            found.append(weight)
+        if [*map(shape_of, found)] != [*shapes.values()] or {*map(dtype_of, found)} != {dtype}:
+            for (name, shape), weight in zip(shapes.items(), found, strict=True):
+                if weight.array.shape != shape or weight.array.dtype != dtype:
+                    raise RuntimeError(
+                        f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
+                        f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
+                    )
         if not self.bias:
             found[2:2] = [None, None]
         if not proj:
-            found[4:4] = [None]
+            found.insert(4, None)
         return tuple(found[:5]), tuple(found[5:])
 
     def _states(self, hx: Any, dtype: Any, too_few: type[Exception]) -> tuple[Tensor, ...]:
@@ -316,12 +320,11 @@ class Recurrent(_Weighted):
         if packed:
             x, batch_sizes, sorted_indices, unsorted_indices = input
         else:
-            if input.dim() not in (2, 3):
-                got = (
-                    f"{input.dim()}D" if isinstance(self, (LSTM, GRU)) else f"{input.dim()}D tensor"
-                )  # as torch says it
+            rank = input.dim()
+            if rank not in (2, 3):
+                got = f"{rank}D" if isinstance(self, (LSTM, GRU)) else f"{rank}D tensor"  # as torch says it
                 raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")
-            if not (batched := input.dim() == 3):
+            if not (batched := rank == 3):
                 x = input.unsqueeze(0 if self.batch_first else 1)
         self.check_input(x, batch_sizes)
         dtype = x.array.dtype
@@ -377,20 +380,21 @@ class Recurrent(_Weighted):
 
     def _name_as_torch(self, output: Tensor, final: Sequence[Tensor], transposed: bool) -> None:
         """Have grad_fn show what torch's layers end with: a stack of states, and a transposition."""
+        if output._edge is None:
+            return
+        count, node = len(final), output._edge[0]
+        if len(self._shapes) == 1:  # one node has made all
+            node.label = labels(count, transposed)
+            return
         for state in final:
             if state._edge is not None:
-                node, slot, *_ = state._edge
-                node.label = dict.fromkeys(range(1, 1 + len(final)), "StackBackward0") if slot else "StackBackward0"
-        if transposed and output._edge is not None:
-            node, label = output._edge[0], "TransposeBackward0" if len(final) > 1 else "TransposeBackward1"
-            if type(node.label) is dict:
-                node.label[0] = label
-            else:
-                node.label = label
+                state._edge[0].label = "StackBackward0"
+        if transposed:
+            node.label = labels(count, True)[0]
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""
-        name, dtype = type(self).__name__, self._weight(next(iter(self._shapes[0]))).array.dtype
+        name, dtype = type(self).__name__, self._weight("weight_ih_l0").array.dtype
         if input.array.dtype != dtype:
             if batch_sizes is not None and len(self.cell.states) > 1:  # torch's LSTM leaves these to the product
                 raise RuntimeError(
@@ -477,6 +481,13 @@ def _batch_sizes(name: str, batch_sizes: Tensor, rows: int) -> np.ndarray:
             f"{rows} rows of its data, got {sizes.tolist()}"
         )
     return sizes
+
+
+@functools.cache
+def labels(count: int, transposed: bool) -> dict[int, str]:
+    """What torch calls the results of a layer: the hidden states and `count` last states."""
+    names = dict.fromkeys(range(1, 1 + count), "StackBackward0")
+    return {0: "TransposeBackward0" if count > 1 else "TransposeBackward1", **names} if transposed else names
 
 
 MODES = {"RNN_TANH": cells.RNN_TANH, "RNN_RELU": cells.RNN_RELU, "GRU": cells.GRU, "LSTM": cells.LSTM}

@@ -34,12 +34,13 @@ class Recurrence(Op):
             steps = recurrence.steps_of(*x.shape[:2]) if x.ndim == 3 else recurrence.steps_of(1, x.shape[0])
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
-        stacked = (
-            np.stack(vectors) if vectors else np.zeros((0, weights[0].shape[0] // len(cell.gates)), x.dtype, like=x)
-        )
-        rows = contiguous(x).reshape(steps.N, x.shape[-1])
+        stacked = np.stack(vectors) if vectors else weights[0][:0]  # no rows, of whatever width
+        rows, shape = contiguous(x), x.shape
+        if len(shape) == 3:
+            rows = rows.reshape(steps.N, shape[2])
         out, last, kept = recurrence.forward(cell, rows, steps, initial, weights, stacked, reverse, noise, keep)
-        out = out.reshape(*x.shape[:-1], out.shape[1])
+        if len(shape) == 3:
+            out = out.reshape(*shape[:2], out.shape[1])
         if batch_first[1]:
             out = out.swapaxes(0, 1)
         if layered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import warnings
 from typing import Any
@@ -99,12 +100,20 @@ def log_softmax(input: Any, dim: int, dtype: dtypes.dtype | None = None, *, out:
 
 
 # ------------------------------------------------------------------------------------------ classification losses
+FEW = 64  # numbers that Python is done with when NumPy has begun
+
+
+def added(a: np.ndarray) -> Any:
+    """The sum of a row of numbers, in double precision."""
+    return builtins.sum(a.tolist(), 0.0) if a.size <= FEW and type(a) is np.ndarray else np.add.reduce(a, dtype=np.float64)
+
+
 def quotient(a: Any, b: float, dtype: np.dtype) -> np.ndarray:
-    """A number in double precision (of no axes) divided by another, in the end as `dtype`."""
-    if type(a) in (np.float64, np.ndarray):  # Python is faster, but has its own mind about b = 0
+    """A number (of no axes) divided by another, in double precision, in the end as `dtype`."""
+    if type(a) in (float, np.float64, np.ndarray):  # Python is faster, but has its own mind about b = 0
         a = float(a)
         return np.asarray(a / b if b else a * math.inf, dtype)
-    return (a / float(b)).astype(dtype)
+    return (a.astype(np.float64, copy=False) / float(b)).astype(dtype)
 
 
 class CrossEntropy(Op):
@@ -119,7 +128,7 @@ class CrossEntropy(Op):
         x = contiguous(x)
         losses, lse = kernels.cross_entropy(x, target, weight, ignored, smoothing)
         if divisor is not None:
-            losses = quotient(np.add.reduce(losses, dtype=np.float64), divisor, x.dtype)
+            losses = quotient(added(losses), divisor, x.dtype)
         return losses, (x, target, weight, ignored, smoothing, lse, divisor)
 
     @staticmethod
@@ -127,7 +136,7 @@ class CrossEntropy(Op):
         *saved, divisor = saved
         if divisor is not None:
             each = np.empty(len(saved[1]), g.dtype, like=g)
-            each[...] = quotient(g.astype(np.float64), divisor, g.dtype)
+            each[...] = quotient(g, divisor, g.dtype)
             g = each
         return kernels.cross_entropy_backward(*saved, contiguous(g))
 
@@ -147,14 +156,14 @@ class NegativeLogLikelihood(Op):
         losses = np.zeros(len(target), x.dtype, like=x)
         with np.errstate(all="ignore"):
             losses[places] = scale * x[places, ids]
-            out = losses if divisor is None else quotient(np.add.reduce(losses, dtype=np.float64), divisor, x.dtype)
+            out = losses if divisor is None else quotient(added(losses), divisor, x.dtype)
         return out, (x.shape, places, ids, scale, divisor)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, places, ids, scale, divisor = saved
         out = np.zeros(shape, g.dtype, like=g)
-        g = g[places] if divisor is None else quotient(g.astype(np.float64), divisor, g.dtype)
+        g = g[places] if divisor is None else quotient(g, divisor, g.dtype)
         out[places, ids] = scale * g
         return out
 
@@ -228,6 +237,14 @@ def class_rows(input: Any, target: np.ndarray, call: str) -> Any:
     return input.reshape(math.prod(batch), shape[1] if len(shape) > 1 else shape[0])
 
 
+def highest(ids: np.ndarray) -> int:
+    """The largest of some int64; a negative one is taken for a very large one."""
+    if ids.size <= FEW:
+        few = ids.tolist()
+        return max(few) if min(few) >= 0 else 1 << 63
+    return np.maximum.reduce(ids.view(np.uint64))
+
+
 NO_WEIGHTS = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
 
 
@@ -243,8 +260,7 @@ def class_numbers(
     none = NO_WEIGHTS[a.dtype] if type(a) is np.ndarray else np.empty(0, a.dtype, like=a)
     ids = target.array.reshape(-1).astype(np.int64)
     seen = host(ids)
-    # A negative number is a very large one without a sign.
-    if weight is None and ids.size and not 0 <= ignored < classes and np.maximum.reduce(seen.view(np.uint64)) < classes:
+    if weight is None and ids.size and not 0 <= ignored < classes and highest(seen) < classes:
         return ids, none, ids.size
     kept = seen != ignored
     wrong = seen[kept & ((seen < 0) | (seen >= classes))]

@@ -64,7 +64,7 @@ class Adagrad(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss, updates = closure_loss(closure), Updates()
+        loss, updates = closure_loss(closure), Updates(self.state)
         for group in self.param_groups:
             for p in group["params"]:
                 if p._grad is None:

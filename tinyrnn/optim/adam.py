@@ -74,7 +74,7 @@ class Adam(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss, updates = closure_loss(closure), Updates()
+        loss, updates, states = closure_loss(closure), Updates(self.state), self.state
         for group in self.param_groups:
             check_capturable(group)
             lr, (beta1, beta2) = as_number(group["lr"]), map(as_number, group["betas"])
@@ -85,7 +85,7 @@ class Adam(Optimizer):
             for p in group["params"]:
                 if p._grad is None:
                     continue
-                state = self.state[p]
+                state = states[p]
                 if not state:
                     state["step"] = counter()
                     state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)

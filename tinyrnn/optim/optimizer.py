@@ -7,7 +7,6 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from ..tape import wrap
 from ..tensor import Tensor
 
 maps = twin("map")
-shape_of = attrgetter("shape")
 
 
 class _Required:
@@ -295,41 +293,54 @@ def zeros_like(p: Tensor) -> Tensor:
 class Updates:
     """Derived updates of parameters, put off so that all that share a formula and its numbers are one launch."""
 
-    def __init__(self) -> None:
-        self._groups: dict[tuple, list[tuple[np.ndarray, ...]]] = {}  # (formula, numbers, ...) -> arrays of each
-        self._seen: dict[int, Tensor] = {}  # the parameters by their ids
+    def __init__(self, states: dict[Any, Any]) -> None:
+        self._states = states  # the optimizer's
+        self._launches: list[tuple[tuple, list[tuple]]] = []  # (formula, numbers, ...) and the arrays of each parameter
+        self._alike: tuple = ()  # the former of the last of them
+        self._arrays: list[tuple] = []  # and the latter
+        self._params: list[Tensor] = []
 
     def add(
         self, formula: str, p: Tensor, state: Iterable[np.ndarray], numbers: tuple[float, ...], maximize: bool = False
     ) -> None:
-        """Have `p` and the arrays in `state` overwritten by `run`.
-
-        Raises RuntimeError if the gradient or the state has another shape than the parameter.
-        """
-        key, own, g = id(p), p.array, p._grad.array
-        if key in self._seen:  # twice in one group: one update after the other
-            self.run()
-        self._seen[key] = p
+        """Have `p` and the arrays in `state` overwritten by `run`."""
+        own, g = p.array, p._grad.array
         if maximize:
             g = np.asarray(-g, like=own)  # of no axes, it would be a number
-        arrays = own, g, *state
-        if len({*map(shape_of, arrays)}) > 1:
-            other = next(a.shape for a in arrays if a.shape != own.shape)
-            raise RuntimeError(
-                f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape {list(other)}"
-            )
-        self._groups.setdefault((formula, numbers, own.dtype, type(own)), []).append(arrays)
+        alike = formula, numbers, own.dtype, type(own)
+        if alike != self._alike:
+            self._alike, self._arrays = alike, []
+            self._launches.append((alike, self._arrays))
+        self._arrays.append((own, g, *state))
+        self._params.append(p)
 
     def run(self) -> None:
-        """Do all updates that were added."""
-        for (formula, numbers, *_), groups in self._groups.items():
-            if not maps.update(UPDATES[formula], groups, numbers):
+        """Do all updates that were added.
+
+        Raises RuntimeError if a gradient or a state has another shape than its parameter.
+        """
+        twice = len({*self._params}) < len(self._params)  # some in one group: one update after the other
+        for (formula, numbers, *_), groups in self._launches:
+            if twice or not maps.update(UPDATES[formula], groups, numbers):
+                self._check_shapes(formula, groups)
                 for arrays in groups:
                     if not maps.update(UPDATES[formula], [arrays], numbers):
                         update_copies(formula, arrays, numbers)
-        tape.wrote(self._seen.values())
-        self._groups.clear()
-        self._seen.clear()
+        tape.wrote(self._params)
+
+
+    def _check_shapes(self, formula: str, groups: Sequence[tuple]) -> None:
+        """Refuse a parameter with a gradient or a state of another shape; the steps counted are taken back."""
+        for own, *others in groups:
+            for a in others:
+                if a.shape != own.shape:
+                    for p in self._params:
+                        if "step" in self._states.get(p, ()):
+                            self._states[p]["step"].array -= 1
+                    raise RuntimeError(
+                        f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape "
+                        f"{list(a.shape)}"
+                    )
 
 
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
@@ -345,6 +356,6 @@ def update(
     formula: str, p: Tensor, state: Iterable[Tensor], numbers: tuple[float, ...], maximize: bool = False
 ) -> None:
     """The update of a single parameter, at once."""
-    updates = Updates()
+    updates = Updates({})
     updates.add(formula, p, [s.array for s in state], numbers, maximize)
     updates.run()

@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss, updates = closure_loss(closure), Updates()
+        loss, updates = closure_loss(closure), Updates(self.state)
         for group in self.param_groups:
             check_capturable(group)
             alpha, momentum, centered = group["alpha"], group["momentum"], group["centered"]

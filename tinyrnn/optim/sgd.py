@@ -52,7 +52,7 @@ class SGD(Optimizer):
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss, updates = closure_loss(closure), Updates()
+        loss, updates = closure_loss(closure), Updates(self.state)
         for group in self.param_groups:
             lr, decay, momentum = as_number(group["lr"]), as_number(group["weight_decay"]), group["momentum"]
             for p in group["params"]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from types import GeneratorType
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...ops.join import stack
 from ...tensor import Tensor
 
 kernels = twin("clip")
+dtype_of, is_carray = attrgetter("dtype"), attrgetter("flags.carray")
 Tensors = Tensor | Iterable[Tensor]
 
 
@@ -23,19 +25,19 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 
 def _gradients(parameters: Tensors) -> list[Tensor]:
-    return [g for p in _listed(parameters) if (g := p.grad) is not None]
+    return [g for p in _listed(parameters) if (g := p._grad if p._edge is None else p.grad) is not None]
 
 
-def _alike(tensors: list[Tensor]) -> bool:
-    """Whether the kernels can do all at once: contiguous tensors of one floating-point type, free to be written to."""
-    dtype, place = tensors[0].array.dtype, type(tensors[0].array)
-    for t in tensors:
-        a = t.array
-        if a.dtype is not dtype or type(a) is not place or not a.flags.carray:
-            return False
-        if t._edge is not None or t._requires or t._view is not None or t._writes is tape.UNTRACKED:
-            return False
-    return dtype.kind == "f"
+def _arrays(tensors: Sequence[Tensor]) -> list | None:
+    """The arrays of the tensors if the kernels can do all at once: contiguous ones of one floating-point type."""
+    arrays = [t.array for t in tensors]
+    alike = len({*map(type, arrays)}) == len({*map(dtype_of, arrays)}) == 1 and all(map(is_carray, arrays))
+    return arrays if alike and arrays[0].dtype.kind == "f" else None
+
+
+def _free(t: Tensor) -> bool:
+    """Whether a tensor can be written to without a word to the tape but the count."""
+    return t._edge is None and not t._requires and t._view is None and t._writes is not tape.UNTRACKED
 
 
 def get_total_norm(
@@ -47,15 +49,14 @@ def get_total_norm(
     foreach: accepted; there is one way of doing it.
     """
     tensors = _listed(tensors)
-    return _norm(tensors, float(norm_type), error_if_nonfinite, bool(tensors) and _alike(tensors))
+    return _norm(tensors, _arrays(tensors), float(norm_type), error_if_nonfinite)
 
 
-def _norm(tensors: list[Tensor], norm_type: float, error_if_nonfinite: bool, alike: bool) -> Tensor:
-    """get_total_norm of tensors of which it is known whether the kernels can do all at once."""
+def _norm(tensors: list[Tensor], arrays: list | None, norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    """get_total_norm; `arrays` are those of the tensors, or None."""
     if not tensors:
         return tape.wrap(np.zeros((), get_default_dtype().numpy))
-    if norm_type == 2.0 and alike:
-        arrays = [t.array for t in tensors]
+    if norm_type == 2.0 and arrays:
         total = tape.wrap(np.asarray(kernels.norm(arrays), arrays[0].dtype, like=arrays[0]))
     else:
         with tape.no_grad():
@@ -74,19 +75,21 @@ def clip_grads_with_norm_(
 ) -> None:
     """Scale the gradients, whose norm is `total_norm`, down to the norm `max_norm`, in place; never up."""
     gradients = _gradients(parameters)
-    _clip(gradients, max_norm, total_norm, bool(gradients) and _alike([total_norm, *gradients]))
+    arrays = _arrays([total_norm, *gradients])
+    _clip(gradients, arrays and arrays[1:], max_norm, total_norm)
 
 
-def _clip(gradients: list[Tensor], max_norm: float, total_norm: Tensor, alike: bool) -> None:
-    """clip_grads_with_norm_ for gradients of which it is known whether the kernels can do all at once."""
-    if alike and type(max_norm) in (int, float):
+def _clip(gradients: list[Tensor], arrays: list | None, max_norm: float, total_norm: Tensor) -> None:
+    """clip_grads_with_norm_; `arrays` are those of the gradients, or None."""
+    if arrays and type(max_norm) in (int, float):
         real = total_norm.array.dtype.type
         factor = real(max_norm) / (total_norm.array[()] + real(1e-6))
         if isinstance(factor, np.floating) and factor >= 1:  # on a GPU the kernel looks, and nobody waits for it
             return
-        kernels.scale([grad.array for grad in gradients], factor)
-        tape.wrote(gradients)
-        return
+        if all(map(_free, gradients)):
+            kernels.scale(arrays, factor)
+            tape.wrote(gradients)
+            return
     with tape.no_grad():
         scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
         if scale != 1:
@@ -110,9 +113,9 @@ def clip_grad_norm_(
         if not parameters:
             warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     gradients = _gradients(parameters)
-    alike = bool(gradients) and _alike(gradients)
-    total = _norm(gradients, float(norm_type), error_if_nonfinite, alike)
-    _clip(gradients, max_norm, total, alike)
+    arrays = _arrays(gradients)
+    total = _norm(gradients, arrays, float(norm_type), error_if_nonfinite)
+    _clip(gradients, arrays, max_norm, total)
     return total
 
 
