@@ -40,6 +40,7 @@ from .cell_driver import HIGH, shared
 from .cell_job import AT, Words
 from .cell_source import print_kernel
 from .copies import contiguous
+from .memory import room
 from .pool import get_threads
 from .tile import LINE
 
@@ -232,7 +233,7 @@ def forward(
     )
     out, last_carried = np.empty((steps.N, P), dtype), np.empty((B, P), dtype)
     last = np.empty((S - 1, B, H), dtype) if S > 1 else None
-    kept, spare = np.empty(kept_size, np.uint8), np.empty(spare_size, np.uint8)
+    kept, spare = room(kept_size), room(spare_size)
     if not cell.in_order:
         weights = [*reordered(cell, weights[:4]), w_hr]
     arrays = (
@@ -272,7 +273,7 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
     d_x = np.empty_like(x) if needs_x else None
     d_weights = [np.empty((GH, I), dtype), np.empty((GH, P), dtype), np.empty(GH, dtype), np.empty(GH, dtype)]
     d_w_hr = None if w_hr is None else np.empty(w_hr.shape, dtype)
-    d_vectors, spare = np.empty(vectors.shape, dtype), np.empty(spare_size, np.uint8)
+    d_vectors, spare = np.empty(vectors.shape, dtype), room(spare_size)
     arrays = (
         *d_last, w_ih, w_hh, None, None, w_hr, kept, spare, zeros, *places, x, vectors, *noise[1:], None, None, None,
         d_out, d_offsets, d_carried, d_states, d_x, *d_weights, d_w_hr, d_vectors,
