@@ -8,12 +8,15 @@ import contextlib
 import functools
 import gc
 import inspect
+import operator
 import pickle
 import re
 import sys
 import threading
 import time
 from pathlib import Path
+from types import BuiltinFunctionType
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -21,6 +24,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import caching, ccallback, cgutils, codegen, compiler, serialize, types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NopythonTypeInference
 from numba.extending import intrinsic
 
 from ..cache import base, digest, directory, keep, recall
@@ -47,21 +52,59 @@ class Library(codegen.JITCodeLibrary):
         passes.run(self._final_module, builder)
 
 
+OPERATORS = frozenset(f for f in vars(operator).values() if isinstance(f, BuiltinFunctionType))
+NUMBERS = types.Number, types.Boolean, types.Literal
+_signatures: dict[tuple, Any] = {}  # of operators, by the types of their operands
+
+
+def _resolve(context, function, args, kws):
+    if type(function) is not types.Function or function.typing_key not in OPERATORS or kws:
+        return type(context).resolve_function_type(context, function, args, kws)
+    key = function.typing_key, *args
+    if key not in _signatures:
+        found = type(context).resolve_function_type(context, function, args, kws)
+        if found is None or not all(isinstance(a, NUMBERS) for a in args):
+            return found
+        _signatures[key] = found
+    return _signatures[key]
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class Typing(NopythonTypeInference):
+    """Numba's, but what an operator makes of numbers is remembered: all rules for arrays are tried before those for
+    numbers, each time."""
+
+    _name = "tinyrnn_type_inference"
+
+    def run_pass(self, state):
+        own = vars(state.typingctx)
+        before = own.get("resolve_function_type")
+        own["resolve_function_type"] = functools.partial(_resolve, state.typingctx)
+        try:
+            return super().run_pass(state)
+        finally:
+            own.pop("resolve_function_type")
+            if before is not None:
+                own["resolve_function_type"] = before
+
+
 class Pipeline(compiler.CompilerBase):
     """Numba's own passes, but for some that take a tenth of the time of compiling: those of closures, comprehensions,
-    whole-array expressions and loops over literals, which kernels have none of, and those that give a variable a new
-    name for each assignment.  So a variable of a kernel has one type: numbers of different types are converted to one,
-    without a word; a number and a vector are refused."""
+    whole-array expressions and loops over literals, which kernels have none of, those that look for errors that
+    kernels do not have or for branches that LLVM finds as well, and those that give a variable a new name for each
+    assignment.  So a variable of a kernel has one type: numbers of different types are converted to one, without a
+    word; a number and a vector are refused."""
 
     WITHOUT = (
         "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",
         "FindLiterallyCalls", "LiteralPropagationSubPipelinePass", "MakeFunctionToJitFunction",
-        "ReconstructSSA", "PreLowerStripPhis",
+        "ReconstructSSA", "PreLowerStripPhis", "GenericRewrites", "IRLegalization", "DeadBranchPrune",
     )  # fmt: skip
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [each for each in passes.passes if each[0].__name__ not in self.WITHOUT]
+        kept = [each for each in passes.passes if each[0].__name__ not in self.WITHOUT]
+        passes.passes = [(Typing if each is NopythonTypeInference else each, why) for each, why in kept]
         passes.finalize()
         self.state.library = Library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()

@@ -105,7 +105,9 @@ FEW = 64  # numbers that Python is done with when NumPy has begun
 
 def added(a: np.ndarray) -> Any:
     """The sum of a row of numbers, in double precision."""
-    return builtins.sum(a.tolist(), 0.0) if a.size <= FEW and type(a) is np.ndarray else np.add.reduce(a, dtype=np.float64)
+    return (
+        builtins.sum(a.tolist(), 0.0) if a.size <= FEW and type(a) is np.ndarray else np.add.reduce(a, dtype=np.float64)
+    )
 
 
 def quotient(a: Any, b: float, dtype: np.dtype) -> np.ndarray:

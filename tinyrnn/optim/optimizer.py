@@ -328,7 +328,6 @@ class Updates:
                         update_copies(formula, arrays, numbers)
         tape.wrote(self._params)
 
-
     def _check_shapes(self, formula: str, groups: Sequence[tuple]) -> None:
         """Refuse a parameter with a gradient or a state of another shape; the steps counted are taken back."""
         for own, *others in groups:
