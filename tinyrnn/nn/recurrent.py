@@ -30,7 +30,6 @@ from .module import Module
 from .parameter import Parameter
 from .utils.rnn import PackedSequence
 
-
 shape_of, dtype_of = attrgetter("array.shape"), attrgetter("array.dtype")
 
 
