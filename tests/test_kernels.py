@@ -4,6 +4,7 @@ What each computes is held to torch elsewhere; here, formulas and recurrent laye
 test_simd.py can ask for the same on older CPUs.
 """
 
+import concurrent.futures
 import ctypes
 import functools
 import json
@@ -17,7 +18,7 @@ import pytest
 
 import tinyrnn
 from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, Noise
-from tinyrnn.kernels.cpu import clip, index, map, pool, recurrence, reduce, rows
+from tinyrnn.kernels.cpu import clip, index, map, memory, pool, recurrence, reduce, rows
 from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
 
 ROOT = Path(tinyrnn.__file__).parent.parent
@@ -567,3 +568,30 @@ def test_code_on_disk_of_functions_of_one_name_keeps_apart(tmp_path):
     env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     for members in (range(10), range(10, 20), range(20)):
         subprocess.run([sys.executable, tmp_path / "family.py", *[str(k) for k in members]], env=env, check=True)
+
+
+def test_large_memory_comes_again_when_nobody_uses_it():
+    n = memory.LARGE + 2
+    first, second = memory.room(n), memory.room(n - 1)
+    assert (first.size, second.size) == (n, n - 1) and not np.shares_memory(first, second)
+    places = {first.ctypes.data, second.ctypes.data}
+    part = first[1:]
+    del first, second
+    again = memory.room(n - 2)
+    assert again.ctypes.data in places and not np.shares_memory(again, part)
+    del part
+    assert {again.ctypes.data, memory.room(n - 2).ctypes.data} == places
+    assert memory.room(2 * n).size == 2 * n
+    assert [a.size for a in memory._free.values()] == [2 * n]  # what was free, and of another size, is given back
+    assert not np.shares_memory(memory.room(100), memory.room(100))
+
+
+def test_large_memory_for_many_threads_at_once():
+    def use(number):
+        for _ in range(20):
+            mine = memory.room(memory.LARGE)
+            mine[::4096] = number
+            assert (mine[::4096] == number).all()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(use, range(4))] == [None] * 4

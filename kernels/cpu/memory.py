@@ -39,6 +39,6 @@ def room(n: int) -> np.ndarray:
     else:
         _free.clear()
         whole = np.empty(n, np.uint8)
-    lent = whole[:n]
+    lent = np.frombuffer(memoryview(whole), np.uint8, n)  # views of it hold this array, not the whole
     weakref.finalize(lent, _free.__setitem__, id(whole), whole).atexit = False
     return lent
