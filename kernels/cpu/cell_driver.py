@@ -33,6 +33,7 @@ from .tile import LINE, ROWS, tile
 # Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
 # the fewer strips there are, the less often the rows are read.
 HIGH, STRIP = (4, 3) if ROWS == 6 else (8, 3)
+MIDDLE, LOW = HIGH * 3 // 4, HIGH // 2
 
 
 @inlined
@@ -49,7 +50,7 @@ def shared(real) -> SimpleNamespace:
     """
     L, S = lanes(real), real().itemsize
     WIDE = STRIP * L
-    high, low = (tile(real, rows, STRIP, 2, fetch=True) for rows in (HIGH, HIGH // 2))
+    high, middle, low = (tile(real, rows, STRIP, 2, fetch=True) for rows in (HIGH, MIDDLE, LOW))
     two_wide, one_wide = (tile(real, HIGH, vectors, 2) for vectors in (2, 1))  # of what is left of a last strip
     row = tile(real, 1, 3 * STRIP, 2, strips=STRIP)
     pack, multiply = gemm.packing(real), gemm.kernels(real).product
@@ -71,13 +72,16 @@ def shared(real) -> SimpleNamespace:
             strip, strip2, right = b + S * j * k, b2 + S * j * k2, last - j
             following = j + WIDE if right > WIDE else first
             ahead, ahead2 = b + S * following * k, b2 + S * following * k2
-            for i in range(0, m, HIGH):
+            i = 0
+            while i < m:
+                left = m - i
+                tall = min(left, MIDDLE if left <= MIDDLE or HIGH < left <= MIDDLE + LOW else HIGH)
                 start, to = initial + i * initial_step + S * j, c + i * c_step + S * j
                 if initial_step:  # the sums that the next tile goes on from may come from far away
-                    below = start + HIGH * initial_step if i + HIGH < m else initial + S * following
+                    below = start + tall * initial_step if tall < left else initial + S * following
                     for r in range(HIGH):
                         fetch_row(below + r * initial_step, S * WIDE)
-                tall, rows, rows2 = min(m - i, HIGH), a + i * a_row, a2 + i * a2_row
+                rows, rows2 = a + i * a_row, a2 + i * a2_row
                 if right <= L:
                     one_wide(
                         tall, right, start, initial_step, to, c_step,
@@ -88,8 +92,13 @@ def shared(real) -> SimpleNamespace:
                         tall, right, start, initial_step, to, c_step,
                         k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
                     )  # fmt: skip
-                elif tall > HIGH // 2:
+                elif tall > MIDDLE:
                     high(
+                        tall, right, start, initial_step, to, c_step,
+                        k, rows, a_row, S, strip, S * WIDE, ahead, k2, rows2, a2_row, S, strip2, S * WIDE, ahead2,
+                    )  # fmt: skip
+                elif tall > LOW:
+                    middle(
                         tall, right, start, initial_step, to, c_step,
                         k, rows, a_row, S, strip, S * WIDE, ahead, k2, rows2, a2_row, S, strip2, S * WIDE, ahead2,
                     )  # fmt: skip
@@ -101,6 +110,7 @@ def shared(real) -> SimpleNamespace:
                 # Each tile fetches its part of the next strip; the last ones have nothing left to fetch.
                 ahead = min(ahead + LINE * k, b + S * (following + WIDE) * k)
                 ahead2 = min(ahead2 + LINE * k2, b2 + S * (following + WIDE) * k2)
+                i += tall
 
     all_columns = split(columns)
 
