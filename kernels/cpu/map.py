@@ -149,7 +149,7 @@ def print_module(formula: Formula, what: str, dtype: str, parameters: Sequence[s
 
 def least(statements: Sequence[str]) -> int:
     """How many elements are some 10 microseconds of work."""
-    return 20_000 if any(re.search(r"\b(?!real|where)\w+\(", s) for s in statements) else 50_000
+    return 20_000 if any(re.search(r"\b(?!real|where)\w+\(", s) for s in statements) else 30_000
 
 
 def print_map(formula: Formula, what: str, dtype: str, given: dict[str, Var], results: Sequence[Var]) -> str:
@@ -205,7 +205,7 @@ def print_update(formula: Formula, dtype: str) -> str:
 # ---------------------------------------------------------------------------------------------------
 # Running
 # ---------------------------------------------------------------------------------------------------
-LARGE = 1 << 17  # contiguous numbers that NumPy adds or multiplies in less time than several threads
+LARGE = 1 << 16  # contiguous numbers that NumPy adds or multiplies in less time than several threads
 
 _modules: dict[tuple, ModuleType] = {}
 
