@@ -50,7 +50,8 @@ from .simd import (
 )
 
 GROUP, BLOCKS, SHORT = 16, 32, 32
-EXPENSIVE, CHEAP = 15_000, 60_000  # elements that are some 10 microseconds of work, with a function to compute or not
+# Elements that are some 10 microseconds of work: with a function to compute, with a variance, with neither.
+EXPENSIVE, NORMAL, CHEAP = 15_000, 25_000, 60_000
 
 
 @functools.cache
@@ -363,7 +364,7 @@ def kernels(real) -> SimpleNamespace:
     def layer_norm(x, weight, bias, eps, out, mean, rstd):
         n = extent(x, 1)
         all_normal(
-            extent(x, 0), CHEAP // max(n, 1), 1, n, data(x), present(weight), present(bias), eps,
+            extent(x, 0), NORMAL // max(n, 1), 1, n, data(x), present(weight), present(bias), eps,
             data(out), data(mean), data(rstd),
         )  # fmt: skip
 
@@ -371,7 +372,7 @@ def kernels(real) -> SimpleNamespace:
     def layer_norm_backward(height, x, weight, mean, rstd, g, dx, groups, sums, dw, db):
         rows, n, blocks = extent(x, 0), extent(x, 1), extent(sums, 0)
         all_normal_back(
-            blocks, CHEAP // max(n * height, 1), 1, height, rows, n, data(x), present(weight), data(mean), data(rstd),
+            blocks, NORMAL // max(n * height, 1), 1, height, rows, n, data(x), present(weight), data(mean), data(rstd),
             data(g), data(dx), data(groups), data(sums),
         )  # fmt: skip
         all_columns(n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums), data(dw))
