@@ -486,6 +486,11 @@ def divide(a, b):
     return a / b
 
 
+def scaled_add(a, b, *, alpha):
+    return a + alpha * b
+
+
+SCALED_ADD = Formula(scaled_add)
 ARITHMETIC = {f.__name__: Formula(f) for f in (add, subtract, multiply, divide)}  # under the names of NumPy's ufuncs
 
 

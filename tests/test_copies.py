@@ -34,6 +34,38 @@ def test_a_copy_moves_bits():
     assert copies.contiguous(a).tobytes() == a.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "bool"])
+def test_a_copy_into_another_array_is_numpys(dtype, monkeypatch):
+    monkeypatch.setattr(copies, "LARGE", 1)
+    rng = np.random.default_rng(7)
+    for _ in range(80):
+        a = somehow(rng, dtype)
+        to = np.full(2 * np.array(a.shape) + 1, 1, dtype)
+        order = rng.permutation(a.ndim)
+        to = to.transpose(order).copy().transpose(np.argsort(order))  # any axis may be the one of neighbours
+        expected = to.copy()
+        places = tuple(slice(0, 2 * n, 2) if rng.random() < 0.5 else slice(n + 1, None) for n in a.shape)
+        source = a[0] if rng.random() < 0.2 else a
+        copies.copyto(to[places], source)
+        expected[places] = source
+        assert np.array_equal(to, expected), (a.shape, a.strides, to.strides)
+        for how in "CK":
+            found, wanted = copies.copied(a, how), a.copy(how)
+            assert np.array_equal(found, wanted)
+            assert how == "K" or found.flags.c_contiguous
+
+
+def test_a_copy_onto_itself_and_of_another_type_is_numpys(monkeypatch):
+    monkeypatch.setattr(copies, "LARGE", 1)
+    a = np.arange(200.0, dtype=np.float32)
+    expected = a.copy()
+    np.copyto(expected[50:150], expected[:100])
+    copies.copyto(a[50:150], a[:100])
+    assert np.array_equal(a, expected)
+    copies.copyto(a[:20], np.arange(20))
+    assert np.array_equal(a[:20], np.arange(20))
+
+
 def test_an_array_of_more_axes_than_the_table_holds():
     a = np.zeros((2,) * 24, np.float32).transpose(*range(1, 24, 2), *range(0, 24, 2))[..., ::-1]
     a[(1,) * 23] = 3, 4

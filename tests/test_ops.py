@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structure
 from conftest import needs_torch
@@ -790,6 +791,51 @@ def test_errors_begin_as_torchs(call, library):
 def test_the_error_of_fill_diagonal_names_it():
     with pytest.raises(RuntimeError, match=r"without overflow \(fill_diagonal_\(\): 1e\+300\)"):
         tinyrnn.zeros(2, 2).fill_diagonal_(1e300)
+
+
+# ------------------------------------------------------------------------------------------ arithmetic in place
+IN_PLACE = [
+    lambda t, x, y: x.add_(y), lambda t, x, y: x.add_(y, alpha=-0.1), lambda t, x, y: x.sub_(y, alpha=3),
+    lambda t, x, y: x.mul_(y), lambda t, x, y: x.div_(y), lambda t, x, y: x.add_(2), lambda t, x, y: x.sub_(1, alpha=0.5),
+    lambda t, x, y: x.mul_(-0.3), lambda t, x, y: x.div_(0.7), lambda t, x, y: x.mul_(x), lambda t, x, y: x.add_(y[:1]),
+    lambda t, x, y: x.t().add_(y.t(), alpha=2), lambda t, x, y: x[:, 1:].sub_(y[:, :-1]), lambda t, x, y: x.add_(x, alpha=2),
+    lambda t, x, y: x.mul_(t.tensor(3.0)), lambda t, x, y: x.add_(t.tensor(3.0).double(), alpha=2), lambda t, x, y: x.mul_(y > 0),
+]  # fmt: skip
+
+
+@needs_torch
+@pytest.mark.parametrize("shape", [(3, 5), (300, 401)])
+@pytest.mark.parametrize("call", IN_PLACE)
+def test_arithmetic_in_place_is_torchs(call, shape):
+    torch = importlib.import_module("torch")
+    rng = np.random.default_rng(3)
+    a, b = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+    found, expected = tinyrnn.tensor(a), torch.tensor(a)
+    whole, place = found._version, found.data_ptr()
+    call(tinyrnn, found, tinyrnn.tensor(b)), call(torch, expected, torch.tensor(b))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6, atol=1e-6)
+    assert found._version == whole + 1 and found.data_ptr() == place
+
+
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+def test_arithmetic_in_place_refuses_memory_that_lies_across(library):
+    t = importlib.import_module(library)
+    for n in (4, 300):
+        x = t.ones(n, n)
+        for call in (lambda x=x: x.mul_(x[0]), lambda x=x: x[1:].add_(x[:-1]), lambda x=x: x[1:].add_(x[:-1], alpha=2)):
+            with pytest.raises(RuntimeError, match="single memory location"):
+                call()
+        with pytest.raises(RuntimeError, match="more than one element"):
+            t.ones(1).expand(3).add_(1)
+        assert bool((x == 1).all())
+        with pytest.raises(TypeError):
+            x.mul_(2, alpha=3)
+        leaf = t.ones(n, requires_grad=True)
+        with pytest.raises(RuntimeError, match="leaf Variable"):
+            leaf.add_(1)
+        with t.no_grad():
+            leaf.add_(1)
+        assert leaf[0].item() == 2
 
 
 # ------------------------------------------------------------------------------------------ the forms before torch 1.5

@@ -43,6 +43,16 @@ def contiguous(a: Any) -> Any:
     return a if a.flags.c_contiguous else copies.contiguous(a)
 
 
+def copied(a: Any) -> Any:
+    """A copy that lies in memory as the array does, but in order if elements share their places."""
+    return copies.copied(a, order(a))
+
+
+def copyto(to: Any, a: Any) -> None:
+    """Overwrite an array with another, which is broadcast and cast; on all threads if they are large."""
+    copies.copyto(to, a)
+
+
 def reshaped(a: Any, shape: tuple[int, ...]) -> Any:
     """An array in another shape: a view where there is one, else a copy."""
     if type(a) is not np.ndarray or a.flags.c_contiguous or a.size < copies.FEW:

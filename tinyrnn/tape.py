@@ -57,7 +57,7 @@ from .grad_mode import (  # noqa: F401  (the tape's users find the switches here
     set_grad_enabled,
 )
 from .kernels import twin
-from .strides import contiguous, dense, frames, order, overlaps, places, separate, span, window
+from .strides import contiguous, copyto, dense, frames, order, overlaps, places, separate, span, window
 
 
 class Op:
@@ -703,7 +703,7 @@ def write(target: Any, value: TensorBase) -> Any:
     if recorded and value.array.dtype != target.array.dtype and value.requires_grad:
         value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
     place = rewritten(target, value) if recorded else None
-    np.copyto(target.array, converted_to(target.array.dtype, value.array))
+    copyto(target.array, converted_to(target.array.dtype, value.array))
     target.wrote()
     if place is not None:
         attach(*place)

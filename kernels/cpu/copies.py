@@ -1,11 +1,14 @@
-"""Copy: the elements of an array in order, the last axis innermost.
+"""Copy: the elements of an array in order, the last axis innermost, or into another array.
 
-    contiguous(a) -> `a` itself if they lie so, else a copy in which they do
+    contiguous(a)   -> `a` itself if they lie so, else a copy in which they do
+    copied(a, how)  -> a copy; "C": in order, "K": as `a` lies in memory
+    copyto(to, a)   as NumPy's: `a` is broadcast to the shape of `to`, and cast to its type
 
-Axes that lie behind one another in memory count as one.  If the last one that is left has neighbours in memory, or
-none has, the elements are copied row by row.  Else the array is transposed: what are neighbours in `a` belongs to
-different rows of the copy, and both are walked in squares of SIDE x SIDE, so that a cache line is used up before it
-goes.  Threads divide the rows, or blocks of TALL neighbours x WIDE columns.  Bits are moved, whatever they mean.
+Axes that lie behind one another in both arrays count as one.  If the last one that is left has neighbours in the memory
+of `a`, or none has, the elements are copied row by row, and threads divide them.  Else the array is transposed: what
+are neighbours in `a` belongs to different rows of the copy, and both are walked in squares of SIDE x SIDE, so that a
+cache line is used up before it goes; threads divide blocks of TALL neighbours x WIDE columns.  Bits are moved, whatever
+they mean.
 
     table   (count, 3) int64   of each axis, the last one first: how many; the bytes between neighbours in `a`, and in
                                the copy
@@ -16,11 +19,12 @@ from __future__ import annotations
 import functools
 import math
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 from numba import int64
 
-from .arrays import axes, data, extent, size, stride
+from .arrays import axes, data, extent, size, step, stride
 from .jit import kernel, njit
 from .pool import split
 from .scratch import WORDS, words
@@ -29,6 +33,7 @@ from .simd import get, lanes, load_next, put, store_next
 SIDE, TALL, WIDE = 8, 32, 256
 LEAST = 20_000  # numbers that are some 10 microseconds of work
 FEW = 2_000  # numbers that NumPy copies in less time than a call of the kernel takes
+LARGE = 1 << 17  # neighbours that NumPy copies in less time than several threads
 MOST = WORDS // 3
 
 
@@ -39,33 +44,36 @@ def kernels(real) -> SimpleNamespace:
 
     @kernel
     def rows(first, last, table, count, source, out):
-        n, step = get(int64, table), get(int64, table + 8)
-        inner = get(int64, table + 24) if count > 1 else 1
-        between = get(int64, table + 32) if count > 1 else 0
+        """Numbers `first` to `last`; the steps along a row are constants where that makes it fast."""
+        n, from_step, to_step = get(int64, table), get(int64, table + 8), get(int64, table + 16)
         while first < last:
-            outer = first // inner
-            row = first - outer * inner
-            end = min(inner, row + last - first)
-            p, q, rest = source, out + S * n * first, outer
-            for axis in range(2, count):
-                many = get(int64, table + 24 * axis)
-                p += rest % many * get(int64, table + 24 * axis + 8)
+            rest = first // n
+            left = first - rest * n
+            right = min(n, left + last - first)
+            first += right - left
+            p, q = source, out
+            for axis in range(1, count):
+                place = table + 24 * axis
+                many = get(int64, place)
+                here = rest % many
+                p += here * get(int64, place + 8)
+                q += here * get(int64, place + 16)
                 rest //= many
-            first += end - row
-            for k in range(row, end):
-                here = p + between * k
-                if step == S or step == 0:
-                    for j in range(0, n, L):
-                        store_next(real, q + S * j, load_next(real, here + step * j, step, n - j), n - j)
-                else:
-                    for j in range(n):
-                        put(real, q + S * j, get(real, here + step * j))
-                q += S * n
+            if to_step == S and (from_step == S or from_step == 0):
+                for j in range(left, right, L):
+                    v = load_next(real, p + from_step * j, from_step, right - j)
+                    store_next(real, q + S * j, v, right - j)
+            elif to_step == S:
+                for j in range(left, right):
+                    put(real, q + S * j, get(real, p + from_step * j))
+            else:
+                for j in range(left, right):
+                    put(real, q + to_step * j, get(real, p + from_step * j))
 
     @kernel
     def squares(first, last, table, count, near, source, out):
         """Blocks of neighbours along axis `near` and of columns along axis 0."""
-        n, step = get(int64, table), get(int64, table + 8)
+        n, from_step, to_step = get(int64, table), get(int64, table + 8), get(int64, table + 16)
         m, jump = get(int64, table + 24 * near), get(int64, table + 24 * near + 16)
         across, down = (n + WIDE - 1) // WIDE, (m + TALL - 1) // TALL
         for unit in range(first, last):
@@ -84,35 +92,37 @@ def kernels(real) -> SimpleNamespace:
                 for i0 in range(top, bottom, SIDE):
                     for i in range(i0, min(bottom, i0 + SIDE)):
                         for j in range(j0, min(right, j0 + SIDE)):
-                            put(real, q + jump * i + S * j, get(real, p + S * i + step * j))
+                            put(real, q + jump * i + to_step * j, get(real, p + S * i + from_step * j))
 
     all_rows, all_squares = split(rows), split(squares)
 
     @njit
     def copy(a, out):
         """False, and nothing is done, for an array of too many axes."""
-        table, count, apart = words(), 0, 1
-        for axis in range(axes(a) - 1, -1, -1):
-            n, step, last = extent(a, axis), stride(a, axis), table + 24 * count - 24
+        table, count = words(), 0
+        for axis in range(axes(out) - 1, -1, -1):
+            n, here, there, last = extent(out, axis), step(a, axis, out), stride(out, axis), table + 24 * count - 24
             if n == 1:
                 continue
-            if count > 0 and step == get(int64, last) * get(int64, last + 8):
-                put(int64, last, n * get(int64, last))
+            before = get(int64, last) if count > 0 else 0
+            if count > 0 and here == before * get(int64, last + 8) and there == before * get(int64, last + 16):
+                put(int64, last, n * before)
             elif count == MOST:
                 return False
             else:
                 put(int64, last + 24, n)
-                put(int64, last + 32, step)
-                put(int64, last + 40, S * apart)
+                put(int64, last + 32, here)
+                put(int64, last + 40, there)
                 count += 1
-            apart *= n
+        if count == 0:
+            return False
         near = 0
         for axis in range(count - 1, -1, -1):
             if get(int64, table + 24 * axis + 8) == S:
                 near = axis
-        n, whole = get(int64, table), size(a)
+        n, whole = get(int64, table), size(out)
         if near == 0:
-            all_rows(whole // n, LEAST // n, 1, table, count, data(a), data(out))
+            all_rows(whole, LEAST, 16, table, count, data(a), data(out))
         else:
             m = get(int64, table + 24 * near)
             blocks = ((n + WIDE - 1) // WIDE) * ((m + TALL - 1) // TALL)
@@ -123,14 +133,35 @@ def kernels(real) -> SimpleNamespace:
     return SimpleNamespace(copy=copy)
 
 
+def moved(out: np.ndarray, a: np.ndarray) -> bool:
+    """Whether the kernel has copied `a`, which shares no memory with `out`."""
+    if a.itemsize not in (4, 8):
+        return False
+    return kernels(np.float32 if a.itemsize == 4 else np.float64).copy(id(a), id(out))
+
+
 def contiguous(a: np.ndarray) -> np.ndarray:
     if a.flags.c_contiguous:
         return a
-    if a.size >= FEW and a.itemsize in (4, 8):
+    if a.size >= FEW:
         out = np.empty(a.shape, a.dtype)
-        if kernels(np.float32 if a.itemsize == 4 else np.float64).copy(id(a), id(out)):
+        if moved(out, a):
             return out
     return a.copy("C")
+
+
+def copied(a: np.ndarray, how: Literal["C", "K"]) -> np.ndarray:
+    if a.size >= LARGE:
+        out = np.empty_like(a, order=how)
+        if moved(out, a):
+            return out
+    return a.copy(how)
+
+
+def copyto(to: np.ndarray, a: np.ndarray) -> None:
+    plain = to.size >= LARGE and type(a) is np.ndarray and to.dtype == a.dtype
+    if not (plain and not np.may_share_memory(to, a) and moved(to, a)):
+        np.copyto(to, a)
 
 
 def folded(a: np.ndarray, axis: int) -> np.ndarray | None:

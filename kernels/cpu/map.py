@@ -2,7 +2,7 @@
 
     forward(formula, inputs, numbers)            -> the results, arrays of the broadcast shape
     backward(formula, saved, numbers, g, wanted) -> the gradient of each wanted input, of the broadcast shape
-    arithmetic(ufunc, a, b)                      what NumPy's add, subtract, multiply or divide gives
+    arithmetic(ufunc, a, b, out)                 what NumPy's add, subtract, multiply or divide gives
     update(formula, groups, numbers) -> whether it was done: overwrites the first arrays of each group with the results
 
 All arrays of a call have one floating-point type.  A kernel sees the results as (planes, rows, columns), contiguous,
@@ -246,7 +246,7 @@ def update_module(formula: Formula, dtype: np.dtype) -> ModuleType:
 def launch(
     module: ModuleType, arrays: tuple[np.ndarray, ...], numbers: Sequence[float], outs: tuple[np.ndarray, ...]
 ) -> None:
-    """Run a kernel; `outs` are new arrays."""
+    """Run a kernel; `outs` share memory with `arrays` only if they are the same."""
     if not (module.run(id(arrays), id(outs), *map(float, numbers)) if numbers else module.run(id(arrays), id(outs))):
         dense = tuple([contiguous(a) for a in arrays])
         if not module.run(id(dense), id(outs), *map(float, numbers)):
@@ -306,13 +306,18 @@ def backward(
     return tuple([next(found) if want else None for want in wanted])
 
 
-def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """ufunc(a, b) for np.add, subtract, multiply or divide; by NumPy where one thread is as fast."""
+def arithmetic(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """ufunc(a, b, out) for np.add, subtract, multiply or divide; by NumPy where one thread is as fast."""
     a, b = np.asarray(a), np.asarray(b)
     dense = all(x.flags.c_contiguous or not any(x.strides) for x in (a, b))
     if a.dtype != b.dtype or a.dtype.kind != "f" or (dense and max(a.size, b.size) < LARGE):
-        return np.asarray(ufunc(a, b))
-    return forward(ARITHMETIC[ufunc.__name__], (a, b))[0]
+        return np.asarray(ufunc(a, b, out))
+    if out is None:
+        return forward(ARITHMETIC[ufunc.__name__], (a, b))[0]
+    if not out.flags.c_contiguous or any(x is not out and np.may_share_memory(x, out) for x in (a, b)):
+        return np.asarray(ufunc(a, b, out))
+    launch(forward_module(ARITHMETIC[ufunc.__name__], a.dtype), (a, b), (), (out,))
+    return out
 
 
 def update(formula: Formula, groups: Sequence[Sequence[np.ndarray]], numbers: tuple[float, ...]) -> bool:

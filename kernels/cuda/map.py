@@ -165,9 +165,9 @@ def backward(
     return outs
 
 
-def arithmetic(ufunc: np.ufunc, a: Any, b: Any) -> Array:
-    """ufunc(a, b) for np.add, subtract, multiply or divide."""
-    return elementwise.ufunc(ufunc, (a, b))
+def arithmetic(ufunc: np.ufunc, a: Any, b: Any, out: Array | None = None) -> Array:
+    """ufunc(a, b, out) for np.add, subtract, multiply or divide."""
+    return elementwise.ufunc(ufunc, (a, b), out)
 
 
 def update(formula: Formula, groups: Sequence[Sequence[Array]], numbers: tuple[float, ...]) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
 from ..kernels import twin
-from ..tape import entitled
+from ..kernels.formulas import SCALED_ADD
+from ..tape import check_apart, check_writable, entitled, is_grad_enabled
 from .common import (
     NO_BOOL,
     Number,
@@ -19,6 +21,7 @@ from .common import (
     cast,
     check_broadcast,
     expect_tensor,
+    inplace,
     into,
     number,
     operands,
@@ -344,6 +347,66 @@ def rmod(input: Any, other: Any) -> Any:
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+
+
+def overwriting(function: Any, ufunc: np.ufunc, *options: str) -> Any:
+    """The in-place form of add, sub, mul or div.  Where nothing is recorded and nothing has to be cast, the result is
+    written where the tensor lies.
+    """
+    overwrite = inplace(function)
+
+    @functools.wraps(overwrite)
+    def compute(self, other, *old, **given):
+        a, alpha = self.array, given.get("alpha", ONE)
+        if a.dtype.kind != "f" or old or not given.keys() <= allowed or type(alpha) not in PLAIN:
+            return overwrite(self, other, *old, **given)
+        if isinstance(other, TensorBase):
+            b = other.array
+            recorded = is_grad_enabled() and (self.requires_grad or other.requires_grad)
+            here = b.dtype == a.dtype and type(b) is type(a) and (b.shape == a.shape or fits(b.shape, a.shape))
+        else:
+            b = other
+            recorded, here = is_grad_enabled() and self.requires_grad, type(other) in PLAIN
+        if recorded or not here:
+            return overwrite(self, other, **given)
+        check_writable(self, False)
+        write_over(ufunc, a, b, alpha)
+        self.wrote()
+        return self
+
+    allowed = set(options)
+    return compute
+
+
+def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether what has a shape can be broadcast to another."""
+    return len(shape) <= len(wanted) and all(m in (1, n) for m, n in zip(shape[::-1], wanted[::-1], strict=False))
+
+
+def write_over(ufunc: np.ufunc, a: np.ndarray, b: Any, alpha: float) -> None:
+    """`a` becomes ufunc(a, alpha * b); `b` is an array or a number."""
+    if type(b) is not type(a):
+        b = a.dtype.type(b if alpha is ONE else b * alpha)
+    else:
+        check_apart(a, b)
+        if alpha is not ONE:
+            scale = alpha if ufunc is np.add else -alpha
+            if a.size >= FEW and b.shape == a.shape and maps.update(SCALED_ADD, ((a, b),), (scale,)):
+                return
+            b = plain(np.multiply, b, a.dtype.type(alpha))
+    if ufunc is np.divide:
+        with np.errstate(all="ignore"):
+            maps.arithmetic(ufunc, a, b, a)
+    elif a.size < FEW:
+        ufunc(a, b, a)
+    else:
+        maps.arithmetic(ufunc, a, b, a)
+
+
+PLAIN = (float, int)
+add_, sub_ = overwriting(add, np.add, "alpha"), overwriting(sub, np.subtract, "alpha")
+mul_, div_ = overwriting(mul, np.multiply), overwriting(div, np.divide)
+subtract_, multiply_, divide_, true_divide_ = sub_, mul_, div_, div_
 
 
 def operator(op: type[Op], call: str, kinds: str = "biuf", swapped: bool = False) -> Any:

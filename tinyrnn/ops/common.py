@@ -15,7 +15,7 @@ from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..kernels.formulas import UNARY
 from ..kernels.scalar import NotRecordable, Var
-from ..strides import overlaps
+from ..strides import copied, overlaps
 from ..tape import (
     SHARED,
     Cast,
@@ -286,7 +286,7 @@ def before(t: Any) -> Any:
     """A tensor at the same place of the tape as `t`, with a copy of its content: ops may save it and `t` may change."""
     if not is_grad_enabled():
         return t
-    copy = wrap(t.array.copy())
+    copy = wrap(copied(t.array))
     copy._edge, copy._requires = t._edge, t._requires
     return copy
 

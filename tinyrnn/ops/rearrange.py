@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..devices import host, of, put
+from ..kernels import twin
 from ..strides import contiguous as ordered
-from ..strides import order
+from ..strides import copied, copyto, order
 from ..tape import entitled
 from .common import (
     Op,
@@ -25,18 +28,35 @@ from .common import (
 )
 from .shape import reshape, transpose
 
+sums = twin("reduce")
+
+
+def laid(repeats: Sequence[int], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A repeated array with an axis of its own for the copies along each axis that has several; and which these are."""
+    found, over = [], []
+    for n, width in zip(repeats, (1,) * (len(repeats) - len(shape)) + shape, strict=True):
+        if n != 1:
+            over.append(len(found))
+            found.append(n)
+        found.append(width)
+    return tuple(found), tuple(over)
+
 
 class Repeat(Op):
     @staticmethod
     def forward(a, *, repeats):
-        return np.asarray(np.tile(a, repeats), order="C", like=a), (a.shape, repeats)
+        shape = (1,) * (len(repeats) - a.ndim) + a.shape
+        out = np.empty(tuple(n * width for n, width in zip(repeats, shape, strict=True)), a.dtype, like=a)
+        apart, over = laid(repeats, a.shape)
+        if out.size:
+            copyto(out.reshape(apart), a.reshape(tuple(1 if k in over else n for k, n in enumerate(apart))))
+        return out, (a.shape, repeats)
 
     @staticmethod
     def backward(saved, needs, g):
         shape, repeats = saved
-        shape = (1,) * (len(repeats) - len(shape)) + shape
-        split = g.reshape([n for pair in zip(repeats, shape, strict=True) for n in pair])
-        return split.sum(axis=tuple(range(0, split.ndim, 2)))
+        apart, over = laid(repeats, shape)
+        return sums.sum(ordered(g).reshape(apart), over).reshape(shape) if over else g.reshape(shape)
 
 
 def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
@@ -55,9 +75,7 @@ def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
 class Copy(Op):
     @staticmethod
     def forward(a, *, in_order=False):
-        if in_order and not a.flags.c_contiguous:
-            return ordered(a), ()
-        return a.copy("C" if in_order else order(a)), ()
+        return ordered(a) if in_order and not a.flags.c_contiguous else copied(a), ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -128,6 +146,13 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 class RepeatInterleave(Op):
     @staticmethod
     def forward(a, *, repeats, axis):
+        if repeats.size == 1:
+            n, shape = int(repeats.reshape(-1)[0]), a.shape
+            out = np.empty((*shape[:axis], n * shape[axis], *shape[axis + 1 :]), a.dtype, like=a)
+            if out.size:
+                inner = math.prod(shape[axis + 1 :])
+                copyto(out.reshape(-1, n, inner), a.reshape(-1, 1, inner))
+            return out, (shape, repeats, axis)
         if type(a) is np.ndarray:
             return np.repeat(a, repeats, axis), (a.shape, repeats, axis)
         places = np.repeat(np.arange(a.shape[axis]), repeats)
@@ -136,6 +161,9 @@ class RepeatInterleave(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, repeats, axis = saved
+        if repeats.size == 1 and g.size:
+            n, inner = int(repeats.reshape(-1)[0]), math.prod(shape[axis + 1 :])
+            return sums.sum(ordered(g).reshape(-1, n, inner), (1,)).reshape(shape)
         out = np.zeros(shape, g.dtype, like=g)
         places = put(np.repeat(np.arange(shape[axis]), repeats), of(g))
         np.add.at(np.moveaxis(out, axis, 0), places, np.moveaxis(g, axis, 0))
