@@ -469,6 +469,36 @@ BINARY |= {
 }
 
 
+# --------------------------------------------------------------------------------- functions of three elements
+def addcmul(x, y, z, *, value):
+    return x + value * y * z
+
+
+def addcdiv(x, y, z, *, value):
+    return x + value * y / z
+
+
+def lerp(a, b, w):
+    """From a to b by the fraction w, exactly b for w = 1."""
+    return where(absolute(w) < 0.5, a + w * (b - a), b - (b - a) * (1.0 - w))
+
+
+def lerp_gradient(a, b, w, out, g):
+    return g * (1.0 - w), g * w, g * (b - a)
+
+
+def lerp_by_number(a, b, *, w):
+    return lerp(a, b, w)
+
+
+def lerp_by_number_gradient(a, b, out, g, *, w):
+    return g * (1.0 - w), g * w
+
+
+TERNARY = {f.__name__: Formula(f) for f in (addcmul, addcdiv)}
+TERNARY |= {"lerp": Formula(lerp, lerp_gradient), "lerp_by_number": Formula(lerp_by_number, lerp_by_number_gradient)}
+
+
 # --------------------------------------------------------------------------------- plain arithmetic of large arrays
 def add(a, b):
     return a + b

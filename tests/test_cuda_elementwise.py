@@ -19,7 +19,7 @@ from tinyrnn.kernels.cpu import ufuncs as host_ufuncs  # noqa: E402
 from tinyrnn.kernels.cuda import clip, elementwise, loops, map, tables, ufuncs  # noqa: E402
 from tinyrnn.kernels.cuda.array import Array, download, upload  # noqa: E402
 from tinyrnn.kernels.cuda.driver import use  # noqa: E402
-from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES  # noqa: E402
+from tinyrnn.kernels.formulas import BINARY, LOSSES, TERNARY, UNARY, UPDATES  # noqa: E402
 from tinyrnn.kernels.scalar import needed  # noqa: E402
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 2.5, -2.5, 1e30, -1e-30]
@@ -269,7 +269,7 @@ HOST = {**host_ufuncs.UFUNCS}
 HOST |= {name: np.vectorize(getattr(math, name), otypes="d") for name in ("erf", "erfc")}
 HOST |= {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 NUMBERS = {"min": -0.6, "max": 0.7, "min_val": -0.6, "max_val": 0.7, "eps": 0.2, "threshold": 0.4}
-FORMULAS = {**UNARY, **BINARY, **LOSSES}
+FORMULAS = {**UNARY, **BINARY, **TERNARY, **LOSSES}
 
 
 def evaluated(results, known):

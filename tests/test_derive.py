@@ -228,10 +228,10 @@ def test_printed_source_agrees_with_the_formula_on_numbers():
 
 def test_every_formula_of_the_table():
     """The gradients of the activations and loss terms, the derived and the given ones, at random points."""
-    from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY
+    from tinyrnn.kernels.formulas import BINARY, LOSSES, TERNARY, UNARY
 
     numbers = np.random.default_rng(3)
-    for formula in {**UNARY, **BINARY, **LOSSES}.values():
+    for formula in {**UNARY, **BINARY, **TERNARY, **LOSSES}.values():
         r, (seed, gradients) = formula.recording, formula.derivative
         inputs = [*r.inputs.values(), *r.keywords.values()]
         forward, backward = program(r.outputs, inputs), program(gradients, [*inputs, seed])

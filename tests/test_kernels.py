@@ -239,6 +239,7 @@ def test_sums_and_extrema_have_the_same_bits(threads, dtype):
     calls = {}
     for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)):
         calls["sum", axes] = functools.partial(reduce.sum, a, axes)
+        calls["squares", axes] = functools.partial(reduce.squares, a, axes)
         calls["sum of steps", axes] = functools.partial(reduce.sum, a[:, ::2].swapaxes(0, 2), axes)
         calls["logsumexp", axes] = functools.partial(reduce.logsumexp, a, axes)
     for axis in range(3):
@@ -248,6 +249,7 @@ def test_sums_and_extrema_have_the_same_bits(threads, dtype):
     always_the_same(threads, calls)
     for axes in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
         np.testing.assert_allclose(reduce.sum(a, axes), a.astype(float).sum(axes), rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(reduce.squares(a, axes), (a.astype(float) ** 2).sum(axes), rtol=1e-6, atol=1e-5)
 
 
 @few

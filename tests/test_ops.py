@@ -838,6 +838,37 @@ def test_arithmetic_in_place_refuses_memory_that_lies_across(library):
         assert leaf[0].item() == 2
 
 
+LARGE = [  # what is computed in another way for many elements
+    lambda t, x, y: x.prod(1), lambda t, x, y: (x * x).prod(0, keepdim=True), lambda t, x, y: t.prod(1 + x[:, 0] / 9),
+    lambda t, x, y: x.triu(-7), lambda t, x, y: x.tril(11), lambda t, x, y: x[None, :, ::2].tril(),
+    lambda t, x, y: t.cosine_similarity(x, y), lambda t, x, y: t.cosine_similarity(x[:, None, :40], y[:30, :40], 2),
+    lambda t, x, y: x.norm(dim=1), lambda t, x, y: x.t().norm(dim=1, keepdim=True), lambda t, x, y: x.norm(),
+    lambda t, x, y: x.var(0), lambda t, x, y: x.std(1), lambda t, x, y: x.lerp(y, 0.7), lambda t, x, y: x.lerp(y[0], y),
+    lambda t, x, y: t.addcmul(x, y, y[:1], value=0.3), lambda t, x, y: t.addcdiv(x, y, y.exp(), value=-2), lambda t, x, y: -x,
+    lambda t, x, y: x.repeat(2, 1, 3), lambda t, x, y: x.repeat_interleave(3, 0), lambda t, x, y: x.repeat_interleave(2, 1),
+    lambda t, x, y: t.nn.functional.pad(x, (2, 0, 1, 3), value=0.5), lambda t, x, y: x - y, lambda t, x, y: x.t().clone(),
+]  # fmt: skip
+
+
+@needs_torch
+@pytest.mark.parametrize("call", LARGE)
+def test_many_elements_as_few(call):
+    torch = importlib.import_module("torch")
+    rng = np.random.default_rng(4)
+    a, b = (rng.uniform(0.9, 1.1, (300, 501)).astype(np.float32) * rng.choice([-1, 1], (300, 501)) for _ in range(2))
+    results = []
+    for t in (tinyrnn, torch):
+        x, y = (t.tensor(v.astype(np.float32), requires_grad=True) for v in (a, b))
+        out = call(t, x, y)
+        weights = np.random.default_rng(5).normal(size=tuple(out.shape))
+        (out * t.tensor(weights.astype(np.float32))).sum().backward()
+        results.append((out.detach().numpy(), x.grad.numpy(), None if y.grad is None else y.grad.numpy()))
+    for found, expected in zip(*results, strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * abs(expected).max())
+
+
 # ------------------------------------------------------------------------------------------ the forms before torch 1.5
 X, Y, M = [1.0, 2.0], [10.0, 20.0], [[1.0, 2.0], [3.0, 4.0]]
 OLD_FORMS = [  # numbers before the tensors that they multiply; with the result

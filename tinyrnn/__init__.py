@@ -49,8 +49,8 @@ from .dtypes import (
     uint32, uint64,
 )
 from .ops.arithmetic import (
-    add, addcdiv, addcmul, allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, div, divide, eq, equal,
-    fix, floor, floor_divide, frac, ge, greater, greater_equal, gt, isclose, isfinite, isinf, isnan, le, lerp, less,
+    add, allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, div, divide, eq, equal,
+    fix, floor, floor_divide, frac, ge, greater, greater_equal, gt, isclose, isfinite, isinf, isnan, le, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, lt, mul, multiply, nan_to_num, ne, neg, negative,
     not_equal, positive, pow, remainder, round, rsub, sgn, sign, sub, subtract, true_divide, trunc,
 )
@@ -119,6 +119,7 @@ from .ops.shape import (
 from .ops.statistics import (
     bincount, corrcoef, cov, cumulative_trapezoid, histc, nanquantile, quantile, renorm, trapezoid, trapz,
 )
+from .ops.ternary import addcdiv, addcmul, lerp
 from .ops.methods import (
     abs_, acos_, acosh_, addmv_, arccos_, arccosh_, arcsin_, arcsinh_, arctan_, arctanh_, asin_, asinh_, atan_,
     atanh_, ceil_, clamp_, clamp_max_, clamp_min_, clip_, cos_, cosh_, deg2rad_, erf_, erfc_, exp2_, exp_, expm1_,

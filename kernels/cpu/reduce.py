@@ -1,6 +1,7 @@
 """Reduce: sums, extrema and logsumexp along axes, always in the same order.
 
     sum(a, axes)          -> a without `axes`
+    squares(a, axes)      -> the sum of a * a
     extreme(a, axis, max) -> (values, indices) without `axis`; the first NaN wins, as in torch
     logsumexp(a, axes)    -> a without `axes`
 
@@ -25,7 +26,7 @@ from numba import float64, int64
 
 from .arrays import data, extent, stride
 from .copies import contiguous
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .simd import (
     choose_first,
@@ -75,9 +76,13 @@ def _fold(a: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, 
 
 
 @functools.cache
-def kernels(real) -> SimpleNamespace:
-    """The kernels for numpy.float32 or numpy.float64."""
+def kernels(real, squared: bool = False) -> SimpleNamespace:
+    """The kernels for numpy.float32 or numpy.float64; `squared`: sums are of squares."""
     L, S = lanes(real), real().itemsize
+
+    @inlined
+    def term(v):
+        return v * v if squared else v
 
     @kernel
     def sum_rows(first, last, blocks, n, inner, a, a_outer, a_inner, partial, out):
@@ -88,8 +93,8 @@ def kernels(real) -> SimpleNamespace:
             length = min(n - BLOCK * block, BLOCK)
             s0 = s1 = s2 = s3 = splat(float64, 0.0)
             for k in range(0, length, 2 * L):
-                v = load_next(real, p + S * k, S, length - k)
-                w = load_next(real, p + S * (k + L), S, length - k - L)
+                v = term(load_next(real, p + S * k, S, length - k))
+                w = term(load_next(real, p + S * (k + L), S, length - k - L))
                 s0, s1, s2, s3 = s0 + lower(v), s1 + upper(v), s2 + lower(w), s3 + upper(w)
             s = total((s0 + s1) + (s2 + s3))
             if blocks == 1:
@@ -111,7 +116,7 @@ def kernels(real) -> SimpleNamespace:
                 s0 = s1 = s2 = s3 = zero
                 for k in range(block * height, stop):
                     p = a + o * a_outer + k * a_step + S * j
-                    v, w = load_next(real, p, S, here), load_next(real, p + S * L, S, next)
+                    v, w = term(load_next(real, p, S, here)), term(load_next(real, p + S * L, S, next))
                     s0, s1, s2, s3 = s0 + lower(v), s1 + upper(v), s2 + lower(w), s3 + upper(w)
                 if blocks == 1:
                     q = out + S * (o * inner + j)
@@ -288,11 +293,18 @@ def sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The sum over `axes` (sorted, not negative); integers and booleans add up to int64."""
     if a.dtype.kind != "f":
         return np.asarray(np.add.reduce(a, axes, dtype=np.int64), order="C")
-    if not axes:
-        return np.array(a)
+    return _sum(a, axes, kernels(a.dtype.type)) if axes else np.array(a)
+
+
+def squares(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The sum of the squares over `axes` of floating-point numbers."""
+    return _sum(a, axes, kernels(a.dtype.type, True)) if axes else a * a
+
+
+def _sum(a: np.ndarray, axes: tuple[int, ...], family: SimpleNamespace) -> np.ndarray:
     if len(axes) == a.ndim and a.size <= BLOCK and a.flags.c_contiguous:  # as losses are: one block
         folded, out = a.reshape(1, a.size, 1), np.empty((), a.dtype)
-        kernels(a.dtype.type).rows_sum(1, id(folded), id(out), id(out))
+        family.rows_sum(1, id(folded), id(out), id(out))
         return out
     folded, shape = _fold(a, axes)
     outer, n, inner = folded.shape
@@ -300,14 +312,14 @@ def sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     if folded.strides[1] == a.itemsize:
         blocks = max(1, -(-n // BLOCK))
         partial = np.empty(outer * inner * blocks) if blocks > 1 else out
-        kernels(a.dtype.type).rows_sum(blocks, id(folded), id(partial), id(out))
+        family.rows_sum(blocks, id(folded), id(partial), id(out))
     else:
         height, width = n, 128 if inner > 8 * n else 256
         if n > HEIGHT and width == 256:
             height = max(HEIGHT, -(-n // BLOCKS), 1 + BLOCK // max(inner, 1))
         blocks = -(-n // height) if n else 1
         partial = np.empty(outer * blocks * inner) if blocks > 1 else out
-        kernels(a.dtype.type).columns_sum(blocks, height, width, id(folded), id(partial), id(out))
+        family.columns_sum(blocks, height, width, id(folded), id(partial), id(out))
     return out
 
 

@@ -1,6 +1,7 @@
 """Reduce: sums, products, extrema, truth and logsumexp along axes, always in the same order.
 
-    sum(a, axes)                     -> a without `axes`; this and the next two as in kernels.cpu.reduce
+    sum(a, axes)                     -> a without `axes`; this and the next three as in kernels.cpu.reduce
+    squares(a, axes)                 -> the sum of a * a
     extreme(a, axis, max)            -> (values, indices) without `axis`; the first NaN wins
     logsumexp(a, axes)               -> a without `axes`
     along(name, a, axis, keepdims)   NumPy's sum, prod, max, min, any, all, argmax, argmin
@@ -496,6 +497,11 @@ def sum(a: Array, axes: tuple[int, ...]) -> Array:
     if a.dtype.kind == "f" and not axes:
         return elementwise.copy(a, "K", a.dtype)
     return reduce("sum", a, axes, a.dtype if a.dtype.kind == "f" else np.int64)[0]
+
+
+def squares(a: Array, axes: tuple[int, ...]) -> Array:
+    """The sum of the squares over `axes` of floating-point numbers."""
+    return sum(a * a, axes)
 
 
 def extreme(a: Array, axis: int, largest: bool) -> tuple[Array, Array]:

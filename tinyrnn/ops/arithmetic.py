@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import SCALED_ADD
-from ..tape import check_apart, check_writable, entitled, is_grad_enabled
+from ..tape import check_apart, check_writable, is_grad_enabled
 from .common import (
     NO_BOOL,
     Number,
@@ -41,6 +41,10 @@ def plain(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ufunc(a, b) if a.size < FEW and b.size < FEW else maps.arithmetic(ufunc, a, b)
 
 
+def negated(a: np.ndarray) -> np.ndarray:
+    return -a if a.size < FEW or a.dtype.kind != "f" else plain(np.multiply, a, a.dtype.type(-1))
+
+
 class Add(Op):
     @staticmethod
     def forward(a, b):
@@ -58,7 +62,7 @@ class Sub(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        return g if needs[0] else None, -g if needs[1] else None
+        return g if needs[0] else None, negated(g) if needs[1] else None
 
 
 Rsub = Sub.called("RsubBackward1")
@@ -111,11 +115,11 @@ class Rdiv(Op):
 class Neg(Op):
     @staticmethod
     def forward(a):
-        return -a, ()
+        return negated(a), ()
 
     @staticmethod
     def backward(saved, needs, g):
-        return -g
+        return negated(g)
 
 
 def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -651,72 +655,3 @@ def nan_to_num(
     if a.dtype.kind != "f":
         return into(out, wrap(a.copy()), "nan_to_num")
     return into(out, run(NanToNum, (input,), (a,), (), **numbers | {"nan": numbers["nan"] or 0.0}), "nan_to_num")
-
-
-def alike(call: str, value: Any, *tensors: Any) -> tuple:
-    """The tensors in the type that they have together, and `value` as a number of that type."""
-    dtype = dtypes.promote(*(expect_tensor(x, call).array for x in tensors))
-    value = number(value, call, "value")
-    return *(cast(x, dtype) for x in tensors), value if dtype.kind == "f" else int(value)
-
-
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *old: Any, value: float = 1, out: Any = None) -> Any:
-    """input + value * tensor1 * tensor2."""
-    if old:
-        return in_old_form(addcmul, input, tensor1, tensor2, *old, value=value, out=out)
-    x, y, z, value = alike("addcmul", value, input, tensor1, tensor2)
-    if x.array.dtype.kind == "b":
-        raise unsupported("addcmul", x.array.dtype)
-    return into(out, entitled(add(x, mul(mul(y, z), value)), "AddcmulBackward0"), "addcmul")
-
-
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *old: Any, value: float = 1, out: Any = None) -> Any:
-    """input + value * tensor1 / tensor2."""
-    if old:
-        return in_old_form(addcdiv, input, tensor1, tensor2, *old, value=value, out=out)
-    x, y, z, value = alike("addcdiv", value, input, tensor1, tensor2)
-    if tensor1.array.dtype.kind != "f" and tensor2.array.dtype.kind != "f":
-        raise RuntimeError(
-            "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a "
-            f"true division of tensor1 and tensor2, got {tensor1.dtype} and {tensor2.dtype}."
-        )
-    return into(out, entitled(add(x, mul(div(y, z), value)), "AddcdivBackward0"), "addcdiv")
-
-
-class Lerp(Op):
-    """From a to b by the fraction w, exactly b for w = 1."""
-
-    keeps = ((2,), (2,), (0, 1))
-
-    @staticmethod
-    def forward(a, b, w):
-        apart = plain(np.subtract, b, a)
-        if w.ndim:
-            out = np.where(np.abs(w) < 0.5, a + w * apart, b - apart * (1 - w))
-        elif abs(w) < 0.5:
-            out = plain(np.add, a, plain(np.multiply, w, apart))
-        else:
-            out = plain(np.subtract, b, plain(np.multiply, apart, 1 - w))
-        return out, (a, b, w)
-
-    @staticmethod
-    def backward(saved, needs, g):
-        a, b, w = saved
-        return g * (1 - w) if needs[0] else None, g * w if needs[1] else None, g * (b - a) if needs[2] else None
-
-
-def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
-    """input + weight * (end - input); `weight` is a number or a tensor."""
-    a, b = expect_tensor(input, "lerp").array, expect_tensor(end, "lerp", "end").array
-    third = weight if isinstance(weight, TensorBase) else None
-    w = np.asarray(number(weight, "lerp", "weight")).astype(a.dtype) if third is None else third.array
-    if not w.ndim and a.dtype == b.dtype:  # a number, also as a tensor, of any type
-        a, b, w = (x.astype(dtypes.promote(a, b, w), copy=False) for x in (a, b, w))
-    for name, x in (("end", b), ("weight", w)):
-        if x.dtype != a.dtype:
-            raise RuntimeError(f"expected dtype {a.dtype} for `{name}` but got dtype {x.dtype}")
-    if a.dtype.kind != "f":
-        raise unsupported("lerp", a.dtype)
-    check_broadcast(a, b, w)
-    title = f"LerpBackward{int(third is not None)}"
-    return into(out, entitled(run(Lerp, (input, end, third), (a, b, w)), title), "lerp", exact=third is not None)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..devices import of, put
-from ..strides import contiguous
+from ..kernels import twin
+from ..strides import contiguous, restrided
 from ..tape import entitled
 from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
@@ -17,29 +18,43 @@ from .rearrange import clone
 from .reduce import sum
 from .shape import permute, reshape
 
+selecting = twin("select")
+
 
 class Triangle(Op):
     @staticmethod
-    def forward(a, *, cut, diagonal):
-        return contiguous(cut(a, diagonal)), (cut, diagonal)
+    def forward(a, *, upper, diagonal):
+        return cut(a, upper, diagonal), (upper, diagonal)
 
     @staticmethod
     def backward(saved, needs, g):
-        cut, diagonal = saved
-        return cut(g, diagonal)
+        return cut(g, *saved)
+
+
+def cut(a: np.ndarray, upper: bool, diagonal: int) -> np.ndarray:
+    """Matrices with zeros on one side of a diagonal."""
+    if type(a) is not np.ndarray or a.size == 0:
+        return contiguous((np.triu if upper else np.tril)(a, diagonal))
+    # What is kept of a row depends on column - row alone: all rows of the mask lie in one vector, each a place before
+    # the last.
+    rows, columns = a.shape[-2:]
+    side = np.arange(1 - rows, columns)
+    kept = side >= diagonal if upper else side <= diagonal
+    mask = restrided(kept[rows - 1 :], (rows, columns), (-1, 1))
+    return selecting.where(mask, a, a.dtype.type(0))
 
 
 def tril(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The lower triangle of each matrix: zero above the diagonal."""
-    return into(out, triangle(input, np.tril, diagonal, "tril"), "tril")
+    return into(out, triangle(input, False, diagonal, "tril"), "tril")
 
 
 def triu(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The upper triangle of each matrix: zero below the diagonal."""
-    return into(out, triangle(input, np.triu, diagonal, "triu"), "triu")
+    return into(out, triangle(input, True, diagonal, "triu"), "triu")
 
 
-def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
+def triangle(input: Any, upper: bool, diagonal: int, call: str) -> Any:
     shape = expect_tensor(input, call).array.shape
     try:
         diagonal = operator.index(diagonal)
@@ -47,7 +62,7 @@ def triangle(input: Any, cut: Any, diagonal: int, call: str) -> Any:
         raise TypeError(f"{call}(): argument 'diagonal' must be int, not {type(diagonal).__name__}") from None
     if len(shape) < 2:
         raise RuntimeError(f"{call}: input tensor must have at least 2 dimensions, got shape {list(shape)}")
-    return run(Triangle, (input,), (input.array,), cut=cut, diagonal=diagonal)
+    return run(Triangle, (input,), (input.array,), upper=upper, diagonal=diagonal)
 
 
 class Diagonal(Op):

@@ -8,11 +8,46 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..tape import entitled, no_grad
-from .common import Op, cast, check_broadcast, expect_tensor, run
+from ..kernels import twin
+from ..tape import entitled
+from .arithmetic import plain
+from .common import Op, axes, cast, check_broadcast, expect_tensor, number, run
 from .elementwise import minimum, where
 from .linear import product
+from .reduce import with_axes
 from .rows import by_reduction, reduction_of
+
+sums = twin("reduce")
+
+
+class Cosine(Op):
+    """The sum of products of a / max(|a|, eps) and b / max(|b|, eps); as in torch, eps is no part of the derivative."""
+
+    label = "SumBackward1"
+
+    @staticmethod
+    def forward(a, b, *, axes, eps):
+        units, norms, lengths = [], [], []
+        for x in (a, b):
+            norms.append(np.sqrt(with_axes(sums.squares(x, axes), axes)))
+            lengths.append(np.maximum(norms[-1], x.dtype.type(eps)))
+            units.append(plain(np.divide, x, lengths[-1]))
+        out = sums.sum(plain(np.multiply, *units), axes)
+        return out, (*units, *norms, *lengths, out, axes)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        a, b, a_norm, b_norm, a_length, b_length, out, axes = saved
+        g, out = with_axes(g, axes), with_axes(out, axes)
+
+        def gradient(x, other, norm, length):
+            back = out * np.where(norm == 0, 0, length / np.where(norm == 0, 1, norm)).astype(g.dtype)
+            return plain(np.multiply, other - x * back, g / length)
+
+        return (
+            gradient(a, b, a_norm, a_length) if needs[0] else None,
+            gradient(b, a, b_norm, b_length) if needs[1] else None,
+        )
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
@@ -26,13 +61,9 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     if dtype.kind != "f":
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dtypes.word(dtype)}")
     shape = check_broadcast(a.array, b.array)
-    units = []
-    for x in (cast(a, dtype).expand(shape), cast(b, dtype).expand(shape)):
-        length = x.norm(2, dim, True).clone()
-        with no_grad():  # as in torch: the bound is no part of the derivative
-            length.clamp_(min=eps)
-        units.append(x / length)
-    return (units[0] * units[1]).sum(dim)
+    a, b = cast(a, dtype).expand(shape), cast(b, dtype).expand(shape)
+    over = axes(dim, len(shape))
+    return run(Cosine, (a, b), (a.array, b.array), axes=over, eps=number(eps, call, "eps"))
 
 
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:

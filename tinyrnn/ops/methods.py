@@ -10,7 +10,9 @@ from typing import Any
 
 from .common import inplace
 
-NAMES = "arithmetic elementwise binary linear reduce cumulative order shape join rearrange diagonal index scatter "
+NAMES = (
+    "arithmetic elementwise binary ternary linear reduce cumulative order shape join rearrange diagonal index scatter "
+)
 NAMES += "statistics draw gamma"
 OPS = [importlib.import_module(f".{name}", __package__) for name in NAMES.split()]  # an op may be called as its module
 

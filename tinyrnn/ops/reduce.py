@@ -14,7 +14,7 @@ from .. import dtypes, return_types
 from ..kernels import twin
 from ..strides import at
 from ..tape import entitled
-from .arithmetic import add, div, sub
+from .arithmetic import add, div, plain, sub
 from .common import (
     Op,
     axes,
@@ -132,6 +132,19 @@ def mean(
     return result if out is None else into(out, result, "mean")
 
 
+def multiplied(a: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
+    """The product along an axis, which stays: of many numbers half by half, so that whole vectors are multiplied."""
+    a = a.astype(dtype, copy=False)
+    before = (slice(None),) * axis
+    while type(a) is np.ndarray and dtype.kind == "f" and a.shape[axis] > 32:
+        half, odd = divmod(a.shape[axis], 2)
+        product = plain(np.multiply, a[(*before, slice(half))], a[(*before, slice(half, 2 * half))])
+        if odd:
+            product[(*before, slice(1))] *= a[(*before, slice(-1, None))]
+        a = product
+    return np.multiply.reduce(a, axis, dtype=dtype, keepdims=True)
+
+
 class Prod(Op):
     """The product along an axis, or of all.  If there are zeros, the gradient is the product of the elements before and
     of those behind; as torch has it, else it is the product divided by the element.
@@ -139,8 +152,8 @@ class Prod(Op):
 
     @staticmethod
     def forward(a, *, axis, keepdim, dtype, whole):
-        out = np.multiply.reduce(a, axis, dtype=dtype, keepdims=keepdim)
-        out = np.asarray(out, order="C", like=a)
+        out = multiplied(a, axis, dtype)
+        out = np.asarray(out if keepdim else out.squeeze(axis), order="C", like=a)
         return out, (a, out, axis, keepdim, whole)
 
     @staticmethod
@@ -458,7 +471,7 @@ class Variance(Op):
         n = math.prod(a.shape[i] for i in axes)
         with np.errstate(all="ignore"):
             distance = a - with_axes(np.asarray(kernels.sum(a, axes) / a.dtype.type(n), like=a), axes)
-            out = kernels.sum(distance * distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
+            out = kernels.squares(distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
             out = np.sqrt(out) if root else out
         out = with_axes(out, axes) if keepdim else out
         return out, (distance, out if root else None, n - correction, axes, keepdim, whole)
@@ -545,7 +558,7 @@ class Norm(Op):
     @staticmethod
     def forward(a, *, p, axes, keepdim):
         if p == 2:
-            out = np.sqrt(kernels.sum(a * a, axes))
+            out = np.sqrt(kernels.squares(a, axes))
         elif np.isinf(p):
             out = (np.maximum if p > 0 else np.minimum).reduce(np.abs(a), axes, initial=0 if p > 0 else None)
         elif p == 0:
@@ -567,7 +580,9 @@ class Norm(Op):
             return np.where(hit, np.sign(a) * (g / hit.sum(axes, keepdims=True)), 0).astype(a.dtype)
         if p == 1:
             return (g * np.where(a == a, np.sign(a), 0)).astype(a.dtype)
-        scale = np.where(norm == 0, 0, a if p == 2 else np.where(a == 0, 0, np.sign(a) * np.abs(a) ** (p - 1)))
+        if p == 2:
+            return plain(np.multiply, a, np.where(norm == 0, g.dtype.type(0), g / np.where(norm == 0, 1, norm)))
+        scale = np.where(norm == 0, 0, np.where(a == 0, 0, np.sign(a) * np.abs(a) ** (p - 1)))
         return (g * scale / np.where(norm == 0, 1, norm ** (p - 1))).astype(a.dtype, copy=False)
 
 
