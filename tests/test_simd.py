@@ -78,7 +78,7 @@ def stated_bounds():
 
 BOUNDS = stated_bounds()
 REFERENCE = {
-    **{name: getattr(np, name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt")},
+    **{name: getattr(np, name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "sin", "cos")},
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": lambda x: np.array([math.erf(v) for v in x.tolist()]),
 }
@@ -95,6 +95,7 @@ def points(real):
         every = every << np.uint64(32) | random.integers(0, 2**32, every.size, np.uint64)
     parts = [every.view(real)]
     parts += [np.linspace(a, b, 20_001) for a, b in ((-1.2, 1.2), (-11, 11), (-110, 100), (0.49, 2.1), (-760, 720))]
+    parts += [np.arange(1, 20_001) * (np.pi / 2), np.linspace(-emitted.FAR[real is np.float32], 1e9, 20_001)]
     parts += [np.exp(np.linspace(-30, 3, 10_001)) * sign for sign in (1, -1)]
     parts += [np.array([0.0, 1.0, INF, info.max, info.tiny, info.smallest_subnormal, info.tiny * 0.3]), [NAN]]
     x = np.concatenate([np.asarray(p, real) for p in parts])
@@ -144,6 +145,8 @@ EXACT = {  # C's results, signs of zeros included
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (1000.0, 1.0), (-1000.0, -1.0)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (1000.0, 1.0), (-1000.0, 0.0)],
     "erf": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (1000.0, 1.0), (-1000.0, -1.0)],
+    "sin": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],
+    "cos": [(0.0, 1.0), (-0.0, 1.0), (INF, NAN), (-INF, NAN)],
     "sqrt": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, NAN), (-1.0, NAN), (4.0, 2.0)],
 }
 
