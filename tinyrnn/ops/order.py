@@ -18,7 +18,7 @@ from .join import stack
 from .reduce import Extremum, Pick, all_into, check_not_empty
 from .shape import reshape
 
-kernels, sorting = twin("index"), lazy("cpu.order")
+kernels, sorting, unstable = twin("index"), lazy("cpu.order"), lazy("cpu.unstable")
 SMALL = 16  # torch's sort is stable up to here
 RADIX = 32768  # and from here on for integers, which it sorts by their digits
 
@@ -45,10 +45,7 @@ def in_order(a: np.ndarray, over: int, descending: bool, stable: bool = True) ->
         rows = contiguous(moved).reshape(a.size // max(n, 1), n)
         order, equals = sorting.argsort(rows, descending)
         if as_torch and equals.any():
-            keys = sorting.keys(rows[equals], descending)
-            at = np.empty_like(keys)
-            sorting.sorted_rows(keys, at)
-            order[equals] = at
+            order[equals] = unstable.sorted_rows(sorting.keys(rows[equals], descending))
         return back(order.reshape(moved.shape), over)
     if descending and a.size:
         order = a.shape[over] - 1 - np.flip(np.argsort(np.flip(a, over), over, kind="stable"), over)
@@ -84,9 +81,7 @@ def by_kernel(name: str, a: np.ndarray, over: int, *how: Any, descending: bool =
     """The positions of the elements along an axis in the order that a kernel puts them in."""
     moved = last(a, over)
     keys = as_keys(contiguous(moved).reshape(-1, a.shape[over]), descending)
-    at = np.empty(keys.shape, np.int64)
-    getattr(sorting, name)(host(keys), *how, at)
-    return back(put(at, of(a)).reshape(moved.shape), over)
+    return back(put(getattr(unstable, name)(host(keys), *how), of(a)).reshape(moved.shape), over)
 
 
 def picked(
@@ -160,8 +155,15 @@ def foremost(a: np.ndarray, over: int, k: int, largest: bool, sorted: bool) -> n
     n = a.shape[over]
     if k == 0 or a.size == 0:
         return np.empty((*a.shape[:over], k, *a.shape[over + 1 :]), np.int64, like=a)
-    # On a GPU they are sorted there. torch sorts few of many whether it is asked to or not.
-    if type(a) is not np.ndarray and (sorted or k * 64 <= n):
+    # torch sorts few of many whether it is asked to or not.
+    if type(a) is np.ndarray and (sorted or k * 64 <= n):
+        moved = last(a, over)
+        rows = contiguous(moved).reshape(a.size // n, n)
+        order, equals = sorting.foremost(rows, k, largest)
+        if equals.any():
+            order[equals] = unstable.top_rows(sorting.keys(rows[equals], largest), k, sorted)[:, :k]
+        return back(order.reshape(*moved.shape[:-1], k), over)
+    if sorted or k * 64 <= n:  # on a GPU
         keys = as_keys(np.moveaxis(a, over, -1), largest)
         front = np.argsort(keys, -1)[..., : k + 1]
         if not with_equals(kernels.take_along(keys, front, -1), -1):
@@ -181,8 +183,24 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: A
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {over} (k={k}, size {n})")
     if a.dtype.kind == "b":
         raise unsupported("kthvalue", a.dtype)
-    order = by_kernel("kth_rows", a, over, k - 1).take([k - 1], over) if a.ndim else a
-    return picked(input, order, over, return_types.kthvalue, "kthvalue", keepdim, out)
+    place = kth(a, over, k - 1) if a.ndim else a
+    return picked(input, place, over, return_types.kthvalue, "kthvalue", keepdim, out)
+
+
+def kth(a: np.ndarray, over: int, k: int) -> np.ndarray:
+    """Where the k-th smallest element along an axis is, counted from 0; which of equal ones only torch's way tells."""
+    n = a.shape[over]
+    if type(a) is not np.ndarray:
+        return by_kernel("kth_rows", a, over, k).take([k], over)
+    moved = last(a, over)
+    rows = contiguous(moved).reshape(a.size // n, n)
+    order = sorting.argsort(rows, False)[0]
+    place, beside = order[:, k : k + 1].copy(), order[:, max(k - 1, 0) : k + 2]
+    value, near = np.take_along_axis(rows, place, 1), np.take_along_axis(rows, beside, 1)
+    equals = np.count_nonzero((near == value) | ((near != near) & (value != value)), 1) > 1
+    if equals.any():
+        place[equals] = unstable.kth_rows(sorting.keys(rows[equals], False), k)[:, k : k + 1]
+    return back(place.reshape(*moved.shape[:-1], 1), over)
 
 
 class Median(Extremum):
