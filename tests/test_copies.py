@@ -227,3 +227,29 @@ def test_the_first_index_that_is_outside(count):
             assert index.outside(spoilt, 50) == k
             assert index.outside(spoilt[None].repeat(2, 0), 50) == k
     assert index.outside(ids, 0) == (0 if count else -1)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32", "int64"])
+def test_nonzero_is_numpys(dtype):
+    rng = np.random.default_rng(13)
+    for shape in [(3,), (select.FEW,), (select.BLOCK,), (3 * select.BLOCK + 1,), (70, 90), (9, 40, 33), (0, 5), ()]:
+        for part in (0.0, 0.01, 0.5, 1.0):
+            a = (rng.random(shape) < part).astype(dtype)
+            for x in (a, a.T, a[..., ::2] if shape else a):
+                expected = np.nonzero(np.atleast_1d(x))
+                found = select.nonzero(np.atleast_1d(x))
+                assert len(found) == len(expected)
+                assert all(np.array_equal(i, j) and i.dtype == np.int64 for i, j in zip(found, expected, strict=True))
+
+
+def test_a_mask_writes_a_number_to_what_lies_anyhow():
+    rng = np.random.default_rng(14)
+    for shape in ((40, 50), (200, 300)):
+        a, mask = rng.normal(size=shape).astype(np.float32), rng.random(shape) < 0.3
+        x = tinyrnn.tensor(a)
+        x[tinyrnn.tensor(mask)] = 7
+        x.t()[tinyrnn.tensor(mask.T)] *= 2
+        x[:, ::2][tinyrnn.tensor(mask[:, ::2])] = -1.5
+        expected = np.where(mask, np.float32(14), a)
+        expected[:, ::2][mask[:, ::2]] = -1.5
+        assert np.array_equal(x.numpy(), expected)

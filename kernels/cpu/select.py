@@ -1,11 +1,17 @@
-"""Select: one of two numbers by a mask.
+"""Select: one of two numbers by a mask, and the places where a mask holds.
 
     where(mask, x, y) -> x where the mask holds, y elsewhere: contiguous, of the shape that all three broadcast to
+    nonzero(a)        -> NumPy's: for each axis an index of each element that is not zero, in order
 
 `mask` holds bool, x and y numbers of one type of 4 or 8 bytes, or one number each.  Axes that lie behind one another in
 all three count as one; the last of them is a row, and threads divide the rows.  Bits are moved, whatever they mean.
 
     table   (count, 4) int64   of each axis, the last one first: how many; the bytes between neighbours in mask, x and y
+
+Places are found in two passes over blocks of BLOCK truth values, which threads divide: how many hold in each block, and
+once it is known where the places of a block begin, which.
+
+    counts  (blocks,) int64    how many hold in each block; then how many hold in those before it and in it
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from .simd import get, put
 LEAST = 40_000  # numbers that are some 10 microseconds of work
 FEW = 2_000  # numbers that NumPy selects in less time than a call of the kernel takes
 MOST = WORDS // 4
+BLOCK = 4_096
 
 
 @functools.cache
@@ -107,6 +114,58 @@ def kernels(whole) -> SimpleNamespace:
         return True
 
     return SimpleNamespace(select=select)
+
+
+@kernel
+def count(first, last, n, mask, counts):
+    for block in range(first, last):
+        total = int64(0)
+        for k in range(BLOCK * block, min(n, BLOCK * (block + 1))):
+            total += get(uint8, mask + k)
+        put(int64, counts + 8 * block, total)
+
+
+@kernel
+def list_places(first, last, n, mask, counts, out):
+    """Without a branch on what the mask holds: a place is written, and stays if it counts."""
+    for block in range(first, last):
+        found = get(int64, counts + 8 * block - 8) if block > 0 else 0
+        end = get(int64, counts + 8 * block)
+        for k in range(BLOCK * block, min(n, BLOCK * (block + 1))):
+            if found == end:
+                break
+            put(int64, out + 8 * found, k)
+            found += int64(get(uint8, mask + k))
+
+
+count_all, list_all = split(count), split(list_places)
+
+
+@njit
+def counted(mask, counts):
+    count_all(size(counts), 8, 1, size(mask), data(mask), data(counts))
+
+
+@njit
+def listed(mask, counts, out):
+    list_all(size(counts), 2, 1, size(mask), data(mask), data(counts), data(out))
+
+
+def nonzero(a: np.ndarray) -> tuple[np.ndarray, ...]:
+    if a.size < FEW or a.ndim == 0:
+        return np.nonzero(a)
+    mask = np.ascontiguousarray(a if a.dtype == bool else a != 0)
+    counts = np.empty(-(-a.size // BLOCK), np.int64)
+    counted(id(mask), id(counts))
+    np.cumsum(counts, out=counts)
+    place = np.empty(counts[-1], np.int64)
+    listed(id(mask), id(counts), id(place))
+    found = []
+    for n in a.shape[:0:-1]:
+        before = place // n
+        found.append(place - before * n)
+        place = before
+    return (place, *reversed(found))
 
 
 def where(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
 from ..kernels import twin
-from ..strides import at, contiguous
+from ..strides import at, contiguous, copyto
 from ..tape import Part, entitled, is_grad_enabled
 from .common import (
     Op,
@@ -31,6 +31,7 @@ from .common import (
 from .shape import expand, reshape
 
 kernels, selecting = twin("index"), twin("select")
+MANY = 1 << 14  # elements that are all written again in less time than some of them
 
 
 class Slice(Op):
@@ -201,7 +202,7 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
                     advanced.append(np.flatnonzero(i))
                     continue
                 basic += [slice(None)] * i.ndim
-                advanced += list(np.nonzero(i))
+                advanced += selecting.nonzero(i)
                 dim += i.ndim
             else:
                 basic.append(slice(None))
@@ -413,7 +414,11 @@ def fill(input: Any, index: Any, mask: np.ndarray, value: Any) -> None:
         if input._view is None:
             entitled(input, "IndexPutBackward0")
     else:
-        np.copyto(input.array, value.array, where=mask)
+        a = input.array
+        if type(a) is np.ndarray and a.size >= MANY and a.dtype == value.array.dtype:
+            copyto(a, selecting.where(mask, value.array, a))  # on all threads
+        else:
+            np.copyto(a, value.array, where=mask)
         input.wrote()
 
 
@@ -549,8 +554,10 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     if as_tuple:
         if out is not None:
             raise TypeError("nonzero(): argument 'out' is not taken with as_tuple=True")
-        return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(a)))
-    return into(out, wrap(np.argwhere(a)), "nonzero")
+        return tuple(wrap(i) for i in selecting.nonzero(np.atleast_1d(a)))
+    if a.ndim == 0:
+        return into(out, wrap(np.argwhere(a)), "nonzero")
+    return into(out, wrap(np.stack(selecting.nonzero(a), 1)), "nonzero")
 
 
 def unravel_index(indices: Any, shape: Any) -> tuple:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from typing import Any
 
@@ -18,7 +19,7 @@ from .join import stack
 from .reduce import Extremum, Pick, all_into, check_not_empty
 from .shape import reshape
 
-kernels, sorting, unstable = twin("index"), lazy("cpu.order"), lazy("cpu.unstable")
+kernels, sorting, unstable, search = twin("index"), lazy("cpu.order"), lazy("cpu.unstable"), lazy("cpu.search")
 SMALL = 16  # torch's sort is stable up to here
 RADIX = 32768  # and from here on for integers, which it sorts by their digits
 
@@ -425,8 +426,8 @@ def searchsorted(
             f"value tensor {list(values.shape)}"
         )
     if edges.dtype != values.dtype:
-        kind = dtypes.promote(edges, values)
-        edges, values = edges.astype(kind), values.astype(kind)
+        dtype = dtypes.promote(edges, values)
+        edges, values = edges.astype(dtype), values.astype(dtype)
     if edges.shape[-1] > np.iinfo(np.int32).max and out_int32:
         raise RuntimeError(
             f"torch.searchsorted(): the size of boundaries' last dimension ({edges.shape[-1]}) is too large for int32"
@@ -438,15 +439,13 @@ def searchsorted(
             f"out_int32 is "
             f"{out_int32}"
         )
-    which: Any = "right" if right or side == "right" else "left"
-    here, edges, values = of(edges), host(edges), host(values)
-    if edges.ndim == 1:
-        places = np.searchsorted(edges, values, which)
-    else:
-        places = np.empty(values.shape, whole)
-        for at in np.ndindex(values.shape[:-1]):
-            places[at] = np.searchsorted(edges[at], values[at], which)
-    return into(out, wrap(put(np.asarray(places, whole), here)), "searchsorted")
+    kind = edges.dtype if edges.dtype.kind == "f" else np.dtype(np.int64)
+    several = math.prod(edges.shape[:-1])
+    rows, numbers = (
+        np.ascontiguousarray(host(x), kind).reshape(several, x.size // max(several, 1)) for x in (edges, values)
+    )
+    places = search.places(rows, numbers, right or side == "right").reshape(values.shape)
+    return into(out, wrap(put(places.astype(whole, copy=False), of(edges))), "searchsorted")
 
 
 def sorted_by(edges: np.ndarray, order: np.ndarray) -> np.ndarray:
