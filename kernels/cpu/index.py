@@ -3,6 +3,9 @@
     gather_rows(table (V, W), ids (n,))               -> (n, W)
     scatter_add_rows(out (V, W), ids (n,), g (n, W))  out[ids[k]] += g[k], k = 0, 1, ...
     scatter_add(out (n,), positions (m,), g (m,))     out[positions[k]] += g[k]
+    add_bags(table (V, W), ids (n,), bags (n,), count, weights (n,) or None)
+                                                      -> (count, W): the sum of the rows that belong to each bag, times
+                                                      their weights; `bags` is sorted
 
 and along an axis, `ids` as long as `a` along all others:
 
@@ -30,7 +33,7 @@ from .arrays import data, extent, size, stride
 from .copies import contiguous, folded
 from .jit import kernel, njit
 from .pool import split
-from .simd import get, lanes, load_next, put, store_next
+from .simd import get, lanes, load_next, put, splat, store_next
 
 LEAST = 20_000  # numbers that are some 10 microseconds of work
 WIDTH = 256  # columns
@@ -59,7 +62,21 @@ def kernels(real) -> SimpleNamespace:
                 v = load_next(real, q + S * j, S, last - j) + load_next(real, p + S * j, S, last - j)
                 store_next(real, q + S * j, v, last - j)
 
-    all_gather, all_columns = split(gather), split(scatter_columns)
+    @kernel
+    def add_rows(first, last, n, table, step, ids, ends, weights, weight_step, out):
+        for bag in range(first, last):
+            begin, end = get(int64, ends + 8 * bag), get(int64, ends + 8 * bag + 8)
+            for j in range(0, n, 2 * L):
+                here, next, s, t = n - j, n - j - L, splat(real, real(0.0)), splat(real, real(0.0))
+                for k in range(begin, end):
+                    p, w = table + step * get(int64, ids + 8 * k) + S * j, get(real, weights + weight_step * k)
+                    s = s + load_next(real, p, S, here) * w
+                    t = t + load_next(real, p + S * L, S, next) * w
+                q = out + S * (n * bag + j)
+                store_next(real, q, s, here)
+                store_next(real, q + S * L, t, next)
+
+    all_gather, all_columns, all_bags = split(gather), split(scatter_columns), split(add_rows)
 
     @njit
     def gather_rows(table, ids, out):
@@ -78,7 +95,17 @@ def kernels(real) -> SimpleNamespace:
             place = q + S * get(int64, at + 8 * k)
             put(real, place, get(real, place) + get(real, p + S * k))
 
-    return SimpleNamespace(gather_rows=gather_rows, scatter_add_rows=scatter_add_rows, scatter_add=scatter_add)
+    @njit
+    def add_bags(table, ids, ends, weights, out):
+        n, bags = extent(table, 1), extent(out, 0)
+        all_bags(
+            bags, LEAST * bags // max(size(ids) * n, 1), 1, n, data(table), stride(table, 0), data(ids), data(ends),
+            data(weights), stride(weights, 0), data(out),
+        )  # fmt: skip
+
+    return SimpleNamespace(
+        gather_rows=gather_rows, scatter_add_rows=scatter_add_rows, scatter_add=scatter_add, add_bags=add_bags
+    )
 
 
 @functools.cache
@@ -182,6 +209,22 @@ def scatter_add_rows(out: np.ndarray, ids: np.ndarray, g: np.ndarray) -> None:
         return
     ids = np.asarray(ids, np.int64, order="C")
     kernels(out.dtype.type).scatter_add_rows(id(out), id(ids), id(g))
+
+
+def add_bags(
+    table: np.ndarray, ids: np.ndarray, bags: np.ndarray, count: int, weights: np.ndarray | None
+) -> np.ndarray:
+    out = np.zeros((count, table.shape[1]), table.dtype)
+    if table.dtype.kind != "f":
+        np.add.at(out, bags, table[ids] if weights is None else table[ids] * weights[:, None])
+        return out
+    if table.strides[1] != table.itemsize:
+        table = contiguous(table)
+    ids, ends = np.asarray(ids, np.int64, order="C"), np.searchsorted(bags, np.arange(count + 1))
+    if weights is None:
+        weights = np.broadcast_to(np.ones(1, table.dtype), ids.shape)
+    kernels(table.dtype.type).add_bags(id(table), id(ids), id(ends), id(weights), id(out))
+    return out
 
 
 def scatter_add(out: np.ndarray, positions: np.ndarray, g: np.ndarray) -> None:

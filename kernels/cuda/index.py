@@ -295,6 +295,12 @@ def scatter_add_rows(out: Array, ids: Array, g: Array) -> None:
     at(np.add, out, ids, g, sure=True)
 
 
+def add_bags(table: Array, ids: Array, bags: Array, count: int, weights: Array | None) -> Array:
+    rows, out = gather_rows(table, ids), np.zeros((count, table.shape[1]), table.dtype, like=table)
+    scatter_add_rows(out, bags, rows if weights is None else rows * weights[:, None])
+    return out
+
+
 def scatter_add(out: Array, positions: Array, g: Array) -> None:
     at(np.add, out, positions, g, sure=True)
 

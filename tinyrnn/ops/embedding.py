@@ -27,14 +27,19 @@ class Embedding(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, ids, padding, scaled = saved
-        flat = contiguous(ids).reshape(-1)
-        out = np.zeros(shape, g.dtype, like=g)
-        kernels.scatter_add_rows(out, flat, contiguous(g).reshape(ids.size, shape[1]))
-        if scaled:
-            out /= np.maximum(np.bincount(flat, minlength=shape[0]), 1).astype(g.dtype)[:, None]
+        out = spread_rows(shape, contiguous(ids).reshape(-1), contiguous(g).reshape(ids.size, shape[1]), scaled)
         if padding is not None:
             out[padding] = 0
         return out
+
+
+def spread_rows(shape: tuple[int, int], ids: np.ndarray, g: np.ndarray, scaled: bool) -> np.ndarray:
+    """The gradient of a table from those of the rows that `ids` name; `scaled`: divided by how often each is named."""
+    out = np.zeros(shape, g.dtype, like=g)
+    kernels.scatter_add_rows(out, ids, g)
+    if scaled:
+        out /= np.maximum(np.bincount(ids, minlength=shape[0]), 1).astype(g.dtype)[:, None]
+    return out
 
 
 def indices_into(input: Any, table: np.ndarray, call: str) -> np.ndarray:
@@ -132,6 +137,25 @@ class LargestOfBag(Op):
         return out
 
 
+class Bags(Op):
+    """The sum of the rows in each bag, each times its weight if there are weights."""
+
+    @staticmethod
+    def forward(table, weights, *, ids, bags, count, scaled):
+        return kernels.add_bags(table, ids, bags, count, weights), (table, weights, ids, bags, scaled)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        table, weights, ids, bags, scaled = saved
+        rows = kernels.gather_rows(contiguous(g), bags)
+        dtable = dweights = None
+        if needs[0]:
+            dtable = spread_rows(table.shape, ids, rows if weights is None else rows * weights[:, None], scaled)
+        if needs[1]:
+            dweights = (rows * kernels.gather_rows(table, ids)).sum(1)
+        return dtable, dweights
+
+
 def embedding_bag(
     input: Any,
     weight: Any,
@@ -216,25 +240,28 @@ def embedding_bag(
             raise RuntimeError(f"offsets[-1] can not be greater than input's length {len(ids)} but got {starts[-1]}")
     sizes = np.diff([*starts, len(ids)])
     of = np.repeat(np.arange(len(starts)), np.maximum(sizes, 0))
-    padding = row_number(padding_idx, weight.shape[0], call)
-    kept = np.arange(len(of)) if padding is None else np.flatnonzero(ids[: len(of)] != padding)
-    ids, of = ids[kept], of[kept]
+    padding, kept = row_number(padding_idx, weight.shape[0], call), None
+    if padding is not None or len(of) != len(ids):
+        kept = np.flatnonzero(ids[: len(of)] != padding) if padding is not None else np.arange(len(of))
+        ids, of = ids[kept], of[kept]
     counts = np.bincount(of, minlength=len(starts))
     if mode == "max":
         full = np.flatnonzero(counts)
         first = np.searchsorted(of, full)
         bags = {"ids": ids, "starts": first, "full": full, "bags": len(starts)}
         return run(LargestOfBag, (weight,), (weight.array,), (input,), **bags)
-    how = {"ids": put(ids, here), "padding": None, "scaled": bool(scale_grad_by_freq)}
-    rows = run(Embedding, (weight,), (weight.array,), (input,), **how)
+    factors = None
     if per_sample_weights is not None:
         if per_sample_weights.dtype != weight.dtype:
             raise RuntimeError(
                 f"expected scalar type {kind(weight)} but found {kind(per_sample_weights)} ({call}(): "
                 "per_sample_weights)"
             )
-        rows = rows * per_sample_weights.reshape(-1)[wrap(put(kept, here))].unsqueeze(1)
-    summed = weight.new_zeros((len(starts), weight.shape[1])).index_add_(0, wrap(put(of, here)), rows)
+        factors = per_sample_weights.reshape(-1)
+        factors = factors if kept is None else factors[wrap(put(kept, here))]
+    arrays = weight.array, None if factors is None else factors.array
+    how = {"ids": put(ids, here), "bags": put(of, here), "count": len(starts), "scaled": bool(scale_grad_by_freq)}
+    summed = run(Bags, (weight, factors), arrays, (input,), **how)
     if mode == "mean":
         summed = summed / wrap(put(np.maximum(counts, 1).astype(weight.array.dtype)[:, None], here))
     return entitled(summed, "EmbeddingBagBackward0")
