@@ -25,7 +25,7 @@ import numpy as np
 from numba import int64
 
 from .arrays import axes, data, extent, size, step, stride
-from .jit import kernel, njit
+from .jit import inlined, kernel, njit
 from .pool import split
 from .scratch import WORDS, words
 from .simd import get, lanes, load_next, put, store_next
@@ -42,33 +42,43 @@ def kernels(real) -> SimpleNamespace:
     """The kernels for the size of numpy.float32 or numpy.float64."""
     L, S = lanes(real), real().itemsize
 
+    @inlined
+    def copy_row(first, last, from_step, to_step, source, out):
+        """Numbers `first` to `last` of a row; steps are constants where that makes it fast."""
+        if to_step == S and (from_step == S or from_step == 0):
+            for j in range(first, last, L):
+                v = load_next(real, source + from_step * j, from_step, last - j)
+                store_next(real, out + S * j, v, last - j)
+        elif to_step == S:
+            for j in range(first, last):
+                put(real, out + S * j, get(real, source + from_step * j))
+        else:
+            for j in range(first, last):
+                put(real, out + to_step * j, get(real, source + from_step * j))
+
+    @kernel
+    def row(first, last, from_step, to_step, source, out):
+        copy_row(first, last, from_step, to_step, source, out)
+
     @kernel
     def rows(first, last, table, count, source, out):
-        """Numbers `first` to `last`; the steps along a row are constants where that makes it fast."""
         n, from_step, to_step = get(int64, table), get(int64, table + 8), get(int64, table + 16)
+        inner, from_row, to_row = get(int64, table + 24), get(int64, table + 32), get(int64, table + 40)
         while first < last:
-            rest = first // n
-            left = first - rest * n
-            right = min(n, left + last - first)
-            first += right - left
+            rest = first // inner
+            begin = first - rest * inner
+            end = min(inner, begin + last - first)
+            first += end - begin
             p, q = source, out
-            for axis in range(1, count):
+            for axis in range(2, count):
                 place = table + 24 * axis
                 many = get(int64, place)
                 here = rest % many
                 p += here * get(int64, place + 8)
                 q += here * get(int64, place + 16)
                 rest //= many
-            if to_step == S and (from_step == S or from_step == 0):
-                for j in range(left, right, L):
-                    v = load_next(real, p + from_step * j, from_step, right - j)
-                    store_next(real, q + S * j, v, right - j)
-            elif to_step == S:
-                for j in range(left, right):
-                    put(real, q + S * j, get(real, p + from_step * j))
-            else:
-                for j in range(left, right):
-                    put(real, q + to_step * j, get(real, p + from_step * j))
+            for k in range(begin, end):
+                copy_row(0, n, from_step, to_step, p + from_row * k, q + to_row * k)
 
     @kernel
     def squares(first, last, table, count, near, source, out):
@@ -94,7 +104,7 @@ def kernels(real) -> SimpleNamespace:
                         for j in range(j0, min(right, j0 + SIDE)):
                             put(real, q + jump * i + to_step * j, get(real, p + S * i + from_step * j))
 
-    all_rows, all_squares = split(rows), split(squares)
+    one_row, all_rows, all_squares = split(row), split(rows), split(squares)
 
     @njit
     def copy(a, out):
@@ -121,8 +131,10 @@ def kernels(real) -> SimpleNamespace:
             if get(int64, table + 24 * axis + 8) == S:
                 near = axis
         n, whole = get(int64, table), size(out)
-        if near == 0:
-            all_rows(whole, LEAST, 16, table, count, data(a), data(out))
+        if count == 1:
+            one_row(n, LEAST, 16, get(int64, table + 8), get(int64, table + 16), data(a), data(out))
+        elif near == 0:
+            all_rows(whole // n, LEAST // n, 1, table, count, data(a), data(out))
         else:
             m = get(int64, table + 24 * near)
             blocks = ((n + WIDE - 1) // WIDE) * ((m + TALL - 1) // TALL)
