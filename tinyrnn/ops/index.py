@@ -293,15 +293,19 @@ def beside(a: Any, i: Any) -> Any:
 
 
 def is_plain(index: tuple, shape: tuple[int, ...]) -> bool:
-    """Whether an index is but ints in range and slices of ints without a step, which NumPy reads as torch does."""
-    if len(index) > len(shape):
-        return False
-    for i, n in zip(index, shape, strict=False):
+    """Whether an index is but None, ints in range and slices of ints without a step, which NumPy reads as torch does."""
+    dim, ndim = 0, len(shape)
+    for i in index:
+        if i is None:
+            continue
+        if dim == ndim:
+            return False
         if type(i) is slice:
             if i.step is not None or not (type(i.start) in BOUNDS and type(i.stop) in BOUNDS):
                 return False
-        elif type(i) is not int or not -n <= i < n:
+        elif type(i) is not int or not -shape[dim] <= i < shape[dim]:
             return False
+        dim += 1
     return True
 
 
@@ -312,9 +316,9 @@ def parts_of(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
     """split_index, and a quick answer for most indices."""
     if type(index) is int and a.ndim and -a.shape[0] <= index < a.shape[0]:
         return (index,), None
-    if type(index) is tuple and is_plain(index, a.shape):
-        return index, None
     items = index if type(index) is tuple else (index,)
+    if is_plain(items, a.shape):
+        return items, None
     if items and len(items) <= a.ndim:
         arrays = []
         for i in items:

@@ -258,8 +258,13 @@ class Expand(Op):
 
     @staticmethod
     def forward(a, *, shape):
-        # np.broadcast_to marks its result read-only; writes are refused by check_writable, with torch's error
-        return restrided(a, shape, np.broadcast_to(a, shape).strides), ()
+        # Not by np.broadcast_to, which marks its result read-only: check_writable refuses writes, with torch's error.
+        new = len(shape) - a.ndim
+        steps = [s if n == m else 0 for n, m, s in zip(a.shape, shape[new:], a.strides, strict=True)]
+        strides = (*(0,) * new, *steps)
+        if type(a) is np.ndarray and a.flags.c_contiguous and a.size:
+            return np.ndarray(shape, a.dtype, a, 0, strides), ()
+        return restrided(a, shape, strides), ()
 
     @staticmethod
     def backward(saved, needs, g):
