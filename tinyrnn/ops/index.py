@@ -293,7 +293,7 @@ def beside(a: Any, i: Any) -> Any:
 
 
 def is_plain(index: tuple, shape: tuple[int, ...]) -> bool:
-    """Whether an index is but None, ints in range and slices of ints without a step, which NumPy reads as torch does."""
+    """Whether an index is but None, ints in range and slices of ints without a step: NumPy reads it as torch does."""
     dim, ndim = 0, len(shape)
     for i in index:
         if i is None:

@@ -33,7 +33,8 @@ sums = twin("reduce")
 
 def laid(repeats: Sequence[int], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """A repeated array with an axis of its own for the copies along each axis that has several; and which these are."""
-    found, over = [], []
+    found: list[int] = []
+    over: list[int] = []
     for n, width in zip(repeats, (1,) * (len(repeats) - len(shape)) + shape, strict=True):
         if n != 1:
             over.append(len(found))
