@@ -109,6 +109,14 @@ class Formula:
         _, read = needed(self.derivative[1], given=recording.outputs)
         return tuple(v in read for v in (*recording.inputs.values(), *recording.outputs))
 
+    @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        """For each value that is saved the inputs whose derivatives read it."""
+        recording = self.recording
+        read = [needed([d], given=recording.outputs)[1] for d in self.derivative[1]]
+        values = zip((*recording.inputs.values(), *recording.outputs), self.saves, strict=True)
+        return tuple(tuple(i for i, seen in enumerate(read) if v in seen) for v, saved in values if saved)
+
 
 # --------------------------------------------------------------------------------- functions of one element
 SQRT_HALF = math.sqrt(0.5)

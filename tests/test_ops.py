@@ -869,6 +869,29 @@ def test_many_elements_as_few(call):
             np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * abs(expected).max())
 
 
+@pytest.mark.parametrize("library", ["tinyrnn", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("name", ["addcmul", "addcdiv", "lerp"])
+def test_only_what_a_gradient_reads_must_stay_as_it_is(name, library):
+    t = importlib.import_module(library)
+    free = {
+        "addcmul": [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 2)],
+        "addcdiv": [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)],
+    }
+    free["lerp"] = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for wanted in range(3):
+        for touched in range(3):
+            inputs = [t.tensor([1.5, 2.0]).requires_grad_(k == wanted) for k in range(3)]
+            out = getattr(t, name)(*inputs).sum()
+            with t.no_grad():
+                inputs[touched].add_(1)
+            if (wanted, touched) in free[name]:
+                out.backward()
+                assert inputs[wanted].grad is not None
+            elif (name, wanted, touched) not in (("addcdiv", 0, 2), ("lerp", 2, 2)):  # torch reads more
+                with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                    out.backward()
+
+
 # ------------------------------------------------------------------------------------------ the forms before torch 1.5
 X, Y, M = [1.0, 2.0], [10.0, 20.0], [[1.0, 2.0], [3.0, 4.0]]
 OLD_FORMS = [  # numbers before the tensors that they multiply; with the result

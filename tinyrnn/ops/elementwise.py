@@ -43,8 +43,11 @@ def derived(formula: Formula) -> type[Op]:
     loops = ufuncs if formula.ufuncs else map
     saves = [k for k, saved in enumerate(formula.saves) if saved]
     kept = itemgetter(*saves, -1) if saves else itemgetter(slice(-1, None))
+    several = len(formula.recording.inputs) > 1
 
     class Derived(Op):
+        keeps = formula.readers if several else ()
+
         @staticmethod
         def forward(*arrays, numbers=()):
             out = loops.forward(formula, arrays, numbers)[0]
@@ -52,7 +55,10 @@ def derived(formula: Formula) -> type[Op]:
 
         @staticmethod
         def backward(saved, needs, g):
-            return loops.backward(formula, saved[:-1], saved[-1], g, needs)
+            arrays = saved[:-1]
+            if several:  # what only derivatives that nobody wants would have read is gone
+                arrays = tuple([g if a is None else a for a in arrays])
+            return loops.backward(formula, arrays, saved[-1], g, needs)
 
     Derived.__name__ = Derived.__qualname__ = "".join(part.capitalize() for part in formula.name.split("_"))
     return Derived

@@ -140,17 +140,19 @@ class LargestOfBag(Op):
 class Bags(Op):
     """The sum of the rows in each bag, each times its weight if there are weights."""
 
+    keeps = ((1,), (0,))
+
     @staticmethod
     def forward(table, weights, *, ids, bags, count, scaled):
-        return kernels.add_bags(table, ids, bags, count, weights), (table, weights, ids, bags, scaled)
+        return kernels.add_bags(table, ids, bags, count, weights), (table, weights, table.shape, ids, bags, scaled)
 
     @staticmethod
     def backward(saved, needs, g):
-        table, weights, ids, bags, scaled = saved
+        table, weights, shape, ids, bags, scaled = saved
         rows = kernels.gather_rows(contiguous(g), bags)
         dtable = dweights = None
         if needs[0]:
-            dtable = spread_rows(table.shape, ids, rows if weights is None else rows * weights[:, None], scaled)
+            dtable = spread_rows(shape, ids, rows if weights is None else rows * weights[:, None], scaled)
         if needs[1]:
             dweights = (rows * kernels.gather_rows(table, ids)).sum(1)
         return dtable, dweights
