@@ -19,6 +19,7 @@ import pytest
 import tinyrnn
 from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, Noise
 from tinyrnn.kernels.cpu import clip, index, map, memory, pool, recurrence, reduce, rows
+from tinyrnn.kernels.cpu.jit import njit
 from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
 
 ROOT = Path(tinyrnn.__file__).parent.parent
@@ -597,3 +598,18 @@ def test_large_memory_for_many_threads_at_once():
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         assert [*threads.map(use, range(4))] == [None] * 4
+
+
+def test_compiled_code_keeps_no_array():
+    """A reference that is taken for a call is given back: else each call would keep its arrays for ever."""
+
+    @njit
+    def ends(a):
+        b = a[1:]
+        return a[0] + b[-1]
+
+    a = np.ones(9)
+    before = sys.getrefcount(a)
+    for _ in range(5):
+        assert ends(a) == 2
+    assert sys.getrefcount(a) == before

@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -490,3 +491,24 @@ def test_what_is_refused_though_torch_takes_it():
         generator.integers(0, 2**30, 3, np.float32)
     with pytest.raises(NotImplementedError, match="randperm: n must be less than 214748364"):
         generator.permutation(2**28)
+
+
+def test_no_draw_keeps_its_memory():
+    """Kernels here take arrays, and count the references to them."""
+    g = Generator()
+    draws = [each for _, each in ROWS.values()]
+
+    def draw():
+        for each in draws:
+            each(g)
+
+    draw()
+    tracemalloc.start()
+    try:
+        draw()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(3):
+            draw()
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()

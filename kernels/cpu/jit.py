@@ -98,7 +98,7 @@ class Pipeline(compiler.CompilerBase):
     WITHOUT = (
         "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",
         "FindLiterallyCalls", "LiteralPropagationSubPipelinePass", "MakeFunctionToJitFunction",
-        "ReconstructSSA", "PreLowerStripPhis", "GenericRewrites", "IRLegalization", "DeadBranchPrune",
+        "ReconstructSSA", "PreLowerStripPhis", "GenericRewrites", "DeadBranchPrune",
     )  # fmt: skip
 
     def define_pipelines(self):

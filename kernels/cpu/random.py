@@ -9,11 +9,17 @@ their kind are the C library's.
 import math
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
 from .jit import njit_exact
+from .lanes import I32, integers
+from .pool import instruction
+from .simd import BYTES, address, pointer
 
 N, M = 624, 397  # the Mersenne Twister's words of state, and the distance between those that it mixes
+LANES = BYTES // 4  # words that a register of the CPU holds
 
 
 @intrinsic
@@ -36,6 +42,51 @@ def twist(upper, lower, far):
     return far ^ (y >> np.uint32(1)) ^ ((y & np.uint32(1)) * np.uint32(0x9908B0DF))
 
 
+def _load(b, at):
+    value = b.load(pointer(b, at, ir.VectorType(I32, LANES)))
+    value.align = 4
+    return value
+
+
+def _shifted_and(b, y, left: int, mask: int):
+    return b.and_(b.shl(y, integers(y.type, left)), integers(y.type, mask))
+
+
+def _twist(b, at, far):
+    upper, lower, far = _load(b, at), _load(b, b.add(at, at.type(4))), _load(b, far)
+    kind = upper.type
+    y = b.or_(b.and_(upper, integers(kind, 0x80000000)), b.and_(lower, integers(kind, 0x7FFFFFFF)))
+    odd = b.neg(b.and_(y, integers(kind, 1)))  # all bits or none
+    y = b.xor(b.lshr(y, integers(kind, 1)), b.and_(odd, integers(kind, 0x9908B0DF)))
+    b.store(b.xor(far, y), pointer(b, at, kind)).align = 4
+
+
+def _temper(b, at, to):
+    y = _load(b, at)
+    y = b.xor(y, b.lshr(y, integers(y.type, 11)))
+    y = b.xor(y, _shifted_and(b, y, 7, 0x9D2C5680))
+    y = b.xor(y, _shifted_and(b, y, 15, 0xEFC60000))
+    y = b.xor(y, b.lshr(y, integers(y.type, 18)))
+    b.store(y, pointer(b, to, y.type)).align = 4
+
+
+# `twist` for the LANES words at an address, from those at another address further on; and tempering of words, to there.
+twist_lanes = instruction(types.void(types.intp, types.intp), _twist)
+temper_lanes = instruction(types.void(types.intp, types.intp), _temper)
+
+
+@njit_exact
+def advance(key, first, last, apart):
+    """The words `first` to `last` of the next block of state, from the words `apart` from them."""
+    i, p = first, address(key)
+    while i + LANES <= last:
+        twist_lanes(p + 4 * i, p + 4 * (i + apart))
+        i += LANES
+    while i < last:
+        key[i] = twist(key[i], key[i + 1], key[i + apart])
+        i += 1
+
+
 @njit_exact
 def words(key, position, out):
     """Fill `out`, uint32 (n,), with the next words of MT19937 (Matsumoto and Nishimura, 1998).
@@ -46,14 +97,15 @@ def words(key, position, out):
     done = 0
     while done < out.size:
         if position % N == 0:
-            for i in range(N - M):
-                key[i] = twist(key[i], key[i + 1], key[i + M])
-            for i in range(N - M, N - 1):
-                key[i] = twist(key[i], key[i + 1], key[i + M - N])
+            advance(key, 0, N - M, M)
+            advance(key, N - M, N - 1, M - N)
             key[N - 1] = twist(key[N - 1], key[0], key[M - 1])
             position = 0
         count = min(N - position, out.size - done)
-        for i in range(count):  # temper
+        whole = count // LANES * LANES
+        for i in range(0, whole, LANES):
+            temper_lanes(address(key) + 4 * (position + i), address(out) + 4 * (done + i))
+        for i in range(whole, count):
             y = np.uint64(key[position + i])
             y ^= y >> np.uint32(11)
             y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
