@@ -80,7 +80,7 @@ TITLES: dict[str, str | Callable[[tuple, list], str]] = {
     "Remainder": lambda saved, shapes: by_divisor("Remainder", saved, shapes), "RoundedDiv": "Div2",
     "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
     "Square": "Pow", "Sum": total, "TakeAlong": "Gather",
-    "Triangle": lambda saved, shapes: saved[0].__name__.title(),
+    "Triangle": lambda saved, shapes: "Triu" if saved[0] else "Tril",
     "Variance": lambda saved, shapes: "Std" if len(saved) > 1 and saved[1] is not None else "Var",
 }  # fmt: skip
 
