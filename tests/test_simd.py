@@ -348,7 +348,7 @@ def test_memory_is_read_in_every_way(real):
 # ---------------------------------------------------------------------------------- older CPUs
 OLDER = {"haswell": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2", "x86-64": "+sse2"}
 WIDTH = {"haswell": 32, "x86-64": 16}
-AGAIN = ["tests/test_simd.py", "tests/test_gemm.py", "tests/test_kernels.py"]
+AGAIN = ["tests/test_simd.py", "tests/test_gemm.py", "tests/test_kernels.py", "tests/test_random.py"]
 ROOT = Path(__file__).parent.parent
 
 
@@ -359,7 +359,9 @@ def test_older_cpus_with_shorter_vectors_give_the_same():
     processes = []
     for name, features in OLDER.items():
         env = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-        words = "functions or operators or memory or lanes or formula or product or batches or packed or strips"
+        words = (
+            "functions or operators or memory or lanes or formula or product or batches or packed or strips or mt19937"
+        )
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", words, *AGAIN]
         processes.append(
             subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
