@@ -242,6 +242,12 @@ def test_nonzero_is_numpys(dtype):
                 assert all(np.array_equal(i, j) and i.dtype == np.int64 for i, j in zip(found, expected, strict=True))
 
 
+def test_any_byte_but_zero_is_true():
+    a = np.zeros(3 * select.FEW, np.uint8)
+    a[[5, 700, 5999]] = 2, 255, 1
+    assert select.nonzero(a.view(bool))[0].tolist() == [5, 700, 5999]
+
+
 def test_a_mask_writes_a_number_to_what_lies_anyhow():
     rng = np.random.default_rng(14)
     for shape in ((40, 50), (200, 300)):

@@ -93,7 +93,7 @@ class Pipeline(compiler.CompilerBase):
     whole-array expressions and loops over literals, which kernels have none of, those that look for errors that
     kernels do not have or for branches that LLVM finds as well, and those that give a variable a new name for each
     assignment.  So a variable of a kernel has one type: numbers of different types are converted to one, without a
-    word; a number and a vector are refused."""
+    word; a number and a vector are refused.  IRLegalization must stay: it says where references to arrays end."""
 
     WITHOUT = (
         "WithLifting", "InlineClosureLikes", "InlineOverloads", "NopythonRewrites", "LiteralUnroll",

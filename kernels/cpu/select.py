@@ -121,7 +121,7 @@ def count(first, last, n, mask, counts):
     for block in range(first, last):
         total = int64(0)
         for k in range(BLOCK * block, min(n, BLOCK * (block + 1))):
-            total += get(uint8, mask + k)
+            total += int64(get(uint8, mask + k) != 0)
         put(int64, counts + 8 * block, total)
 
 
@@ -135,7 +135,7 @@ def list_places(first, last, n, mask, counts, out):
             if found == end:
                 break
             put(int64, out + 8 * found, k)
-            found += int64(get(uint8, mask + k))
+            found += int64(get(uint8, mask + k) != 0)
 
 
 count_all, list_all = split(count), split(list_places)
