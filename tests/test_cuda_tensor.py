@@ -17,6 +17,7 @@ from programs_on_devices import PROGRAMS
 
 import tinyrnn as torch
 from tinyrnn import devices, nn, optim
+from tinyrnn.ops import recurrent
 
 pytest.importorskip("numba_cuda")
 pytestmark = [pytest.mark.usefixtures("gpu"), pytest.mark.filterwarnings("ignore")]
@@ -442,6 +443,26 @@ def test_a_program_prints_the_same_on_both_devices(name):
     here, there = both(PROGRAMS[name])
     assert len(here) > 1 and np.isfinite(here).all()
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell, nn.LSTMCell])
+def test_weights_that_are_used_at_each_step(cell, monkeypatch):
+    monkeypatch.setattr(recurrent.LargeStep, "LEAST", 0)
+
+    def gradients(device):
+        model = nn.ModuleList([nn.Embedding(5, 4, padding_idx=1), cell(4, 6), nn.Linear(6, 5)]).to(device)
+        embed, step, out = model
+        ids, state, total = torch.tensor([[0, 1], [4, 4], [1, 2], [3, 0]]).to(device), None, 0
+        bias = torch.zeros(5, device=device, requires_grad=True)
+        for row in ids:
+            state = step(embed(row), state)
+            h = state[0] if isinstance(state, tuple) else state
+            total = total + (out(h[:1]) + bias).tanh().sum() + (h @ out.weight.T).sum()
+        total.backward()
+        return [p.grad.cpu().numpy() for p in [*model.parameters(), bias]]
+
+    for here, there in zip(*both(gradients), strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-6)
 
 
 def test_modules_move_with_all_they_have():

@@ -22,6 +22,7 @@ The contract of an op, without exception:
 * A gradient is the incoming one, a view of it, or a fresh array that nobody else holds.
 * A gradient may have the broadcast shape or the promoted type: the tape sums and casts it to the input's.  It may be a
   `Part`, where most of it is zero.
+* If the op `piles`, needs may have a `Pile` in place of True: what is put on it is not returned (gradients.py).
 
 Who holds whom: a tensor its node, a node the nodes (or leaves) that its gradients go to, a view its base.  Nothing
 points the other way, so a graph goes when its last tensor goes, without the garbage collector.
@@ -56,7 +57,7 @@ from .grad_mode import (  # noqa: F401  (the tape's users find the switches here
     no_grad,
     set_grad_enabled,
 )
-from .kernels import twin
+from .gradients import Part, Pile, add_to, fitted, sum_of
 from .strides import contiguous, copyto, dense, frames, order, overlaps, places, separate, span, window
 
 
@@ -68,6 +69,7 @@ class Op:
     splits = False  # a view op with several results, which cannot be written to while they are recorded
     keeps: tuple = ()  # for each saved value the inputs whose gradients need it; () if all are needed always
     label: str | None = None  # what `grad_fn` shows, if tinyrnn.titles does not tell it from the op's own name
+    piles = False  # whether its backward looks for piles in `needs`
     last_first = False  # whether torch's gradients reach the last inputs before the first ones
 
     @classmethod
@@ -82,24 +84,6 @@ class Op:
     @staticmethod
     def backward(saved, needs, *gradients):
         raise TypeError("an Op defines backward")
-
-
-class Part:
-    """A gradient that is zero but for `values` at `index`, slices and integers.
-
-    Where a program reads a sequence step by step, each is added to one array, and none of the whole size is made.
-    """
-
-    __slots__ = ("index", "values")
-    shape = None  # as that of no array
-
-    def __init__(self, index: tuple, values: np.ndarray):
-        self.index, self.values = index, values
-
-    def whole(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        out = np.zeros(shape, dtype, like=self.values)
-        out[self.index] = self.values
-        return out
 
 
 # ---------------------------------------------------------------------------------------- tensors
@@ -281,7 +265,6 @@ def wrap(array: np.ndarray) -> Any:
 
 
 # ---------------------------------------------------------------------------------------- nodes
-reduce = twin("reduce")
 _sequence = itertools.count()
 last_write = -1  # the moment of it, in any thread: nothing that a later node saved was written to
 FREED = ("freed",)
@@ -747,39 +730,6 @@ class Cast(Op):
 
 
 # ---------------------------------------------------------------------------------------- the walk
-def fitted(g: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A gradient with the shape and type of the input it belongs to."""
-    if type(g) not in array_types:
-        g = np.asarray(g)
-    if g.shape != shape:
-        g = unbroadcast(g, shape)
-    return g if g.dtype == dtype else g.astype(dtype)
-
-
-def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sum `g` over the axes along which an input of `shape` was broadcast."""
-    extra = g.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    return reduce.sum(g, axes).reshape(shape)
-
-
-def add_to(total: np.ndarray, g: Any) -> None:
-    """Add a gradient, or the `Part` that is not zero, to an array."""
-    if type(g) is Part:
-        total[g.index] += g.values
-    else:
-        np.add(total, g, out=total)
-
-
-def sum_of(a: np.ndarray, g: Any) -> np.ndarray:
-    """A new array: the sum of two gradients, the second of which may be a `Part`."""
-    if type(g) is not Part:
-        return np.asarray(a + g, like=a)
-    total = a.copy()
-    total[g.index] += g.values
-    return total
-
-
 @np.errstate(all="ignore")
 def backward(
     roots: Sequence[tuple[TensorBase, np.ndarray]],
@@ -800,6 +750,7 @@ def backward(
     heap: list[tuple[int, Node]] = []  # these nodes, the newest first
     leaves: dict[int, list] = {}  # id -> [leaf, gradient, whether the array is ours, whether its hooks ran]
     caught: dict[tuple[Any, int], np.ndarray | None] = {}  # (node, or id of a leaf; slot) -> gradient
+    piles: dict[int, Pile] = {}  # of leaves that have a gradient, by id
     sums: set[tuple[Node, int]] = set()  # the results whose gradient is a sum that nobody else holds
     edges: Any = []
     results: Any = []
@@ -825,6 +776,16 @@ def backward(
             target, slot, shape, dtype = edge
             if g.shape != shape or g.dtype is not dtype or not shape:  # no axes: it may be a NumPy scalar
                 if type(g) is not Part:
+                    if (
+                        slot is None
+                        and g.ndim == 2
+                        and g.shape[1:] == shape
+                        and id(target) in leaves
+                        and g.dtype == dtype
+                    ):
+                        pile = piles.get(id(target)) or _pile(piles, leaves[id(target)])
+                        pile.add_sum(g)  # of a bias that is added to rows, step by step
+                        continue
                     g = fitted(g, shape, dtype)
                 elif slot is None and id(target) not in leaves:
                     g = g.whole(shape, dtype)
@@ -870,6 +831,8 @@ def backward(
                 if edge is not None and id(edge[0]) in awaited:
                     awaited[id(edge[0])] -= 1
                     if not awaited[id(edge[0])] and id(edge[0]) in leaves:
+                        if id(edge[0]) in piles:
+                            piles[id(edge[0])].settle()
                         _complete(leaves[id(edge[0])])
         if not heap:
             break
@@ -891,7 +854,10 @@ def backward(
                 raise RuntimeError(TWICE)
             if node.sequence < last_write:
                 node.check_unchanged()
-            if None not in edges:
+            op = node.op
+            if leaves and op.piles and not looking:
+                needs = _asked(edges, leaves, piles)
+            elif None not in edges:
                 needs = (True,) * len(edges)
             else:
                 needs = tuple(map(is_not, edges, NONES))
@@ -899,9 +865,9 @@ def backward(
                     edges = results = ()
                     continue
             if node.outputs == 1:
-                results = node.op.backward(saved, needs, gradients[0])
+                results = op.backward(saved, needs, gradients[0])
             else:
-                results = node.op.backward(saved, needs, *gradients)
+                results = op.backward(saved, needs, *gradients)
             if type(results) is not tuple:
                 results = (results,)
             if looking:
@@ -915,6 +881,8 @@ def backward(
         saved = None
 
     arrived: Collection[list] = leaves.values()
+    for pile in piles.values():
+        pile.settle()
     if wanted is not None or hooked:
         arrived = [entry for entry in arrived if entry[0]._requires or entry[0]._edge is not None]
     if hooked:
@@ -932,6 +900,24 @@ def backward(
             if leaf._requires or leaf._edge is not None:
                 _accumulate(leaf, g, ours)
     return []
+
+
+def _pile(piles: dict[int, Pile], arrival: list) -> Pile:
+    """A new pile for a leaf that has a gradient."""
+    pile = piles[id(arrival[0])] = Pile(arrival)
+    return pile
+
+
+def _asked(edges: tuple, leaves: dict[int, list], piles: dict[int, Pile]) -> tuple:
+    """Which inputs want a gradient: True, or a pile for the leaves that have one."""
+    asked: list = []
+    for e in edges:
+        if e is None or e[1] is not None:
+            asked.append(e is not None)
+        else:
+            key = id(e[0])
+            asked.append(piles.get(key) or key not in leaves or _pile(piles, leaves[key]))
+    return tuple(asked)
 
 
 hooked = False  # whether a leaf was ever given a hook: before, nobody waits for a single leaf's gradient

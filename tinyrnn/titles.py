@@ -76,7 +76,7 @@ TITLES: dict[str, str | Callable[[tuple, list], str]] = {
     "Log1p": "Log1P", "LogSumExp": "Logsumexp",
     "Logsigmoid": "LogSigmoid", "MatMul": matmul, "NanMedian": "Nanmedian", "Norm": "LinalgVectorNorm", "Pow": power,
     "Prelu": "PreluKernel", "Prod": lambda saved, shapes: "Prod" if len(shapes[0]) == 1 else "Prod1",
-    "RReLU": "RreluWithNoise", "Rad2deg": "Rad2Deg", "Recurrence": recurrence,
+    "RReLU": "RreluWithNoise", "Rad2deg": "Rad2Deg", "Recurrence": recurrence, "LargeStep": recurrence,
     "Remainder": lambda saved, shapes: by_divisor("Remainder", saved, shapes), "RoundedDiv": "Div2",
     "Scatter": scattered, "Selu": "Elu", "Slice": indexed,
     "Square": "Pow", "Sum": total, "TakeAlong": "Gather",

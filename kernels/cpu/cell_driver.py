@@ -252,6 +252,8 @@ def shared(real) -> SimpleNamespace:
                 rows, I, columns, d_gates, S * columns, S, data(w_ih), stride(w_ih, 0), stride(w_ih, 1),
                 zeros, 0, d_x + S * top * I, S * I,
             )  # fmt: skip
+        if word(job, AT.apart):
+            return
         multiply(
             columns, I, rows, d_gates, S, S * columns, x + S * top * I, S * I, S,
             d_w_ih if again else zeros, S * I * again, d_w_ih, S * I,
@@ -313,7 +315,8 @@ def shared(real) -> SimpleNamespace:
                 multiply(B, P, halves, word(job, AT.d_hidden), S * halves, S, lower, up, across, d_h, S * P, d_h, S * P)
             weights_gradients(job, top, rows, done > 0)
             done += count
-        copy_row(whole, word(job, AT.d_b_ih), S, word(job, AT.d_b_hh))
+        if not word(job, AT.apart):
+            copy_row(whole, word(job, AT.d_b_ih), S, word(job, AT.d_b_hh))
         if V:
             sum_columns(0, V * H, B, d_vectors, S * V * H, zeros, word(job, AT.d_vectors_sum))
 

@@ -1,7 +1,7 @@
 """Recurrence: a derived cell over a whole sequence, forward and backward.
 
     forward(cell, x, steps, initial, weights, vectors, reverse, noise, keep)       -> out, last, saved
-    backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x)       -> gradients
+    backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x, apart) -> gradients
 
     x        (N, I)          the rows of all steps, one step after the other: N = T * B if all sequences are as long
     steps    Steps           which rows belong to which step
@@ -247,11 +247,20 @@ def forward(
     return out, states, (x, steps, kept, noise) if keep else None
 
 
-def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool):
+def within(memory: np.ndarray, place: int, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """The array that lies at a place of `kept` or `spare`."""
+    address = memory.__array_interface__["data"][0]
+    return np.ndarray(shape, dtype, memory, -address % LINE + int(place))
+
+
+def backward(
+    cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool, apart: bool = False
+):
     """Gradients of x (None unless needs_x), the initial states (a list), the weights (a list) and vectors (V, H).
 
     weights: (w_ih, w_hh, w_hr).  d_out: the gradient of `out` (N, P), or of a dense one (T, B, P) with any strides;
-    None for zeros.  d_last: those of the last states, or None.
+    None for zeros.  d_last: those of the last states, or None.  `apart`, for a single step: in place of each weight's
+    gradient two matrices, left.T @ right, or left and None where it is the sum of left's rows.
     """
     x, steps, kept, noise = saved
     w_ih, w_hh, w_hr = weights
@@ -271,8 +280,9 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
         w_ih, w_hh = reordered(cell, (w_ih, w_hh))
     d_carried, d_states = np.empty((B, P), dtype), np.empty((S - 1, B, H), dtype) if S > 1 else None
     d_x = np.empty_like(x) if needs_x else None
-    d_weights = [np.empty((GH, I), dtype), np.empty((GH, P), dtype), np.empty(GH, dtype), np.empty(GH, dtype)]
-    d_w_hr = None if w_hr is None else np.empty(w_hr.shape, dtype)
+    shapes = (GH, I), (GH, P), (GH,), (GH,)
+    d_weights: list = [None if apart else np.empty(shape, dtype) for shape in shapes]
+    d_w_hr = None if w_hr is None or apart else np.empty(w_hr.shape, dtype)
     d_vectors, spare = np.empty(vectors.shape, dtype), room(spare_size)
     arrays = (
         *d_last, w_ih, w_hh, None, None, w_hr, kept, spare, zeros, *places, x, vectors, *noise[1:], None, None, None,
@@ -280,9 +290,32 @@ def backward(cell: Cell, saved: tuple, weights, vectors, reverse: bool, d_out, d
     )  # fmt: skip
     job = words.copy()
     job[AT.d_out_row // 8] = d_out_row
+    job[AT.apart // 8] = apart
     if noise is not PLAIN:
         job[AT.zone_row // 8] = noise.by_row
     launch(function, id(job), id(arrays), parts)
+    if apart:
+        d_weights = factors(cell, words, (B, H, P), x, kept, spare, w_hr is not None)
+    else:
+        d_weights = [*(d_weights if cell.in_order else reordered(cell, d_weights, back=True)), d_w_hr]
+    return d_x, [d_carried] if d_states is None else [d_carried, *d_states], d_weights, d_vectors
+
+
+def factors(
+    cell: Cell, words: np.ndarray, sizes: tuple[int, int, int], x, kept, spare, projected: bool
+) -> list[tuple | None]:
+    """What the gradients of the weights of a single step are products of; sizes: B, H, P."""
+    B, H, P = sizes
+    columns, halves = len(cell.gates) * H, len(cell.split) * H
+
+    def found(memory: np.ndarray, name: str, width: int) -> np.ndarray:
+        return within(memory, words[getattr(AT, name) // 8], (B, width), x.dtype)
+
+    above = below = found(spare, "d_gates", columns)
+    if halves:
+        below = np.concatenate([above[:, : columns - halves], found(spare, "d_hidden", halves)], 1)
     if not cell.in_order:
-        d_weights = reordered(cell, d_weights, back=True)
-    return d_x, [d_carried] if d_states is None else [d_carried, *d_states], [*d_weights, d_w_hr], d_vectors
+        above, below = (d.T for d in reordered(cell, (above.T, below.T), back=True))
+    h = found(kept, "entering", P)
+    last = (found(spare, "d_projected", P), found(kept, "full", H)) if projected else None
+    return [(above, x), (below, h), (above, None), (below, None), last]

@@ -1,7 +1,7 @@
 """Recurrence: a derived cell over a whole sequence, forward and backward, on the GPU.
 
     forward(cell, x, steps, initial, weights, vectors, reverse, noise, keep)       -> out, last, saved
-    backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x)       -> gradients
+    backward(cell, saved, weights, vectors, reverse, d_out, d_last, needs_x, apart) -> gradients
 
 Arguments and results are those of cpu/recurrence.py.  What comes from x is one product of all rows before the steps,
 and the gradients of x and the weights are products of all rows after them.  Between, all T steps are one launch
@@ -242,13 +242,14 @@ def walk(steps: Steps, reverse: bool) -> list[tuple[int, int, int, int]]:
 
 
 def backward(
-    cell: Cell, saved: Kept, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool,
+    cell: Cell, saved: Kept, weights, vectors, reverse: bool, d_out, d_last, needs_x: bool, apart: bool = False,
     divided: Geometry | None = None,
 ):  # fmt: skip
     """Gradients of x (None unless needs_x), the initial states (a list), the weights (a list) and vectors (V, H).
 
     weights: (w_ih, w_hh, w_hr).  d_out: the gradient of `out` (N, P), or of a dense one (T, B, P) with any strides;
-    None for zeros.  d_last: those of the last states, or None.
+    None for zeros.  d_last: those of the last states, or None.  `apart`, for a single step: in place of each weight's
+    gradient two matrices, left.T @ right, or left and None where it is the sum of left's rows.
     """
     x, steps, noise, gates, hidden, carried, entering, states, full = saved
     w_ih, w_hh = reordered(cell, weights[:2])
@@ -300,16 +301,23 @@ def backward(
             )  # fmt: skip
             sums, others = gemm.matmul(d_rows[row : row + rows, -GH:], w_hh), rows
     d_x_rows, d_h_rows = d_rows[:, :GH], d_rows[:, -GH:]
-    d_w_ih, d_w_hh = gemm.matmul(d_x_rows.T, x), gemm.matmul(d_h_rows.T, entering)
-    d_b_ih = reduce.sum(d_x_rows, (0,))
-    d_b_hh = reduce.sum(d_h_rows, (0,)) if twice else d_b_ih.copy()
+    d_weights: list = [None] * 5
+    if apart:
+        above, below = (d.T for d in reordered(cell, (d_x_rows.T, d_h_rows.T), back=True))
+        d_weights[:4] = (above, x), (below, entering), (above, None), (below, None)
+        if projected:
+            d_weights[4] = d_projected, full
+    else:
+        d_w_ih, d_w_hh = gemm.matmul(d_x_rows.T, x), gemm.matmul(d_h_rows.T, entering)
+        d_b_ih = reduce.sum(d_x_rows, (0,))
+        d_b_hh = reduce.sum(d_h_rows, (0,)) if twice else d_b_ih.copy()
+        d_weights[:4] = reordered(cell, (d_w_ih, d_w_hh, d_b_ih, d_b_hh), back=True)
+        if projected:
+            d_weights[4] = gemm.matmul(d_projected.T, full)
     return (
         gemm.matmul(d_x_rows, w_ih) if needs_x else None,
         [d_carried, *d_states],
-        [
-            *reordered(cell, (d_w_ih, d_w_hh, d_b_ih, d_b_hh), back=True),
-            gemm.matmul(d_projected.T, full) if projected else None,
-        ],
+        d_weights,
         reduce.sum(d_vectors, (0,)) if V else empty((0, H), dtype),
     )
 

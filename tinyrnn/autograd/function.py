@@ -84,7 +84,7 @@ class _Saved:
 class _UserOp:
     """One call of a Function, as the tape sees it: an op, whose context is the first thing that was saved."""
 
-    bare = view = last_first = False  # as for an Op
+    bare = view = piles = last_first = False  # as for an Op
 
     def __init__(self, function: type[Function], args: tuple):
         self.function = function

@@ -20,6 +20,8 @@ kernels = twin("index")
 class Embedding(Op):
     """Rows of a table (V, W) by indices of any shape; the row `padding` gets no gradient."""
 
+    piles = True
+
     @staticmethod
     def forward(table, *, ids, padding, scaled):
         return kernels.gather_rows(table, ids), (table.shape, ids, padding, scaled)
@@ -27,7 +29,11 @@ class Embedding(Op):
     @staticmethod
     def backward(saved, needs, g):
         shape, ids, padding, scaled = saved
-        out = spread_rows(shape, contiguous(ids).reshape(-1), contiguous(g).reshape(ids.size, shape[1]), scaled)
+        ids, g = contiguous(ids).reshape(-1), contiguous(g).reshape(ids.size, shape[1])
+        if needs[0] is not True and not scaled:
+            needs[0].add_rows(ids, g, padding)
+            return None
+        out = spread_rows(shape, ids, g, scaled)
         if padding is not None:
             out[padding] = 0
         return out

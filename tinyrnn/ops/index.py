@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
+from ..gradients import Part
 from ..kernels import twin
 from ..strides import at, contiguous, copyto
-from ..tape import Part, entitled, is_grad_enabled
+from ..tape import entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,

@@ -44,6 +44,7 @@ class MatMul(Op):
     """(..., M, K) @ (..., K, N), batch axes broadcast; a lone vector is a row on the left, a column on the right."""
 
     keeps = ((1,), (0,), (0, 1))
+    piles = True
 
     @staticmethod
     def forward(a, b):
@@ -59,22 +60,27 @@ class MatMul(Op):
 
     @staticmethod
     def backward(saved, needs, g):
-        a, b, dims = saved
-        if 1 not in dims:
-            da = product(g, b.swapaxes(-1, -2)) if needs[0] else None
-            return da, product(a.swapaxes(-1, -2), g) if needs[1] else None
-        a_ndim, b_ndim = dims
-        if b_ndim == 1:
-            g = np.expand_dims(g, -1)
-        if a_ndim == 1:
-            g = np.expand_dims(g, -2)
+        a, b, (m, n) = saved
+        if m == 1:
+            a, g = a if a is None else a[None], np.expand_dims(g, -1 if n == 1 else -2)
+        if n == 1:
+            b, g = b if b is None else b[:, None], np.expand_dims(g, -1)
         da = db = None
         if needs[0]:
-            da = product(g, (b[:, None] if b_ndim == 1 else b).swapaxes(-1, -2))
-            da = da[..., 0, :] if a_ndim == 1 else da
+            if needs[0] is not True and m == g.ndim == 2:
+                needs[0].add_product(g.T, b.T)
+            else:
+                da = product(g, b.swapaxes(-1, -2))
+                da = da[..., 0, :] if m == 1 else da
         if needs[1]:
-            db = product((a[None] if a_ndim == 1 else a).swapaxes(-1, -2), g)
-            db = db[..., 0] if b_ndim == 1 else db
+            if n == 2 and m > 2:
+                rows = math.prod(a.shape[:-1])
+                a, g = a.reshape(rows, a.shape[-1]), g.reshape(rows, g.shape[-1])
+            if needs[1] is not True and n == 2:
+                needs[1].add_product(a, g)
+            else:
+                db = product(a.swapaxes(-1, -2), g)
+                db = db[..., 0] if n == 1 else db
         return da, db
 
 
@@ -375,6 +381,7 @@ class Linear(Op):
     """x (..., I) @ w.T + bias for w (O, I) and bias (O,) or None: (..., O)."""
 
     keeps = ((1,), (0,))
+    piles = True
     last_first = True  # the weight's gradient is transposed before it is the leaf's
 
     @staticmethod
@@ -385,13 +392,21 @@ class Linear(Op):
     def backward(saved, needs, g):
         x, w = saved
         rows = g if g.ndim == 2 else g.reshape(math.prod(g.shape[:-1]), g.shape[-1])
-        dx = dw = None
+        dx = dw = dbias = None
         if needs[0]:
             dx = gemm.matmul(rows, w)
             dx = dx if g.ndim == 2 else dx.reshape(*g.shape[:-1], w.shape[1])
         if needs[1]:
-            dw = gemm.matmul(rows.T, x if x.ndim == 2 else x.reshape(rows.shape[0], x.shape[-1]))
-        return dx, dw, reduce.sum(rows, (0,)) if needs[2] else None
+            x = x if x.ndim == 2 else x.reshape(rows.shape[0], x.shape[-1])
+            if needs[1] is True:
+                dw = gemm.matmul(rows.T, x)
+            else:
+                needs[1].add_product(rows, x)
+        if needs[2] is True:
+            dbias = reduce.sum(rows, (0,))
+        elif needs[2]:
+            needs[2].add_sum(rows)
+        return dx, dw, dbias
 
 
 def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

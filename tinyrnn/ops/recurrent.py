@@ -55,13 +55,28 @@ class Recurrence(Op):
         if d_out is not None and batch_first[1]:
             d_out = d_out.swapaxes(0, 1)
         d_last = [d if d is None or d.ndim == 2 else d[0] for d in d_last]
+        first = 1 + len(cell.states)
+        wanted = needs[first : first + 5]
+        apart = kept[1].T == 1 and True not in wanted and any(wanted)
         d_x, d_first, d_weights, d_vectors = recurrence.backward(
-            cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_last, needs[0]
+            cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_last, needs[0], apart
         )
+        if apart:
+            for pile, factors in zip(wanted, d_weights, strict=True):
+                if pile:
+                    pile.add_product(*factors)
+            d_weights = [None] * 5
         if d_x is not None:
             shape = x.swapaxes(0, 1).shape if batch_first[0] else x.shape
             d_x = d_x.reshape(shape).swapaxes(0, 1) if batch_first[0] else d_x.reshape(shape)
         return (d_x, *d_first, *d_weights, *d_vectors)
+
+
+class LargeStep(Recurrence):
+    """A single step with so many weights that it takes longer to make and add their gradients than to pile them up."""
+
+    piles = True
+    LEAST = 1 << 17  # weights
 
 
 def run_cell(
@@ -97,5 +112,10 @@ def run_cell(
         noise=noise,
         keep=is_grad_enabled(),
     )
-    out, *last = record(Recurrence, inputs, called)
+    op = Recurrence
+    if weights[0].array.size + weights[1].array.size >= LargeStep.LEAST and sizes is None:
+        shape = x.array.shape
+        if len(shape) == 2 or shape[1 if batch_first[0] else 0] == 1:
+            op = LargeStep
+    out, *last = record(op, inputs, called)
     return out, tuple(last)

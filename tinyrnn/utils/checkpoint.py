@@ -40,7 +40,7 @@ def _tensors(result: Any) -> list[Tensor]:
 class _Again:
     """The op of a part that is computed again: `run` does it, `edges` is where its gradients go."""
 
-    bare = view = last_first = False  # as for an Op
+    bare = view = piles = last_first = False  # as for an Op
 
     def __init__(self, run: Callable[[], Any], slots: list[int], preserve: bool, check: bool):
         self.run, self.slots, self.preserve, self.check = run, slots, preserve, check
