@@ -39,6 +39,7 @@ NEAR = 1 << 20  # bytes of a B that is read as it lies several times; of a quart
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 AHEAD = 8  # rows that are fetched before they are packed
 SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
+ONCE = 8  # multiplications that take as long as to read a number of B, or to write one of the result
 
 
 @inlined
@@ -330,17 +331,17 @@ def kernels(real) -> SimpleNamespace:
         if n == 1 and m > 1 and c_step == S:  # a column: as a row, it fills whole vectors
             for i in range(m):
                 put(real, c + S * i, get(real, initial + i * initial_step))
-            how, least = method(n, k, b_row, a_column, a_row), max(WIDE, SMALL // 8 // max(k, 1))
+            how, least = method(n, k, b_row, a_column, a_row), max(WIDE, SMALL // (ONCE * max(k, ONCE)))
             all_columns(m, least, WIDE, how, n, k, b, 0, b_row, a, a_column, a_row, c, 0, c, 0)
             return
         how = method(m, k, a_column, b_row, b_column)
         if n > m:
-            least = max(WIDE, SMALL // max(m * k, 1))
+            least = max(WIDE, SMALL // (max(m, ONCE) * max(k, ONCE)))
             all_columns(
                 n, least, WIDE, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
             )
         else:
-            least = max(LOW, SMALL // max(max(n, WIDE) * k, 1))
+            least = max(LOW, SMALL // (max(n, WIDE) * max(k, ONCE)))
             all_rows(m, least, LOW, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
 
     @kernel
@@ -382,7 +383,7 @@ def kernels(real) -> SimpleNamespace:
         outer = extent(c, 0) if last == 3 else 1
         if m * n > 0:
             all_matrices(
-                outer * inner, max(1, SMALL // max(m * n * k, 1)), 1, m, n, k, inner,
+                outer * inner, max(1, SMALL // (max(m, ONCE) * max(n, 1) * max(k, ONCE))), 1, m, n, k, inner,
                 data(a), step(a, last - 3, c), step(a, last - 2, c), stride(a, x - 1), stride(a, x),
                 data(b), step(b, last - 3, c), step(b, last - 2, c), stride(b, y - 1), stride(b, y),
                 data(zeros), data(c),
