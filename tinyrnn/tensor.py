@@ -835,9 +835,9 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             raise RuntimeError(
                 f"output with shape {list(here.shape)} doesn't match the broadcast shape {list(there.shape)}"
             )
-        check_writable(self, source.requires_grad)
-        tape.check_apart(here, there)
         if tape.is_grad_enabled() and (self.requires_grad or source.requires_grad):
+            check_writable(self, source.requires_grad)
+            tape.check_apart(here, there)
             source = run(op, (self, source), (here, there))
         return write(self, source)
 

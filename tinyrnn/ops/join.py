@@ -100,6 +100,9 @@ class Stack(Op):
         shape = arrays[0].shape
         out = np.empty((*shape[:axis], len(arrays), *shape[axis:]), arrays[0].dtype, like=arrays[0])
         here = type(out)
+        if axis < len(shape) and here is np.ndarray and {*map(type, arrays)} == {here}:  # one after the other
+            np.concatenate(arrays, axis, out=out.reshape(*shape[:axis], len(arrays) * shape[axis], *shape[axis + 1 :]))
+            return out, (before,)
         for k, a in enumerate(arrays):
             if type(a) is not here:
                 raise RuntimeError(TWO_DEVICES)

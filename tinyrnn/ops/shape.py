@@ -45,6 +45,9 @@ def resolve(shape: Sequence[int], a: np.ndarray) -> tuple[int, ...]:
     """`shape` with its -1 filled in; torch's RuntimeError if it does not fit."""
     if -1 not in shape and math.prod(shape) == a.size and (not shape or min(shape) >= 0):
         return tuple(shape)
+    count = -math.prod(shape)
+    if count > 0 and a.size % count == 0 and min(shape) == -1 and shape.count(-1) == 1:
+        return tuple([a.size // count if n == -1 else n for n in shape])
     known = math.prod(n for n in shape if n != -1)
     unknown = sum(n == -1 for n in shape)
     if unknown > 1:
