@@ -3,6 +3,8 @@
 Each program runs twice: with the leaves, and with a copy of each for each use, whose gradients go the plain way.
 """
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,8 @@ def both(program, weights):
     class Counted(gradients.Pile):
         __slots__ = ()
 
-        def __init__(self, arrival):
-            super().__init__(arrival)
+        def __init__(self, arrival, leaves):
+            super().__init__(arrival, leaves)
             made.append(self)
 
     found = []
@@ -33,6 +35,7 @@ def both(program, weights):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tinyrnn.tape.Pile", Counted)
             program(use).backward()
+        assert all(w.grad.dtype is w.dtype for w in weights)
         found.append([w.grad.numpy() for w in weights])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * np.abs(b).max())
@@ -106,16 +109,84 @@ def test_rows_of_a_table_at_each_step(options):
         assert (ids == 2).any() and not table.grad[2].any()
 
 
-def test_a_table_whose_first_gradient_is_not_ours_or_lies_across():
-    table = randn(6, 4)
+@pytest.mark.parametrize("others", ["across", "across and ours", "of two"])
+def test_a_table_whose_first_gradient_is_not_ours_or_lies_across(others):
+    table, more = randn(6, 4), randn(6, 4)
     g = torch.randn(4, 6)
 
     def program(use):
         first = F.embedding(torch.tensor([0, 5, 0]), use(table))
         second = F.embedding(torch.tensor([1]), use(table))
-        return (first * first).sum() + second.sum() + (use(table).T * g).sum()
+        total = (first * first).sum() + second.sum()
+        if others == "of two":
+            return total + (use(table) + use(more)).tanh().sum()
+        total = total + (use(table).T * g).sum() + use(more).sum()
+        return total + (use(table).T * g).sum() if "ours" in others else total
 
-    both(program, [table])
+    both(program, [table, more])
+
+
+def test_a_bias_of_another_type_than_the_rows():
+    torch.manual_seed(0)
+    b, x = randn(4), torch.randn(3, 4, dtype=torch.float64)
+    both(lambda use: sum(((x * k + use(b)) ** 2).sum() for k in range(5)), [b])
+
+
+@pytest.mark.parametrize("room", [1, 700, 5000])
+def test_piles_that_grow_and_are_full(room, monkeypatch):
+    monkeypatch.setattr(gradients.Pile, "ROOM", room)
+    torch.manual_seed(0)
+    w, b, x = randn(9, 9), randn(9), torch.randn(2, 9)
+
+    def program(use):
+        h = x
+        for _ in range(50):
+            h = torch.tanh(F.linear(h, use(w), use(b)))
+            h = h + 0.1 * F.linear(x.repeat(2, 1), use(w), use(b))[1:3]
+        return h.sum()
+
+    both(program, [w, b])
+
+
+def test_weights_and_rows_without_numbers():
+    w, x, b = torch.zeros(0, 0).requires_grad_(), torch.zeros(3, 0), torch.zeros(0).requires_grad_()
+    h = x
+    for _ in range(4):
+        h = F.linear(h, w, b) @ w + b
+    h.sum().backward()
+    wide = torch.zeros(0, 3).requires_grad_()
+    many = torch.ones(300_000, 3)
+    sum(F.linear(many, wide, b).sum() for _ in range(3)).backward()
+    assert w.grad.shape == (0, 0) and b.grad.shape == (0,) and wide.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "use", [lambda w: F.embedding(torch.tensor([0, 1, 2]), w), lambda w: w @ w, lambda w: F.linear(w, w)]
+)
+def test_calls_whose_inputs_are_views_made_inside_no_grad(use):
+    w, x = randn(3, 3), randn(3, 3)
+    with torch.no_grad():
+        view = w[:]
+    (use(view) + x).sum().backward()
+    assert w.grad is None and x.grad.tolist() == torch.ones(3, 3).tolist()
+
+
+def test_no_pile_outlives_the_walk():
+    w, b, x = randn(5, 5), randn(5), torch.randn(2, 5)
+
+    def alive():
+        return sum(type(o) is gradients.Pile for o in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        h = x
+        for _ in range(6):
+            h = F.linear(h, w, b)
+        h.sum().backward()
+        assert alive() == 0
+    finally:
+        gc.enable()
 
 
 def split_first(x_n, h_n, f, h):

@@ -37,42 +37,44 @@ class Pile:
     """What is added to the gradient of a leaf that has one; arrival: [leaf, gradient, whether the array is ours, ...].
 
     Small products are not multiplied out one by one: their rows are put below those of the step before, and one product
-    is made of them all; and so with sums.  Rows are copied, for they may be written over before the walk is over.
+    is made of them all; and so with sums.  Rows are copied, for they may be written over before the walk is over.  The
+    first ones are added at once: a weight that is used twice has nothing to wait for.
     """
 
-    __slots__ = ("arrival", "left", "right", "count")
-    ROOM = 1 << 18  # numbers on a pile, or as many as its weight has
+    __slots__ = ("arrival", "leaves", "left", "right", "count", "begun")
+    ROOM = 1 << 19  # numbers on all piles of a walk, so that they stay in the cache; on one a quarter of its weight's
 
-    def __init__(self, arrival: list):
+    def __init__(self, arrival: list, leaves: dict[int, list]):
         self.arrival = arrival
+        self.leaves = leaves  # of all leaves that have a gradient; each may have a pile
         self.left: Any = None  # (rows, A)
         self.right: Any = None  # (rows, B), of products
         self.count = 0
+        self.begun = False
 
     def add_product(self, left: np.ndarray, right: np.ndarray | None) -> None:
         """left.T @ right, for left (N, A), right (N, B) and a weight (A, B); the sum of left's rows without `right`."""
         if right is None:
             self.add_sum(left)
             return
-        A, B = self.arrival[1].shape
-        if len(left) * (A + B) > A * B:  # it would take longer to copy them
+        (A, B), count = self.arrival[1].shape, len(left)
+        most = max(self.ROOM // len(self.leaves), A * B // 4) // max(A + B, 1)
+        if not self.begun or count * (A + B) > A * B or 2 * count > most:  # it would take longer to copy them
+            self.begun = True
             self._add(gemm.matmul(left.T, right))
             return
-        if self.left is None:
-            rows = max(self.ROOM, A * B) // (A + B)
-            self.left, self.right = (np.empty((rows, width), left.dtype, like=left) for width in (A, B))
-        rows = self._next(len(left))
+        rows = self._next(left, right, most)
         self.left[rows], self.right[rows] = left, right
 
     def add_sum(self, rows: np.ndarray) -> None:
         """The sum of rows (N, A), for a weight (A,) or one that broadcasts to that."""
-        shape = self.arrival[1].shape
-        if rows.size > self.ROOM // 16 or rows.shape[1:] != shape:
+        shape, room = self.arrival[1].shape, self.ROOM // len(self.leaves)
+        if not self.begun or 8 * rows.size > room or rows.shape[1:] != shape or not rows.size:
+            self.begun = True
             self._add(fitted(reduce.sum(rows, (0,)), shape, rows.dtype))
             return
-        if self.left is None:
-            self.left = np.empty((self.ROOM // max(1, *shape), *shape), rows.dtype, like=rows)
-        self.left[self._next(len(rows))] = rows
+        place = self._next(rows, None, room // rows.shape[1])
+        self.left[place] = rows
 
     def add_rows(self, ids: np.ndarray, values: np.ndarray, without: int | None = None) -> None:
         """values (N, W) to the rows `ids` (N,) of a table, but nothing to row number `without`."""
@@ -88,22 +90,39 @@ class Pile:
     def settle(self) -> None:
         """Multiply out, and add up, what is on the pile."""
         if self.count:
-            left = self.left[: self.count]
-            right = None if self.right is None else self.right[: self.count]
+            left, right = self.left[: self.count], self.right
+            if right is None:
+                self._add(reduce.sum(left, (0,)))
+            else:
+                self._add(gemm.matmul(left.T, right[: self.count]))
             self.count = 0
-            self._add(reduce.sum(left, (0,)) if right is None else gemm.matmul(left.T, right))
 
-    def _next(self, count: int) -> slice:
-        """The next `count` rows."""
-        if self.count + count > len(self.left):
-            self.settle()
-        first = self.count
-        self.count = last = first + count
-        return slice(first, last)
+    def _next(self, left: np.ndarray, right: np.ndarray | None, most: int) -> slice:
+        """Where the next rows go; there is room for a few, then for more, but not for more than `most`."""
+        first, count = self.count, len(left)
+        rows = 0 if self.left is None else len(self.left)
+        if first + count > rows:
+            if rows < most:
+                rows = min(most, 4 * max(rows, count))
+                self.left = enlarged(self.left, first, rows, left)
+                self.right = None if right is None else enlarged(self.right, first, rows, right)
+            if first + count > rows:
+                self.settle()
+                first = 0
+        self.count = first + count
+        return slice(first, first + count)
 
     def _add(self, g: np.ndarray) -> None:
         """Add an array that nobody else holds."""
         self.arrival[1], self.arrival[2] = np.add(self.arrival[1], g, out=g), True
+
+
+def enlarged(pile: Any, count: int, rows: int, like: np.ndarray) -> np.ndarray:
+    """A pile with place for so many rows, the first `count` of which are there."""
+    out = np.empty((rows, like.shape[1]), like.dtype, like=like)
+    if count:
+        out[:count] = pile[:count]
+    return out
 
 
 def fitted(g: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -783,7 +783,7 @@ def backward(
                         and id(target) in leaves
                         and g.dtype == dtype
                     ):
-                        pile = piles.get(id(target)) or _pile(piles, leaves[id(target)])
+                        pile = piles.get(id(target)) or _pile(piles, leaves, id(target))
                         pile.add_sum(g)  # of a bias that is added to rows, step by step
                         continue
                     g = fitted(g, shape, dtype)
@@ -855,15 +855,15 @@ def backward(
             if node.sequence < last_write:
                 node.check_unchanged()
             op = node.op
-            if leaves and op.piles and not looking:
-                needs = _asked(edges, leaves, piles)
-            elif None not in edges:
+            if None not in edges:
                 needs = (True,) * len(edges)
             else:
                 needs = tuple(map(is_not, edges, NONES))
                 if True not in needs:  # its inputs were views made inside no_grad
                     edges = results = ()
                     continue
+            if leaves and op.piles and not looking:
+                needs = _asked(edges, leaves, piles)
             if node.outputs == 1:
                 results = op.backward(saved, needs, gradients[0])
             else:
@@ -902,21 +902,21 @@ def backward(
     return []
 
 
-def _pile(piles: dict[int, Pile], arrival: list) -> Pile:
+def _pile(piles: dict[int, Pile], leaves: dict[int, list], key: int) -> Pile:
     """A new pile for a leaf that has a gradient."""
-    pile = piles[id(arrival[0])] = Pile(arrival)
+    pile = piles[key] = Pile(leaves[key], leaves)
     return pile
 
 
 def _asked(edges: tuple, leaves: dict[int, list], piles: dict[int, Pile]) -> tuple:
-    """Which inputs want a gradient: True, or a pile for the leaves that have one."""
+    """Which inputs want a gradient: True or False, or a pile for the leaves that have one."""
     asked: list = []
     for e in edges:
         if e is None or e[1] is not None:
             asked.append(e is not None)
         else:
             key = id(e[0])
-            asked.append(piles.get(key) or key not in leaves or _pile(piles, leaves[key]))
+            asked.append(piles.get(key) or key not in leaves or _pile(piles, leaves, key))
     return tuple(asked)
 
 

@@ -82,7 +82,7 @@ NUMBERS = (
     "lasting",  # 1 if each step has its own gates, 0 if nobody wants them afterwards
     "states_count", "vectors_count",
     "zone_row",
-    "apart",  # whether the caller makes the weights' gradients, of d_gates and d_hidden
+    "apart",  # whether the caller makes the weights' gradients, of d_gates, d_hidden and d_projected
     "chunk",  # rows of which the backward keeps the gates' gradients at a time
     "none",  # the identity of None
 )  # fmt: skip

@@ -51,25 +51,7 @@ class Recurrence(Op):
 
     @staticmethod
     def backward(saved, needs, d_out, *d_last):
-        kept, stacked, cell, reverse, batch_first, w_ih, w_hh, w_hr, x, *_ = saved
-        if d_out is not None and batch_first[1]:
-            d_out = d_out.swapaxes(0, 1)
-        d_last = [d if d is None or d.ndim == 2 else d[0] for d in d_last]
-        first = 1 + len(cell.states)
-        wanted = needs[first : first + 5]
-        apart = kept[1].T == 1 and True not in wanted and any(wanted)
-        d_x, d_first, d_weights, d_vectors = recurrence.backward(
-            cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_last, needs[0], apart
-        )
-        if apart:
-            for pile, factors in zip(wanted, d_weights, strict=True):
-                if pile:
-                    pile.add_product(*factors)
-            d_weights = [None] * 5
-        if d_x is not None:
-            shape = x.swapaxes(0, 1).shape if batch_first[0] else x.shape
-            d_x = d_x.reshape(shape).swapaxes(0, 1) if batch_first[0] else d_x.reshape(shape)
-        return (d_x, *d_first, *d_weights, *d_vectors)
+        return flat(gradients(saved, needs, d_out, d_last))
 
 
 class LargeStep(Recurrence):
@@ -77,6 +59,38 @@ class LargeStep(Recurrence):
 
     piles = True
     LEAST = 1 << 17  # weights
+
+    @staticmethod
+    def backward(saved, needs, d_out, *d_last):
+        first = 1 + len(saved[2].states)
+        wanted = needs[first : first + 5]
+        if True in wanted or not any(wanted):
+            return flat(gradients(saved, needs, d_out, d_last))
+        d_x, d_first, d_weights, d_vectors = gradients(saved, needs, d_out, d_last, apart=True)
+        for pile, factors in zip(wanted, d_weights, strict=True):
+            if pile:
+                pile.add_product(*factors)
+        return flat((d_x, d_first, [None] * 5, d_vectors))
+
+
+def gradients(saved: tuple, needs: tuple, d_out: Any, d_last: tuple, apart: bool = False) -> tuple:
+    """The gradients of x, the initial states, the weights (or, `apart`, what they are products of) and the vectors."""
+    kept, stacked, cell, reverse, batch_first, w_ih, w_hh, w_hr, x, *_ = saved
+    if d_out is not None and batch_first[1]:
+        d_out = d_out.swapaxes(0, 1)
+    d_states = [d if d is None or d.ndim == 2 else d[0] for d in d_last]
+    d_x, *others = recurrence.backward(
+        cell, kept, (w_ih, w_hh, w_hr), stacked, reverse, d_out, d_states, needs[0], apart
+    )
+    if d_x is not None:
+        shape = x.swapaxes(0, 1).shape if batch_first[0] else x.shape
+        d_x = d_x.reshape(shape).swapaxes(0, 1) if batch_first[0] else d_x.reshape(shape)
+    return (d_x, *others)
+
+
+def flat(found: tuple) -> tuple:
+    d_x, d_first, d_weights, d_vectors = found
+    return (d_x, *d_first, *d_weights, *d_vectors)
 
 
 def run_cell(
