@@ -98,31 +98,21 @@ class Pile:
             self.count = 0
 
     def _next(self, left: np.ndarray, right: np.ndarray | None, most: int) -> slice:
-        """Where the next rows go; there is room for a few, then for more, but not for more than `most`."""
-        first, count = self.count, len(left)
-        rows = 0 if self.left is None else len(self.left)
+        """Where the next rows go.  There is room for a few at first, then for more, but not for more than `most`."""
+        first, count, rows = self.count, len(left), 0 if self.left is None else len(self.left)
         if first + count > rows:
+            self.settle()
+            first = 0
             if rows < most:
                 rows = min(most, 4 * max(rows, count))
-                self.left = enlarged(self.left, first, rows, left)
-                self.right = None if right is None else enlarged(self.right, first, rows, right)
-            if first + count > rows:
-                self.settle()
-                first = 0
+                self.left = np.empty((rows, left.shape[1]), left.dtype, like=left)
+                self.right = None if right is None else np.empty((rows, right.shape[1]), left.dtype, like=left)
         self.count = first + count
         return slice(first, first + count)
 
     def _add(self, g: np.ndarray) -> None:
         """Add an array that nobody else holds."""
         self.arrival[1], self.arrival[2] = np.add(self.arrival[1], g, out=g), True
-
-
-def enlarged(pile: Any, count: int, rows: int, like: np.ndarray) -> np.ndarray:
-    """A pile with place for so many rows, the first `count` of which are there."""
-    out = np.empty((rows, like.shape[1]), like.dtype, like=like)
-    if count:
-        out[:count] = pile[:count]
-    return out
 
 
 def fitted(g: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
