@@ -37,12 +37,12 @@ class Pile:
     """What is added to the gradient of a leaf that has one; arrival: [leaf, gradient, whether the array is ours, ...].
 
     Small products are not multiplied out one by one: their rows are put below those of the step before, and one product
-    is made of them all; and so with sums.  Rows are copied, for they may be written over before the walk is over.  The
-    first ones are added at once: a weight that is used twice has nothing to wait for.
+    is made of them all; and so with sums.  Rows are copied, for they may be written over before the walk is over.  What
+    comes first is added at once, since most weights that are used again are used twice; so is what is long to copy.
     """
 
     __slots__ = ("arrival", "leaves", "left", "right", "count", "begun")
-    ROOM = 1 << 19  # numbers on all piles of a walk, so that they stay in the cache; on one a quarter of its weight's
+    ROOM = 1 << 19  # numbers on all piles of a walk, which stay in the cache; more only on those of larger weights
 
     def __init__(self, arrival: list, leaves: dict[int, list]):
         self.arrival = arrival
@@ -59,7 +59,7 @@ class Pile:
             return
         (A, B), count = self.arrival[1].shape, len(left)
         most = max(self.ROOM // len(self.leaves), A * B // 4) // max(A + B, 1)
-        if not self.begun or count * (A + B) > A * B or 2 * count > most:  # it would take longer to copy them
+        if not self.begun or count * (A + B) > A * B or 2 * count > most:
             self.begun = True
             self._add(gemm.matmul(left.T, right))
             return

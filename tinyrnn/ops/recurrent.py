@@ -89,6 +89,7 @@ def gradients(saved: tuple, needs: tuple, d_out: Any, d_last: tuple, apart: bool
 
 
 def flat(found: tuple) -> tuple:
+    """Gradients in the order of the op's inputs."""
     d_x, d_first, d_weights, d_vectors = found
     return (d_x, *d_first, *d_weights, *d_vectors)
 
