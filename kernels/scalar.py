@@ -108,10 +108,10 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 RESERVED = (
     r"v\d+|(d_)?(out|gate|hidden|state|vector|zone|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
     r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|far|far_out|fused|single|pre|place|width|"
-    r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|gates_row|lasting|table|loop|whole|rest|"
+    r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|gates_row|gates_top|ahead|turns|lasting|table|loop|whole|rest|"
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
-    r"product|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
+    r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
     r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
 )
 

@@ -366,6 +366,7 @@ LAYERS = {  # cell, sizes of the steps, input features, H, projection
     "strips": (RNN_TANH, [9, 4, 3, 2], 5, 3 * 48 + 30, 0),
     "large": (LSTM, [66, 65, 2], 150, 200, 0),
     "large, few rows": (GRU, [5, 4], 150, 300, 0),
+    "large, some steps ahead": (GRU, [20] * 9 + [11, 9, 2], 150, 300, 0),
 }
 
 
@@ -421,6 +422,7 @@ def test_recurrent_layers_have_the_same_bits(threads, dtype):
         "projection": (LSTM, packed, 30, 40, 20), "peephole": (PEEPHOLE, packed, 30, 40, 0),
         "few rows": (LSTM, [2] * 4, 30, 150, 0), "one row": (GRU, [1] * 4, 200, 200, 0),
         "large": (LSTM, [40] * 3, 150, 200, 0),  # one thread multiplies x and h together, and two do not
+        "some steps ahead": (GRU, [20] * 9 + [11, 9, 2], 150, 300, 0),
         "one step": (GRU, [70], 200, 160, 0), "one step, few rows": (LSTM, [12], 300, 150, 0),
     }  # fmt: skip
     for name, (cell, sizes, features, H, projection) in calls.items():

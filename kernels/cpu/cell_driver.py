@@ -121,6 +121,22 @@ def shared(real) -> SimpleNamespace:
         all_columns(n, least, WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
 
     @kernel
+    def multiply_ahead(job, step, first, last):
+        """What x adds to the gates of some steps, from `step` of the walk on, for sequences first ... last - 1: each
+        strip of the weights is read once for all of them."""
+        I, n, bias = word(job, AT.I), word(job, AT.columns), word(job, AT.bias)
+        x, w_x, gates = word(job, AT.inputs), word(job, AT.w_x), word(job, AT.gates)
+        sizes, offsets, reverse = word(job, AT.sizes), word(job, AT.offsets), word(job, AT.reverse)
+        T, B, lasting, turns = word(job, AT.T), word(job, AT.B), word(job, AT.lasting), word(job, AT.turns)
+        for j in range(0, n, WIDE):
+            for s in range(step, min(step + word(job, AT.ahead), T)):
+                t = T - 1 - s if reverse else s
+                rows, top = min(last, get(int64, sizes + 8 * t)) - first, get(int64, offsets + 8 * t)
+                to = gates + S * ((top if lasting else s % turns * B) + first) * n
+                here = x + S * (top + first) * I
+                columns(j, min(j + WIDE, n), rows, I, here, S * I, w_x, 0, 0, 0, 0, bias, 0, to, S * n)
+
+    @kernel
     def sum_columns(first, last, rows, a, a_row, initial, out):
         """out[j] = initial[j] + the sum over rows of a[:, j], in their order."""
         for j in range(first, last, 4 * L):  # neighbours: rows may be a page apart
@@ -224,6 +240,8 @@ def shared(real) -> SimpleNamespace:
             pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), WIDE, word(job, AT.w_r))
         if word(job, AT.fused):
             pack_rows(w_ih, I, whole, columns - whole, word(job, AT.w_x), word(job, AT.w_x_split))
+        elif word(job, AT.ahead):
+            pack(columns, I, data(w_ih), stride(w_ih, 1), stride(w_ih, 0), WIDE, word(job, AT.w_x))
         else:
             multiply(
                 word(job, AT.N), columns, I, word(job, AT.inputs), S * I, S, data(w_ih), stride(w_ih, 1),
@@ -328,4 +346,6 @@ def shared(real) -> SimpleNamespace:
     def launch_backward(function, job, arrays, parts):
         backward(function, data(job), arrays, parts)
 
-    return SimpleNamespace(product=product, forward=launch_forward, backward=launch_backward, wide=WIDE)
+    return SimpleNamespace(
+        product=product, multiply_ahead=multiply_ahead, forward=launch_forward, backward=launch_backward, wide=WIDE
+    )

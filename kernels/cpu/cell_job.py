@@ -33,7 +33,7 @@ ARRAYS, contiguous:
 KEPT, by the forward for the backward:
 
     gates           (N, G*H), pre-activations, whole gates first; of a split gate, the half that comes from x
-    hidden          (N, Q*H), the other half of the split gates; both are (B, .) if they are not `lasting`
+    hidden          (N, Q*H), the other half of the split gates; both are (turns * B, .) if not `lasting`
     carried         (N, P), the hidden state before the step
     entering        (N, P), the same as it enters the product with w_hh: with recurrent dropout; else it is `carried`
     states          (S-1, N, H), the other states before the step
@@ -41,8 +41,9 @@ KEPT, by the forward for the backward:
 
 SPARE, memory for one call; the weights are packed in strips for `product` (cell_driver.py):
 
-    w_x, w_x_split, w_h, w_h_split, w_r        of x, of the hidden state, and the projection; the backward packs w_h,
-                                               w_h_split and w_r transposed
+    w_x, w_x_split, w_h, w_h_split, w_r        of x, of the hidden state, and the projection; w_x is of all gates if it
+                                               is multiplied `ahead`; the backward packs w_h, w_h_split and w_r
+                                               transposed
     bias (G*H,), bias_split (Q*H,)             the sums of both biases, and b_hh of the split gates
     d_gates, d_hidden, d_projected             the gradients of a chunk's gates, hidden and out, a row for each row
     d_full (B, H), d_vectors (B, V, H)         the gradients of full, and of the vectors by sequence
@@ -77,9 +78,11 @@ NUMBERS = (
     "spread",  # whether each product is divided among threads, instead of the sequences
     "d_out_row",
     "columns", "whole",  # G*H, and W*H of them
-    "fused",  # whether x is multiplied within the loop over time
+    "fused",  # whether x is multiplied together with the hidden state, in each step
+    "ahead",  # else, of how many steps at a time within the loop; 0 if of all steps before it
+    "turns",  # how many steps' gates there is room for, if they are not `lasting`
     "single",  # whether there is but one step: its products come before or after the loop, with the weights as they lie
-    "lasting",  # 1 if each step has its own gates, 0 if nobody wants them afterwards
+    "lasting",  # whether each step has its own gates; else nobody wants them afterwards
     "states_count", "vectors_count",
     "zone_row",
     "apart",  # whether the caller makes the weights' gradients, of d_gates, d_hidden and d_projected

@@ -5,9 +5,10 @@
 Both take a job (cell_job.py, which has the names and shapes of all buffers) and the number of a part: that part's
 sequences go through all steps, and nothing waits for another part.  For each step, `block` rows at a time:
 
-    forward     the products of x and the hidden state with the packed weights (x only if that is not done before the
-                loop; neither for a single step), then the cell, vector by vector: it reads pre-activations and states,
-                and writes the states straight to the rows of the next step, or, for a sequence that ends, to `last`
+    forward     the products of x and the hidden state with the packed weights (x may be multiplied for some steps
+                ahead, or before the loop; neither is here for a single step), then the cell, vector by vector: it reads
+                pre-activations and states, and writes the states straight to the rows of the next step, or, for a
+                sequence that ends, to `last`
     backward    from the last step to the first, the derivative of the cell: it computes the activations anew from the
                 pre-activations and turns the gradients of the states into those of the gates; then the product of
                 these with the weights, which is the gradient of the hidden state that the step before gave (for a
@@ -44,9 +45,11 @@ from tinyrnn.kernels.cpu.cell_driver import shared
 from tinyrnn.kernels.cpu.simd import {functions}
 
 LANES, SIZE = lanes(real), real().itemsize
-product = shared(real).product
+product, multiply_ahead = shared(real).product, shared(real).multiply_ahead
 one, inf, nan = real(1), real("inf"), real("nan")
 '''
+
+DRIVER = {"product", "multiply_ahead"}  # what the kernels call of cell_driver.py
 
 FORWARD = """
 
@@ -57,15 +60,18 @@ def forward(job, part):
     for step in range(T):
         t = T - 1 - step if reverse else step
         row, alive = get(int64, offsets + 8 * t), min(high, get(int64, sizes + 8 * t))
+        gates_top = row if lasting else step % turns * B
         staying, next_row = 0, 0  # rows that have another step, and where these rows are
         if step < T - 1:
             following = t - 1 if reverse else t + 1
             staying, next_row = get(int64, sizes + 8 * following), get(int64, offsets + 8 * following)
+        if ahead and step % ahead == 0:
+            multiply_ahead(job, step, low, high)
         for top in range(low, alive, block):
-            rows, r, gates_row = min(alive - top, block), row + top, row * lasting + top
+            rows, r, gates_row = min(alive - top, block), row + top, gates_top + top
 {products}
             for b in range(top, top + rows):
-                r, gates_row = row + b, row * lasting + b
+                r, gates_row = row + b, gates_top + b
                 place, width = (next_row + b, N) if b < staying else (b, B)
                 after = states if b < staying else last
 {pointers}
@@ -160,7 +166,7 @@ def print_kernel(
         cell = cell.zoned((zoned[0] and not projected, *zoned[1:]))
     printer = Printer(cell, projected, held, dropped)
     code = "".join(t.replace("{fields}", _fields(t)) for t in (printer.forward(), printer.backward()))
-    called = set(re.findall(r"(\w+)\(", code)) - {"product", "real", "range", "min", "forward", "backward"}
+    called = set(re.findall(r"(\w+)\(", code)) - {*DRIVER, "real", "range", "min", "forward", "backward"}
     header = HEADER.format(
         name=cell.name,
         source="\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines()),

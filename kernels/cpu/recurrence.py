@@ -19,8 +19,10 @@ B batch, T time, I input, H hidden, G gates, S states, V vectors; cell_job.py te
 Rows never meet in the loop over time, so each thread takes some sequences through all steps, and nothing waits
 (cell_source.py); what comes before and after, the weights' gradients for one, is in cell_driver.py.  A few rows with
 large weights are not divided; there the columns of each step's product are.  x and h are multiplied in one pass if both
-weights fit into the second cache or are read for many rows, else x comes first, in one product of all steps.  For a
-single step, packing the weights would take as long as using them: its products are gemm's.
+weights fit into the second cache or are read for many rows, else x comes first: for some steps at a time, so that its
+weights are read once for all of them, and what they give is still in the cache when its step comes; or, where a step
+has too few rows for that, in one product of all steps.  For a single step, packing the weights would take as long as
+using them: its products are gemm's.
 
 The step of each cell is printed from its recording, like every derived kernel, and kept on disk.
 """
@@ -113,6 +115,7 @@ def module(
 
 CACHED = 1 << 20  # bytes of packed weights that stay in the second cache
 MANY = 32  # rows of a step, for each thread, that make up for reading the weights of x again in every step
+AHEAD = 64  # rows, for each thread, of which x is multiplied ahead
 CHUNK = 1024  # rows of which the backward keeps the gates' gradients at a time
 
 
@@ -165,8 +168,11 @@ def plan(
     fused = forward and not single and ((I + P) * GH * size <= CACHED or MANY * get_threads() <= B)
     parts, block, spread = division(steps, GH, P + I if fused else P, size)
     chunk_rows = min(N, CHUNK + B)
-    lasting = keep or not fused
-    gates_rows = N if lasting else B
+    rows = -(-B // parts)  # of a step, for each thread
+    ahead = 0 if fused or single or spread or rows < HIGH else -(-AHEAD // rows)
+    turns = max(ahead, 1)
+    lasting = keep or not (fused or ahead)
+    gates_rows = N if lasting else turns * B
 
     def strips(rows: int, columns: int) -> int:
         return rows * -(-columns // common.wide) * common.wide
@@ -179,7 +185,7 @@ def plan(
     }  # fmt: skip
     if forward:
         spare = {
-            "w_x": fused * strips(I, GH - QH), "w_x_split": fused * strips(I, QH),
+            "w_x": strips(I, GH) if ahead else fused * strips(I, GH - QH), "w_x_split": fused * strips(I, QH),
             "w_h": several * strips(P, GH - QH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
             "bias": GH, "bias_split": QH,
         }  # fmt: skip
@@ -201,8 +207,8 @@ def plan(
         words[AT.entering // 8] = words[AT.carried // 8]
     numbers = {
         "T": steps.T, "B": B, "N": N, "I": I, "P": P, "H": H, "reverse": reverse, "block": block, "spread": spread,
-        "columns": GH, "whole": GH - QH, "fused": fused, "single": single, "lasting": lasting, "states_count": S,
-        "vectors_count": V, "chunk": CHUNK, "none": id(None),
+        "columns": GH, "whole": GH - QH, "fused": fused, "ahead": ahead, "turns": turns, "single": single,
+        "lasting": lasting, "states_count": S, "vectors_count": V, "chunk": CHUNK, "none": id(None),
     }  # fmt: skip
     for name, number in numbers.items():
         words[getattr(AT, name) // 8] = number
