@@ -39,7 +39,7 @@ def count(first, last, counts, starts):
         put(int64, counts + 8 * k, get(int64, counts + 8 * k) + 1)
 
 
-count_all = split(count)
+count_all, count_finely = split(count), split(count, finer=4)
 
 
 @njit
@@ -47,10 +47,10 @@ def counted(n, least, multiple, counts, starts):
     count_all(n, least, multiple, address(counts), address(starts))
 
 
-def parts_of(n, least=1, multiple=1):
+def parts_of(n, least=1, multiple=1, call=counted):
     """The parts that n indices are cut into, after a check that each index was done once."""
     counts, starts = np.zeros(n + 1, np.int64), np.full(n + 1, -1)
-    counted(n, least, multiple, counts, starts)
+    call(n, least, multiple, counts, starts)
     assert (counts[:n] == 1).all() and counts[n] == 0
     firsts = np.flatnonzero(starts >= 0)
     lasts = starts[firsts]
@@ -80,6 +80,27 @@ def test_how_a_range_is_cut(threads):
     assert parts_of(9, least=-5) == parts_of(9, least=0) == parts_of(9)
     threads(1)
     assert parts_of(9) == [(0, 9)]
+
+
+@njit
+def counted_finely(n, least, multiple, counts, starts):
+    count_finely(n, least, multiple, address(counts), address(starts))
+
+
+def test_small_parts_are_for_threads_that_are_awake(threads):
+    threads(2)
+    whole, halves = [(0, 40)], [(0, 20), (20, 40)]
+    small = lambda: parts_of(40, 41, call=counted_finely)
+    assert parts_of(40, 41) == whole and parts_of(40, 20) == halves
+    end = time.monotonic() + 20
+    while pool._state[pool.SLEEPING] < len(pool._threads):
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    pool._state[pool.PASSED] = 0
+    assert [small() for _ in range(pool.PATIENCE)] == [whole] * (pool.PATIENCE - 1) + [halves]
+    while not small() == small() == halves:  # it was woken, though its part may have been done before it came
+        assert time.monotonic() < end
+    assert parts_of(40, 161, call=counted_finely) == whole
 
 
 def test_the_number_of_threads(threads):

@@ -35,6 +35,7 @@ import numpy as np
 
 from . import gemm
 from .arrays import data, extent, stride
+from .gemm import FINER, SMALL
 from .jit import kernel, njit
 from .lanes import BIAS, LOG2_E, MANTISSA, Lanes, integers
 from .pool import split
@@ -60,7 +61,6 @@ from .simd import (
 from .tile import ROWS, VECTORS_WIDE, tile
 
 JOBS = 8  # at least, if there are enough queries or keys
-SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
 
 
 def exp_down(x: Lanes) -> Lanes:
@@ -288,7 +288,7 @@ def kernels(real) -> SimpleNamespace:
         else:
             free(memory)
 
-    all_some_rows = split(some_rows)
+    all_some_rows = split(some_rows, FINER)
 
     @njit
     def forward(q, k, v, mask, truths, keep, causal, scale, factor, out, stats):
@@ -438,7 +438,7 @@ def kernels(real) -> SimpleNamespace:
                     sum = sum + load_next(real, at, S, width - j)
                 store_next(real, to + S * j, sum, width - j)
 
-    all_some_keys, all_parts = split(some_keys), split(add_parts)
+    all_some_keys, all_parts = split(some_keys, FINER), split(add_parts)
 
     @njit
     def backward(parts, q, k, v, mask, truths, keep, causal, scale, factor, out, stats, g, dq, dk, dv, d_mask, more):

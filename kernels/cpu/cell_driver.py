@@ -117,8 +117,10 @@ def shared(real) -> SimpleNamespace:
     @kernel
     def product(spread, m, n, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
         """c (m, n) = initial + a (m, k) @ b + a2 (m, k2) @ b2 for packed b and b2; `spread` over threads or not."""
-        least = 2 * WIDE if spread else n
-        all_columns(n, least, WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+        if spread:
+            all_columns(n, 2 * WIDE, WIDE, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+        else:
+            columns(0, n, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
 
     @kernel
     def multiply_ahead(job, step, first, last):

@@ -38,7 +38,8 @@ DEPTH, BLOCK = 256, 224 // HIGH * HIGH
 NEAR = 1 << 20  # bytes of a B that is read as it lies several times; of a quarter of them, many times
 FEW, LONG = 64, 2048  # rows, up to which length, that are too few to pack a whole matrix for
 AHEAD = 8  # rows that are fetched before they are packed
-SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth a second thread
+SMALL = 1_000_000  # multiplications, some 10 microseconds, that are not worth waking a second thread
+FINER = 4  # how many times fewer are worth dividing with one that is awake
 ONCE = 8  # multiplications that take as long as to read a number of B, or to write one of the result
 
 
@@ -303,7 +304,7 @@ def kernels(real) -> SimpleNamespace:
                 return 0
             if m <= FEW and 2 * m <= k <= LONG:
                 return 3
-        rows = 32 * ROWS if k * b_row <= NEAR // 4 else 4 * ROWS if k * b_row <= NEAR else 2 * ROWS
+        rows = 32 * ROWS if k * b_row <= NEAR // 4 else 12 * ROWS if k * b_row <= NEAR else 2 * ROWS
         near = k <= 2 * DEPTH or k * b_row <= NEAR
         return 1 if b_column == S and (m == 1 or (m <= rows and near)) else 2
 
@@ -321,7 +322,7 @@ def kernels(real) -> SimpleNamespace:
             initial + first * initial_step, initial_step, c + first * c_step, c_step,
         )  # fmt: skip
 
-    all_columns, all_rows = split(some_columns), split(some_rows)
+    all_columns, all_rows = split(some_columns, FINER), split(some_rows, FINER)
 
     @kernel
     def product(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
@@ -341,8 +342,10 @@ def kernels(real) -> SimpleNamespace:
                 n, least, WIDE, how, m, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
             )
         else:
-            least = max(LOW, SMALL // (max(n, WIDE) * max(k, ONCE)))
-            all_rows(m, least, LOW, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step)
+            least, tall = SMALL // (max(n, WIDE) * max(k, ONCE)), ROWS if n > L else 2 * ROWS
+            all_rows(
+                m, least, tall, how, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step
+            )
 
     @kernel
     def some_matrices(first, last, m, n, k, inner, a, a_outer, a_inner, a_row, a_column,
@@ -355,7 +358,7 @@ def kernels(real) -> SimpleNamespace:
                 b + o * b_outer + i * b_inner, b_row, b_column, zeros, 0, c + S * g * m * n, S * n,
             )  # fmt: skip
 
-    all_matrices = split(some_matrices)
+    all_matrices = split(some_matrices, FINER)
 
     @njit
     def matrix(c, a, b, initial):

@@ -19,6 +19,8 @@ for every number of threads.
 Between jobs a thread spins, where a job can start it in less than a microsecond: for some 100 microseconds by itself,
 then for two milliseconds in which it lets others run who want its processor.  Then it sleeps on a condition of POSIX
 threads, from which it takes its caller 20 to 40 microseconds to wake it: about as long as most jobs of small programs.
+So a job of a few microseconds is divided only among threads that are awake; but as soon as there were some such jobs
+that nobody was awake for, one wakes them all.
 Where there are no such threads (Windows), everything runs on the calling thread.  After a fork
 the child has no threads of the pool, and works with one until `set_threads` is called.
 """
@@ -34,18 +36,21 @@ import threading
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
+from numba import int64
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .jit import Kernel, kernel
 from .lanes import llvm
-from .simd import I64, pointer
+from .simd import I64, pointer, put
 
 # The state of the pool: words of 64 bits, each on a cache line of its own, at an address with a name.
-TICKET, FUNCTION, ARGUMENTS, DONE, OWN, BUSY, SLEEPING, PARTS, STOP, MUTEX, CONDITION = range(0, 88, 8)
+TICKET, FUNCTION, ARGUMENTS, DONE, OWN, BUSY, SLEEPING, PARTS, STOP, PASSED, MUTEX, CONDITION = range(0, 96, 8)
 SYMBOL = "kernel-pool-state"
 _state = np.zeros(128, np.int64)
 llvmlite.binding.add_symbol(SYMBOL, _state.ctypes.data)
+
+PATIENCE = 16  # of so many jobs that would have been divided, had no thread slept, the last one wakes them
 
 # A ticket is a job's number << 32 | its number of parts << 16 | how many of them have been claimed.
 
@@ -145,11 +150,9 @@ def work(spins, yields, done):
             lock(s + 8 * MUTEX)
             atomic_add(s + 8 * SLEEPING, 1)
             ticket = atomic_get(s + 8 * TICKET)
-            while (ticket & 0xFFFF) >= ((ticket >> 16) & 0xFFFF):  # a job that came before SLEEPING rose wakes nobody
-                if atomic_get(s + 8 * STOP):
-                    break
+            # A job that came before SLEEPING rose wakes nobody.
+            if (ticket & 0xFFFF) >= ((ticket >> 16) & 0xFFFF) and not atomic_get(s + 8 * STOP):
                 wait(s + 8 * CONDITION, s + 8 * MUTEX)
-                ticket = atomic_get(s + 8 * TICKET)
             atomic_add(s + 8 * SLEEPING, -1)
             unlock(s + 8 * MUTEX)
             idle = 0
@@ -168,7 +171,8 @@ def run(function, arguments, parts):
     atomic_put(s + 8 * DONE, 0)
     ticket = atomic_get(s + 8 * TICKET)
     atomic_put(s + 8 * TICKET, (((ticket >> 32) + 1) << 32) | (parts << 16))
-    if atomic_get(s + 8 * SLEEPING):
+    asleep = atomic_get(s + 8 * SLEEPING)
+    if asleep and parts > atomic_get(s + 8 * PARTS) - asleep:
         lock(s + 8 * MUTEX)
         wake_all(s + 8 * CONDITION)
         unlock(s + 8 * MUTEX)
@@ -178,11 +182,34 @@ def run(function, arguments, parts):
     atomic_put(s + 8 * BUSY, 0)
 
 
-def split(callable):
+@kernel
+def divide(function, arguments, n, least, multiple, finer):
+    """Run function(arguments, part) for parts of 0 ... n - 1, whose length is written behind n into `arguments`."""
+    s = state()
+    threads, least = atomic_get(s + 8 * PARTS), max(least, 1)
+    parts = max(1, min(n // least, threads))
+    more = min(n * finer // least, threads)
+    if more > parts:
+        awake = threads - atomic_get(s + 8 * SLEEPING)
+        if more > awake:
+            passed = atomic_get(s + 8 * PASSED) + 1
+            if passed >= PATIENCE:
+                passed, awake = 0, more
+            atomic_put(s + 8 * PASSED, passed)
+        parts = max(parts, min(more, awake))
+    length = max(1, (n + parts - 1) // parts)
+    length = (length + multiple - 1) // multiple * multiple
+    put(int64, arguments + 8, length)
+    run(function, arguments, (n + length - 1) // length)
+
+
+def split(callable, finer: int = 1):
     """`callable`, made by `kernel`, for a whole range: function(n, least, multiple, *arguments).
 
-    The kernel's first two arguments become the ends of parts of 0 ... n - 1: one part for each thread, each at least
-    `least` long and a multiple of `multiple`, but for the last.
+    The kernel's first two arguments become the ends of parts of 0 ... n - 1: one part for each thread, a multiple of
+    `multiple` long, but for the last.  `least` is how much is worth waking a thread for, some 10 microseconds of work:
+    parts are at least that long; or `finer` times shorter where the threads are awake, which is for work that takes
+    longer than to have its results come from another processor's cache afterwards.
     """
     target: Kernel = callable.kernel
     types_of = target.types[2:]
@@ -209,20 +236,11 @@ def split(callable):
     def typed(n, least, multiple, *given):
         def emit(context, b, signature, args):
             n, least, multiple, *rest = args
-            threads = b.load(pointer(b, b.add(_state_address(b), I64(8 * PARTS)), I64))
-            least = b.select(b.icmp_signed("<", least, I64(1)), I64(1), least)
-            most = b.sdiv(n, least)
-            parts = b.select(b.icmp_signed("<", most, threads), most, threads)
-            parts = b.select(b.icmp_signed("<", parts, I64(1)), I64(1), parts)
-            length = b.sdiv(b.sub(b.add(n, parts), I64(1)), parts)
-            length = b.mul(b.sdiv(b.sub(b.add(length, multiple), I64(1)), multiple), multiple)
-            length = b.select(b.icmp_signed("<", length, I64(1)), I64(1), length)
-            parts = b.sdiv(b.sub(b.add(n, length), I64(1)), length)
             arguments = cgutils.alloca_once(b, packed)
-            for k, value in enumerate([n, length, *rest]):
+            for k, value in enumerate([n, I64(0), *rest]):
                 b.store(value, cgutils.gep_inbounds(b, arguments, 0, k))
-            part = b.ptrtoint(trampoline(b.module), I64)
-            b.call(run.kernel.declared(b.module), [part, b.ptrtoint(arguments, I64), parts])
+            part, at = b.ptrtoint(trampoline(b.module), I64), b.ptrtoint(arguments, I64)
+            b.call(divide.kernel.declared(b.module), [part, at, n, least, multiple, I64(finer)])
             return context.get_dummy_value()
 
         return types.void(*(types.intp,) * 3, *types_of), emit
