@@ -490,7 +490,7 @@ small.entry(a, 2.5)
 assert (a == 2.5).all()
 print(json.dumps(count))
 """
-NAMES = {"entry", "add", "add_some", "run", "take_part"}
+NAMES = {"entry", "add", "add_some", "divide", "run", "take_part"}
 
 
 @pytest.fixture
