@@ -19,6 +19,7 @@ import pytest
 import tinyrnn
 from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, Noise
 from tinyrnn.kernels.cpu import clip, index, map, memory, pool, recurrence, reduce, rows
+from tinyrnn.kernels.cpu.cell_job import AT
 from tinyrnn.kernels.cpu.jit import njit
 from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
 
@@ -411,6 +412,16 @@ def through(cell, reverse, x, steps, initial, weights, vectors, noise=PLAIN):
     out, last, saved = recurrence.forward(cell, x, steps, initial, weights, vectors, reverse, noise)
     some = (weights[0], weights[1], weights[4])
     return out, last, recurrence.backward(cell, saved, some, vectors, reverse, out, last, True)
+
+
+def test_x_is_multiplied_ahead_where_steps_have_many_rows(threads):
+    """Else its weights would be read again and again for a few rows."""
+    for n in (1, 2):
+        threads(n)
+        for sizes, ahead in ([30] * 40, True), ([30] * 10 + [2] * 290, False), ([5] * 40, False), ([30], False):
+            steps = recurrence.Steps(np.array(sizes))
+            made = recurrence.plan(GRU, np.dtype("f4"), steps, (300, 300, 300), False, False, PLAIN, True)
+            assert bool(made.words[AT.ahead // 8]) == ahead, (n, sizes)
 
 
 @few

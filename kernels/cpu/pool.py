@@ -187,8 +187,8 @@ def divide(function, arguments, n, least, multiple, finer):
     """Run function(arguments, part) for parts of 0 ... n - 1, whose length is written behind n into `arguments`."""
     s = state()
     threads, least = atomic_get(s + 8 * PARTS), max(least, 1)
-    parts = max(1, min(n // least, threads))
-    more = min(n * finer // least, threads)
+    most = min(threads, (n + multiple - 1) // multiple)
+    parts, more = max(1, min(n // least, most)), min(n * finer // least, most)
     if more > parts:
         awake = threads - atomic_get(s + 8 * SLEEPING)
         if more > awake:

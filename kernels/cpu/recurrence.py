@@ -20,8 +20,8 @@ Rows never meet in the loop over time, so each thread takes some sequences throu
 (cell_source.py); what comes before and after, the weights' gradients for one, is in cell_driver.py.  A few rows with
 large weights are not divided; there the columns of each step's product are.  x and h are multiplied in one pass if both
 weights fit into the second cache or are read for many rows, else x comes first: for some steps at a time, so that its
-weights are read once for all of them, and what they give is still in the cache when its step comes; or, where a step
-has too few rows for that, in one product of all steps.  For a single step, packing the weights would take as long as
+weights are read once for all of them, and what they give is still in the cache when its step comes; or, where the steps
+have too few rows for that, in one product of all steps.  For a single step, packing the weights would take as long as
 using them: its products are gemm's.
 
 The step of each cell is printed from its recording, like every derived kernel, and kept on disk.
@@ -165,10 +165,10 @@ def plan(
     GH, QH, N, B = G * H, Q * H, steps.N, steps.B
     common = shared(dtype.type)
     single = steps.T == 1 and not dropped
-    fused = forward and not single and ((I + P) * GH * size <= CACHED or MANY * get_threads() <= B)
+    fused = forward and not single and ((I + P) * GH * size <= CACHED or MANY * get_threads() * steps.T <= N)
     parts, block, spread = division(steps, GH, P + I if fused else P, size)
     chunk_rows = min(N, CHUNK + B)
-    rows = -(-B // parts)  # of a step, for each thread
+    rows = N // max(steps.T * parts, 1)  # of a step, for each thread; steps in which few sequences are left count, too
     ahead = 0 if fused or single or spread or rows < HIGH else -(-AHEAD // rows)
     turns = max(ahead, 1)
     lasting = keep or not (fused or ahead)
