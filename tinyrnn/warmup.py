@@ -93,6 +93,7 @@ def programs() -> Iterator[tuple[str, Callable[[], None]]]:
     for kind in ("RNN", "GRU", "LSTM"):
         yield kind, recurrent(kind)
     yield "optimizers", optimizers
+    yield "what those did not reach", jit.compile_deferred
 
 
 def warmup(float64: bool = False) -> None:

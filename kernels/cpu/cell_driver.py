@@ -25,7 +25,7 @@ from . import gemm
 from .arrays import data, item, length, stride
 from .cell_job import AT
 from .gemm import fetch_row
-from .jit import inlined, kernel, njit
+from .jit import deferred, inlined, kernel, njit
 from .pool import run, split
 from .simd import BYTES, get, lanes, load_first, put, store_first, word
 from .tile import LINE, ROWS, tile
@@ -57,19 +57,43 @@ def shared(real) -> SimpleNamespace:
     FIRST_ARRAY, FIRST_KEPT, FIRST_SPARE, FIRST_NUMBER = AT.kept, AT.gates, AT.w_x, AT.T
 
     # ------------------------------------------------------------------------------ products and sums
-    @kernel
-    def columns(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
-        if m <= 2:
-            for i in range(m):
-                for j in range(first, last, 3 * WIDE):
-                    row(
-                        1, last - j, initial + i * initial_step + S * j, 0, c + i * c_step + S * j, 0,
-                        k, a + i * a_row, 0, S, b + S * j * k, S * WIDE,
-                        k2, a2 + i * a2_row, 0, S, b2 + S * j * k2, S * WIDE,
-                    )  # fmt: skip
-            return
+    @deferred
+    def two_rows(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        """`columns` for one or two rows."""
+        for i in range(m):
+            for j in range(first, last, 3 * WIDE):
+                row(
+                    1, last - j, initial + i * initial_step + S * j, 0, c + i * c_step + S * j, 0,
+                    k, a + i * a_row, 0, S, b + S * j * k, S * WIDE,
+                    k2, a2 + i * a2_row, 0, S, b2 + S * j * k2, S * WIDE,
+                )  # fmt: skip
+
+    @deferred
+    def edge(j, n, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        """`columns` for what is left of a last strip, n columns from j on: two vectors, or one."""
+        strip, strip2 = b + S * j * k, b2 + S * j * k2
+        for i in range(0, m, HIGH):
+            tall, rows, rows2 = min(m - i, HIGH), a + i * a_row, a2 + i * a2_row
+            start, to = initial + i * initial_step + S * j, c + i * c_step + S * j
+            if n <= L:
+                one_wide(
+                    tall, n, start, initial_step, to, c_step,
+                    k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
+                )  # fmt: skip
+            else:
+                two_wide(
+                    tall, n, start, initial_step, to, c_step,
+                    k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
+                )  # fmt: skip
+
+    @deferred
+    def strips(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        """`columns` for any number of whole strips and of rows."""
         for j in range(first, last, WIDE):
             strip, strip2, right = b + S * j * k, b2 + S * j * k2, last - j
+            if right <= 2 * L:
+                edge(j, right, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+                return
             following = j + WIDE if right > WIDE else first
             ahead, ahead2 = b + S * following * k, b2 + S * following * k2
             i = 0
@@ -82,17 +106,7 @@ def shared(real) -> SimpleNamespace:
                     for r in range(HIGH):
                         fetch_row(below + r * initial_step, S * WIDE)
                 rows, rows2 = a + i * a_row, a2 + i * a2_row
-                if right <= L:
-                    one_wide(
-                        tall, right, start, initial_step, to, c_step,
-                        k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
-                    )  # fmt: skip
-                elif right <= 2 * L:
-                    two_wide(
-                        tall, right, start, initial_step, to, c_step,
-                        k, rows, a_row, S, strip, S * WIDE, k2, rows2, a2_row, S, strip2, S * WIDE,
-                    )  # fmt: skip
-                elif tall > MIDDLE:
+                if tall > MIDDLE:
                     high(
                         tall, right, start, initial_step, to, c_step,
                         k, rows, a_row, S, strip, S * WIDE, ahead, k2, rows2, a2_row, S, strip2, S * WIDE, ahead2,
@@ -112,6 +126,16 @@ def shared(real) -> SimpleNamespace:
                 ahead2 = min(ahead2 + LINE * k2, b2 + S * (following + WIDE) * k2)
                 i += tall
 
+    @kernel
+    def columns(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step):
+        """Columns first ... last - 1 of `product`; `first` is where a strip begins."""
+        if m <= 2:
+            two_rows(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+        elif last - first <= 2 * L:
+            edge(first, last - first, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+        else:
+            strips(first, last, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
+
     all_columns = split(columns)
 
     @kernel
@@ -122,7 +146,7 @@ def shared(real) -> SimpleNamespace:
         else:
             columns(0, n, m, k, a, a_row, b, k2, a2, a2_row, b2, initial, initial_step, c, c_step)
 
-    @kernel
+    @deferred
     def multiply_ahead(job, step, first, last):
         """What x adds to the gates of some steps, from `step` of the walk on, for sequences first ... last - 1: each
         strip of the weights is read once for all of them."""
@@ -216,7 +240,7 @@ def shared(real) -> SimpleNamespace:
             copy_row(halves, 0, 0, bias_split)
 
     # ------------------------------------------------------------------------------ forward
-    @kernel
+    @deferred
     def multiply_hidden(job):
         """What the hidden state adds to the gates of a single step."""
         B, P, columns, whole = word(job, AT.B), word(job, AT.P), word(job, AT.columns), word(job, AT.whole)

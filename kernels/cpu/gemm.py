@@ -27,7 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .arrays import axes, data, extent, size, step, stride
-from .jit import inlined, kernel, njit
+from .jit import deferred, inlined, kernel, njit
 from .pool import split
 from .scratch import SIZE, address_of, borrow, give_back
 from .simd import BYTES, fetch, fma, get, lanes, load, load_first, put, splat, store, store_first, total
@@ -118,6 +118,11 @@ def kernels(real) -> SimpleNamespace:
     pack_b = packing(real)
     transpose, transpose_rest = transposed(real, L), transposed(real, HIGH % L or L)
 
+    @deferred
+    def turn(source, source_step, to, to_step):
+        """A square of vectors, transposed."""
+        transpose(L, source, source_step, to, to_step)
+
     @kernel
     def pack_a(m, k, a, a_row, a_column, to):
         """Strips of a (m, k): to[strip, i, r]."""
@@ -143,7 +148,7 @@ def kernels(real) -> SimpleNamespace:
                 for q in range(height):
                     put(real, strip + S * (i * HIGH + q), get(real, first + q * a_row + i * a_column))
 
-    @kernel
+    @deferred
     def dots(n, k, a, b, b_column, initial, c):
         """c[j] = initial[j] + the sum of a[i] b[i, j], where a and the columns of b are contiguous."""
         whole = k - k % L
@@ -168,7 +173,7 @@ def kernels(real) -> SimpleNamespace:
             put(real, c + S * j2, t2)
             put(real, c + S * j3, t3)
 
-    @kernel
+    @deferred
     def blocked(m, n, k, a, a_row, a_column, b, b_row, b_column, initial, initial_step, c, c_step):
         """c = initial + a @ b with packing."""
         room = borrow()
@@ -209,7 +214,7 @@ def kernels(real) -> SimpleNamespace:
                             # fmt: on
         give_back(room)
 
-    @kernel
+    @deferred
     def sideways(m, n, k, a, a_row, b, b_column, initial, initial_step, c, c_step):
         """c = initial + a @ b, where the numbers of a row of a and of a column of b are neighbours.
 
@@ -243,14 +248,14 @@ def kernels(real) -> SimpleNamespace:
             for j in range(0, height, L):
                 for i in range(0, m, L):
                     if j + L <= height and i + L <= m:
-                        transpose(L, turned + S * (j * across + i), S * across, c + i * c_step + S * (j0 + j), c_step)
+                        turn(turned + S * (j * across + i), S * across, c + i * c_step + S * (j0 + j), c_step)
                     else:
                         for q in range(j, min(j + L, height)):
                             for r in range(i, min(i + L, m)):
                                 put(real, c + r * c_step + S * (j0 + q), get(real, turned + S * (q * across + r)))
         give_back(room)
 
-    @kernel
+    @deferred
     def direct(m, n, k, a, a_row, a_column, b, b_row, initial, initial_step, c, c_step):
         """c = initial + a @ b, where the numbers of a row of b are neighbours, with b as it lies."""
         if m == 1:

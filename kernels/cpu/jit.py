@@ -5,6 +5,7 @@ mix up its index.  This one has no index: the name of a file says what is in it.
 """
 
 import contextlib
+import ctypes
 import functools
 import gc
 import inspect
@@ -276,17 +277,31 @@ def _word(value) -> str:
     return getattr(value, "__name__", type(value).__name__)
 
 
+WORD = ir.IntType(64)
+NOTHING, ASKS = ir.FunctionType(ir.VoidType(), []), ir.FunctionType(ir.VoidType(), [WORD])
+COMPILE = "compile-deferred"
+TRIES = 10  # so often a deferred kernel may fail to be compiled
+
+
+def named(module: ir.Module, symbol: str) -> ir.GlobalVariable:
+    """A word of memory that has a name."""
+    known = module.globals.get(symbol)
+    return ir.GlobalVariable(module, WORD, symbol) if known is None else known
+
+
 class Kernel:
     """A function of addresses and numbers, compiled once, that other compiled functions call by symbol.
 
     A plain call from one compiled function to another copies the callee into the caller and optimises it again, at
-    every level of calls.  A kernel stands alone: it is compiled when the first function that calls it is.
+    every level of calls.  A kernel stands alone: it is compiled when the first function that calls it is; or, if it is
+    `deferred`, when a call first reaches it.  Such calls look for its address in a word of memory, its slot.
     """
 
     known: dict[str, "Kernel"] = {}
+    slots: dict[int, "Kernel"] = {}  # the deferred ones, by the address of their slot
 
-    def __init__(self, function):
-        self.function = function
+    def __init__(self, function, deferred: bool = False):
+        self.function, self.deferred = function, deferred
         _tell_apart(function)
         identity = function.__module__, function.__qualname__, _closure(function)
         self.symbol = f"kernel:{function.__name__}:{digest(repr(identity))}"
@@ -294,6 +309,11 @@ class Kernel:
         self.types = tuple(types.float64 if p.annotation in (float, "float") else types.intp for p in parameters)
         self.address = 0
         Kernel.known[self.symbol] = self
+        if deferred:
+            self.slot = ctypes.c_int64(0)
+            Kernel.slots[ctypes.addressof(self.slot)] = self
+            self.slot_name = "slot-of-" + self.symbol.removeprefix("kernel:")
+            llvmlite.binding.add_symbol(self.slot_name, ctypes.addressof(self.slot))
 
     def compile(self) -> int:
         """The address of the machine code."""
@@ -307,13 +327,46 @@ class Kernel:
                 function.compile()
                 llvmlite.binding.add_symbol(self.symbol, function.address)
                 self.code, self.address = function, function.address
+                if self.deferred:
+                    self.slot.value = self.address
         return self.address
 
-    def declared(self, module: ir.Module) -> ir.Function:
-        """The kernel as code of `module` calls it."""
-        self.compile()
-        kinds = [ir.DoubleType() if t is types.float64 else ir.IntType(64) for t in self.types]
-        return cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), kinds), self.symbol)
+    def call(self, b: ir.IRBuilder, args) -> None:
+        """Write a call of the kernel."""
+        kind = ir.FunctionType(ir.VoidType(), [ir.DoubleType() if t is types.float64 else WORD for t in self.types])
+        if self.deferred:
+            b.call(b.inttoptr(self._awaited(b), kind.as_pointer()), args)
+        else:
+            self.compile()
+            b.call(cgutils.get_or_insert_function(b.module, kind, self.symbol), args)
+
+    def _awaited(self, b: ir.IRBuilder) -> ir.Value:
+        """The address from the slot of a deferred kernel; it is compiled first if there is none.  Machine code cannot
+        be left by an exception that comes from a signal meanwhile: it asks again, and interrupts Python later."""
+        slot, before = named(b.module, self.slot_name), b.block
+        ask, asked, compiled = (b.append_basic_block(name) for name in ("ask", "asked", "compiled"))
+        found = b.load_atomic(slot, "acquire", 8)
+        b.cbranch(b.icmp_unsigned("!=", found, WORD(0)), compiled, ask).set_weights([99, 1])
+        b.position_at_end(ask)
+        times = b.phi(WORD)
+        once_more = b.add(times, WORD(1))
+        times.add_incoming(WORD(0), before)
+        with b.if_then(b.icmp_unsigned("==", times, WORD(TRIES))):
+            b.call(cgutils.get_or_insert_function(b.module, NOTHING, "abort"), [])
+        b.call(cgutils.get_or_insert_function(b.module, ASKS, COMPILE), [b.ptrtoint(slot, WORD)])
+        made = b.load_atomic(slot, "acquire", 8)
+        times.add_incoming(once_more, b.block)
+        b.cbranch(b.icmp_unsigned("==", made, WORD(0)), ask, asked)
+        b.position_at_end(asked)
+        with b.if_then(b.icmp_unsigned("!=", times, WORD(0))):
+            b.call(cgutils.get_or_insert_function(b.module, NOTHING, "PyErr_SetInterrupt"), [])
+        asked = b.block
+        b.branch(compiled)
+        b.position_at_end(compiled)
+        address = b.phi(WORD)
+        address.add_incoming(found, before)
+        address.add_incoming(made, asked)
+        return address
 
     def callable(self):
         """The kernel as a function that compiled code calls."""
@@ -321,7 +374,7 @@ class Kernel:
 
         def typed(*given):
             def emit(context, b, signature, args):
-                b.call(self.declared(b.module), args)
+                self.call(b, args)
                 return context.get_dummy_value()
 
             return types.void(*self.types), emit
@@ -331,10 +384,31 @@ class Kernel:
         return intrinsic(scope[self.function.__name__])
 
 
-def kernel(function):
+@ctypes.CFUNCTYPE(None, ctypes.c_int64)
+def _compile_deferred(slot):
+    """What machine code calls when it first reaches a deferred kernel."""
+    with contextlib.suppress(KeyboardInterrupt):
+        Kernel.slots[slot].compile()
+
+
+def compile_deferred() -> None:
+    """Compile the deferred kernels of all families that are in use."""
+    for kernel in list(Kernel.slots.values()):
+        kernel.compile()
+
+
+llvmlite.binding.add_symbol(COMPILE, ctypes.cast(_compile_deferred, ctypes.c_void_p).value)
+
+
+def kernel(function, deferred: bool = False):
     """Make `function` a Kernel: a function that returns nothing and takes addresses, sizes and strides (integers) and,
     where annotated as float, numbers.  What comes back is for compiled code to call; its `.kernel` is the Kernel."""
-    made = Kernel(function)
+    made = Kernel(function, deferred)
     callable = made.callable()
     callable.kernel = made
     return callable
+
+
+def deferred(function):
+    """`kernel` for what many programs do without: it is compiled when a call first reaches it."""
+    return kernel(function, deferred=True)

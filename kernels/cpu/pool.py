@@ -40,7 +40,7 @@ from numba import int64
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import Kernel, kernel
+from .jit import Kernel, kernel, named
 from .lanes import llvm
 from .simd import I64, pointer, put
 
@@ -72,9 +72,7 @@ def instruction(signature, emit):
 
 
 def _state_address(b):
-    if SYMBOL not in b.module.globals:
-        ir.GlobalVariable(b.module, ir.IntType(8), SYMBOL)
-    return b.ptrtoint(b.module.globals[SYMBOL], I64)
+    return b.ptrtoint(named(b.module, SYMBOL), I64)
 
 
 def _compare_and_swap(b, at, old, new):
@@ -229,7 +227,7 @@ def split(callable, finer: int = 1):
         first = b.mul(function.args[1], length)
         last = b.add(first, length)
         last = b.select(b.icmp_signed("<", last, n), last, n)
-        b.call(target.declared(module), [first, last, *rest])
+        target.call(b, [first, last, *rest])
         b.ret_void()
         return function
 
@@ -240,7 +238,7 @@ def split(callable, finer: int = 1):
             for k, value in enumerate([n, I64(0), *rest]):
                 b.store(value, cgutils.gep_inbounds(b, arguments, 0, k))
             part, at = b.ptrtoint(trampoline(b.module), I64), b.ptrtoint(arguments, I64)
-            b.call(divide.kernel.declared(b.module), [part, at, n, least, multiple, I64(finer)])
+            divide.kernel.call(b, [part, at, n, least, multiple, I64(finer)])
             return context.get_dummy_value()
 
         return types.void(*(types.intp,) * 3, *types_of), emit
