@@ -134,9 +134,10 @@ def test_large_scores_keep_their_digits(gpu):
 def test_layer_norm(gpu, shape, affine, dtype):
     x, g = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
     weight, bias = (normal(shape[1] if affine else 0, dtype=dtype, seed=k) for k in (2, 3))
-    check("layer_norm", x, weight, bias, 1e-5)
-    _, mean, rstd = host.layer_norm(x, weight, bias, 1e-5)
-    check("layer_norm_backward", x, weight, mean, rstd, g)
+    for centred in (True, False):
+        check("layer_norm", x, weight, bias, 1e-5, centred)
+        _, mean, rstd = host.layer_norm(x, weight, bias, 1e-5, centred)
+        check("layer_norm_backward", x, weight, mean, rstd, g, centred)
 
 
 def test_layer_norm_with_a_weight_alone(gpu):

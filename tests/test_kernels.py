@@ -18,7 +18,7 @@ import pytest
 
 import tinyrnn
 from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, Noise
-from tinyrnn.kernels.cpu import clip, index, map, memory, pool, recurrence, reduce, rows
+from tinyrnn.kernels.cpu import channels, clip, index, map, memory, pool, recurrence, reduce, rows
 from tinyrnn.kernels.cpu.cell_job import AT
 from tinyrnn.kernels.cpu.jit import njit
 from tinyrnn.kernels.formulas import BINARY, LOSSES, UNARY, UPDATES
@@ -231,6 +231,25 @@ def test_rows_have_the_same_bits(threads, dtype):
                 ),
                 "layer norm": functools.partial(rows.layer_norm, x, w, b, 1e-5),
                 "layer norm backward": functools.partial(rows.layer_norm_backward, x, w, mean, rstd, g),
+                "RMS norm": functools.partial(rows.layer_norm, x, w, b, 1e-5, False),
+                "RMS norm backward": functools.partial(rows.layer_norm_backward, x, w, mean, rstd, g, False),
+            },
+        )
+
+
+@few
+def test_channels_have_the_same_bits(threads, dtype):
+    for shape in ((301, 130, 1), (20, 1037, 1), (13, 40, 50), (2, 3, 30_001), (5, 1, 1)):
+        x, g = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
+        w, b = normal(shape[1], dtype=dtype, seed=2), normal(shape[1], dtype=dtype, seed=3)
+        _, mean, variance = channels.batch_norm(x, w, b, None, 1e-5)
+        always_the_same(
+            threads,
+            {
+                "batch norm": functools.partial(channels.batch_norm, x, w, b, None, 1e-5),
+                "evaluation": functools.partial(channels.batch_norm, x, w, b, (mean, variance), 1e-5),
+                "backward": functools.partial(channels.batch_norm_backward, x, w, mean, variance, 1e-5, True, g),
+                "its backward": functools.partial(channels.batch_norm_backward, x, w, mean, variance, 1e-5, False, g),
             },
         )
 

@@ -1,10 +1,11 @@
-"""Rows: softmax, cross-entropy and layer norm, a row of a matrix (R, C) at a time.
+"""Rows: softmax, cross-entropy, layer norm and RMS norm, a row of a matrix (R, C) at a time.
 
     softmax(x), log_softmax(x)                            (R, C) -> (R, C), and their backwards from the result
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
                                                           (R,) in float64: large scores leave float32 no digits for it
-    layer_norm(x, weight, bias, eps)                      (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
-                                                          both in float64
+    layer_norm(x, weight, bias, eps, centred)             (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
+                                                          both in float64; for an RMS norm, zeros, and 1 / the root of
+                                                          the mean square
 
 All arrays are contiguous and of one floating-point type but for those; absent weights are arrays of size zero.  A
 kernel takes a row a vector at a time, the last one masked, and passes over it again while it lies in the cache.  Sums
@@ -194,16 +195,17 @@ def kernels(real) -> SimpleNamespace:
     # Two vectors at a time: a sum in one register waits for itself.
 
     @kernel
-    def normal_rows(first, last, n, x, weight, bias, eps: float, out, mean, rstd):
+    def normal_rows(first, last, n, x, weight, bias, centred, eps: float, out, mean, rstd):
         """`weight` and `bias` are addresses or 0.
 
         Mean and variance come from the sums of d and of d^2, d = x - the row's first number: of numbers that lie far
         from zero the differences are exact, and the first one is no farther from the mean than sqrt(n) deviations.
+        Not `centred`, the mean counts as zero.
         """
         zero = splat(float64, 0.0)
         for r in range(first, last):
             p, q = x + r * n * S, out + r * n * S
-            origin = get(real, p) if n else real(0.0)
+            origin = get(real, p) if n and centred else real(0.0)
             nothing = splat(real, origin)
             s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = zero
             for k in range(0, n, 2 * L):
@@ -214,7 +216,7 @@ def kernels(real) -> SimpleNamespace:
                 v0, v1, u0, u1 = lower(v), upper(v), lower(u), upper(u)
                 s0, s1, s2, s3 = s0 + v0, s1 + v1, s2 + u0, s3 + u1
                 t0, t1, t2, t3 = t0 + v0 * v0, t1 + v1 * v1, t2 + u0 * u0, t3 + u1 * u1
-            distance = total((s0 + s1) + (s2 + s3)) / n
+            distance = total((s0 + s1) + (s2 + s3)) / n if centred else 0.0
             variance = total((t0 + t1) + (t2 + t3)) / n - distance * distance
             if variance < 0.0:
                 variance = 0.0
@@ -247,7 +249,7 @@ def kernels(real) -> SimpleNamespace:
                 store_next(float64, to + 8 * (k + L // 2), v1, rest)
 
     @kernel
-    def normal_blocks_back(first, last, height, rows, n, x, weight, mean, rstd, g, dx, groups, sums):
+    def normal_blocks_back(first, last, height, rows, n, x, weight, centred, mean, rstd, g, dx, groups, sums):
         """Blocks of `height` rows."""
         nothing, one = splat(real, real(0.0)), splat(real, real(1.0))
         for block in range(first, last):
@@ -274,7 +276,7 @@ def kernels(real) -> SimpleNamespace:
                         a0, a1, b0, b1 = a0 + y, a1 + z, b0 + y * v, b1 + z * u
                     a0, b0 = a0 + a1, b0 + b1
                     a, b = a + total(lower(a0) + upper(a0)), b + total(lower(b0) + upper(b0))
-                shift, slope = real(a / n), real(b / n)
+                shift, slope = real(a / n if centred else 0.0), real(b / n)
                 for k in range(0, n, L):
                     v = (load_next(real, p + S * k, S, n - k) - high) * factor + rest
                     y = load_next(real, d + S * k, S, n - k)
@@ -361,19 +363,19 @@ def kernels(real) -> SimpleNamespace:
         )  # fmt: skip
 
     @njit
-    def layer_norm(x, weight, bias, eps, out, mean, rstd):
+    def layer_norm(x, weight, bias, centred, eps, out, mean, rstd):
         n = extent(x, 1)
         all_normal(
-            extent(x, 0), NORMAL // max(n, 1), 1, n, data(x), present(weight), present(bias), eps,
+            extent(x, 0), NORMAL // max(n, 1), 1, n, data(x), present(weight), present(bias), centred, eps,
             data(out), data(mean), data(rstd),
         )  # fmt: skip
 
     @njit
-    def layer_norm_backward(height, x, weight, mean, rstd, g, dx, groups, sums, dw, db):
+    def layer_norm_backward(height, x, weight, centred, mean, rstd, g, dx, groups, sums, dw, db):
         rows, n, blocks = extent(x, 0), extent(x, 1), extent(sums, 0)
         all_normal_back(
-            blocks, NORMAL // max(n * height, 1), 1, height, rows, n, data(x), present(weight), data(mean), data(rstd),
-            data(g), data(dx), data(groups), data(sums),
+            blocks, NORMAL // max(n * height, 1), 1, height, rows, n, data(x), present(weight), centred, data(mean),
+            data(rstd), data(g), data(dx), data(groups), data(sums),
         )  # fmt: skip
         all_columns(n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums), data(dw))
         all_columns(n, CHEAP // max(blocks, 1), 16, blocks, n, data(sums) + 8 * n, data(db))
@@ -432,16 +434,18 @@ def cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g) -> np.
 
 
 def layer_norm(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, centred: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450.
+
+    Not `centred`, with a mean of zero: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467."""
     rows, columns = x.shape
     out, mean, rstd = np.empty((rows, columns), x.dtype), np.empty(rows), np.empty(rows)
-    kernels(x.dtype.type).layer_norm(id(x), id(weight), id(bias), float(eps), id(out), id(mean), id(rstd))
+    kernels(x.dtype.type).layer_norm(id(x), id(weight), id(bias), centred, float(eps), id(out), id(mean), id(rstd))
     return out, mean, rstd
 
 
-def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def layer_norm_backward(x, weight, mean, rstd, g, centred: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients of x (R, C), weight (C,) and bias (C,)."""
     rows, columns = x.shape
     height = GROUP * max(2, -(-rows // (BLOCKS * GROUP)))
@@ -449,6 +453,6 @@ def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[np.ndarray, np.ndarra
     dx, dw, db = np.empty((rows, columns), x.dtype), np.empty(columns, x.dtype), np.empty(columns, x.dtype)
     groups, sums = np.empty((blocks, 2, columns), x.dtype), np.empty((blocks, 2, columns))
     kernels(x.dtype.type).layer_norm_backward(
-        height, id(x), id(weight), id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(dw), id(db)
+        height, id(x), id(weight), centred, id(mean), id(rstd), id(g), id(dx), id(groups), id(sums), id(dw), id(db)
     )
     return dx, dw, db

@@ -18,6 +18,7 @@ from .array import Array, download, upload
 FAMILIES = (
     "additive",
     "attention",
+    "channels",
     "clip",
     "copies",
     "gemm",

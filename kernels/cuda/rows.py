@@ -1,10 +1,11 @@
-"""Rows: softmax, cross-entropy and layer norm, a row of a matrix (R, C) at a time; the functions of kernels.cpu.rows.
+"""Rows: softmax, cross-entropy, layer norm and RMS norm, a row of a matrix (R, C) at a time: as kernels.cpu.rows.
 
     softmax(x), log_softmax(x)                            (R, C) -> (R, C), and their backwards from the result
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
                                                           (R,) in float64
-    layer_norm(x, weight, bias, eps)                      (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
-                                                          both in float64
+    layer_norm(x, weight, bias, eps, centred)             (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
+                                                          both in float64; for an RMS norm, zeros, and 1 / the root of
+                                                          the mean square
 
 All arrays are contiguous and of one floating-point type but for those; absent weights are arrays of size zero.  A team
 of threads takes a row.  It passes over it once for what counts for the whole row, maximum and sum of exponentials at
@@ -265,16 +266,18 @@ def kernels(name: str) -> SimpleNamespace:
     @kernel(limit=bound)
     def normal(
         rows: int64, n: int64, x: pointer(name), weighted: int64, weight: pointer(name), biased: int64,
-        bias: pointer(name), eps: float64, out: pointer(name), mean: pointer(float64), rstd: pointer(float64),
+        bias: pointer(name), centred: int64, eps: float64, out: pointer(name), mean: pointer(float64),
+        rstd: pointer(float64),
     ):  # fmt: skip
         """Mean and variance come from the sums of d and of d^2, d = x - the row's first number: of numbers that lie far
         from zero the differences are exact, and the first one is no farther from the mean than sqrt(n) deviations.
+        Not `centred`, the mean counts as zero.
         """
         teams = cuda.blockDim.y
         begin = cuda.blockIdx.x * teams
         while begin < rows:
             r, at, length = row_of(begin, rows, n)
-            origin = x[at] if length > 0 else zero
+            origin = x[at] if length > 0 and centred else zero
             s, q = float64(0), float64(0)
             k = cuda.threadIdx.x
             while k < length:
@@ -284,7 +287,7 @@ def kernels(name: str) -> SimpleNamespace:
                 q += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
                 k += BATCH * cuda.blockDim.x
             s, q = sums_of_team(s, q)
-            distance = s / float64(n)
+            distance = s / float64(n) if centred else float64(0)
             variance = q / float64(n) - distance * distance
             if variance < 0.0:
                 variance = float64(0)
@@ -312,8 +315,8 @@ def kernels(name: str) -> SimpleNamespace:
 
     @kernel(limit=bound)
     def normal_back(
-        rows: int64, n: int64, x: pointer(name), weighted: int64, weight: pointer(name), mean: pointer(float64),
-        rstd: pointer(float64), g: pointer(name), dx: pointer(name),
+        rows: int64, n: int64, x: pointer(name), weighted: int64, weight: pointer(name), centred: int64,
+        mean: pointer(float64), rstd: pointer(float64), g: pointer(name), dx: pointer(name),
     ):  # fmt: skip
         teams = cuda.blockDim.y
         begin = cuda.blockIdx.x * teams
@@ -334,7 +337,7 @@ def kernels(name: str) -> SimpleNamespace:
                 q += float64(y * ((x[at + k] - high) * factor + rest))
                 k += cuda.blockDim.x
             s, q = sums_of_team(s, q)
-            shift, slope = real(s / float64(n)), real(q / float64(n))
+            shift, slope = real(s / float64(n)) if centred else zero, real(q / float64(n))
             k = cuda.threadIdx.x
             while k < length:
                 v, y = (x[at + k] - high) * factor + rest, g[at + k]
@@ -459,19 +462,21 @@ def cross_entropy_backward(x, target, weight, ignored, smoothing, lse, g) -> Arr
     return out
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-    """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450."""
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float, centred: bool = True) -> tuple[Array, Array, Array]:
+    """(x - mean) / sqrt(variance + eps) * weight + bias of each row; Ba et al. 2016, https://arxiv.org/abs/1607.06450.
+
+    Not `centred`, with a mean of zero: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467."""
     out, mean, rstd = empty_as(x), empty(x.shape[:1], np.float64), empty(x.shape[:1], np.float64)
-    how = *present(weight, x), *present(bias, x), float(eps)
+    how = *present(weight, x), *present(bias, x), int(centred), float(eps)
     launch(kernels(x.dtype.name).normal, x, *how, out, mean, rstd)
     return out, mean, rstd
 
 
-def layer_norm_backward(x, weight, mean, rstd, g) -> tuple[Array, Array, Array]:
+def layer_norm_backward(x, weight, mean, rstd, g, centred: bool = True) -> tuple[Array, Array, Array]:
     """The gradients of x (R, C), weight (C,) and bias (C,)."""
     rows, n = x.shape
     family, dx = kernels(x.dtype.name), empty_as(x)
-    launch(family.normal_back, x, *present(weight, x), mean, rstd, g, dx)
+    launch(family.normal_back, x, *present(weight, x), int(centred), mean, rstd, g, dx)
     if not x.size:
         out = zeros((2, n), x.dtype)
         return dx, out[0], out[1]

@@ -1,4 +1,4 @@
-"""Batch normalisation and RMS normalisation, made of the ops that are there."""
+"""Normalisation: of each channel over the batch, of groups of channels, and by the root of the mean square."""
 
 from __future__ import annotations
 
@@ -7,9 +7,39 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import twin
+from ..strides import contiguous
 from ..tape import entitled
-from .common import expect_tensor
-from .rows import layer_norm
+from .common import Op, cast, expect_tensor, record
+from .rows import LayerNorm, expect_floating, layer_norm, vector
+
+kernels = twin("channels")
+
+
+def by_channel(a: np.ndarray) -> np.ndarray:
+    """`a` (N, C, *) as a contiguous array (N, C, I)."""
+    a = contiguous(a)
+    return a.reshape(*a.shape[:2], math.prod(a.shape[2:]))
+
+
+class BatchNorm(Op):
+    """(x - mean) / sqrt(variance + eps) * weight + bias of each channel; `statistics` are a mean and a variance, both
+    float64, or None for the batch's own."""
+
+    label = "NativeBatchNormBackward0"
+
+    @staticmethod
+    def forward(x, weight, bias, statistics, eps):
+        out, mean, variance = kernels.batch_norm(by_channel(x), vector(weight, x), vector(bias, x), statistics, eps)
+        return out.reshape(x.shape), (x, weight, mean, variance, eps, statistics is None)
+
+    @staticmethod
+    def backward(saved, needs, g):
+        x, weight, mean, variance, eps, batch = saved
+        dx, dw, db = kernels.batch_norm_backward(
+            by_channel(x), vector(weight, x), mean, variance, eps, batch, by_channel(g)
+        )
+        return dx.reshape(x.shape), dw, db
 
 
 def check_several(size: Any) -> None:
@@ -30,8 +60,8 @@ def batch_norm(
 ) -> Any:
     """(input - mean) / sqrt(variance + eps) * weight + bias for each channel: dimension 1 of (N, C) or (N, C, *).
 
-    In training, or without running statistics, mean and variance are the batch's, and the running ones, if given, move
-    towards them by `momentum`.  Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
+    In training mean and variance are the batch's, and the running ones, if given, move towards them by `momentum`; else
+    they are the running ones.  Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
 
     Raises ValueError if a channel has a single value in training, RuntimeError for sizes or types that do not fit.
     """
@@ -55,24 +85,21 @@ def batch_norm(
             raise RuntimeError(f"{name} should contain {channels} elements not {given.array.size}")
         if given is not None and given.array.dtype != x.dtype:
             raise RuntimeError(f"batch_norm(): expected {name} of dtype {input.dtype}, got {given.dtype}")
-    shape = (channels, *[1] * (x.ndim - 2))
-    if training or running_mean is None or running_var is None:
-        count, over = x.size // channels, (0, *range(2, x.ndim))
-        mean = input.mean(over, True)
-        centred = input - mean
-        variance = (centred * centred).mean(over, True)
-        if running_mean is not None and running_var is not None:
-            whole = variance.array * (count / (count - 1))
-            for running, batch in ((running_mean, mean.array), (running_var, whole)):
-                running.array[...] = (1 - momentum) * running.array + momentum * batch.reshape(-1)
+    statistics = None
+    if not training:
+        for name in ("running_mean", "running_var"):
+            if named[name] is None:
+                raise RuntimeError(f"{name} must be defined in evaluation mode")
+        statistics = running_mean.array.astype(np.float64), running_var.array.astype(np.float64)
+    w, b = None if weight is None else weight.array, None if bias is None else bias.array
+    called = BatchNorm.forward(x, w, b, statistics, float(eps))
+    if training:
+        (_, _, mean, variance, _, _), count = called[1], x.size // channels
+        for running, batch in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
+            if running is not None:
+                running.array[...] = (1 - momentum) * running.array + momentum * batch.astype(x.dtype)
                 running.wrote()
-    else:
-        centred, variance = input - running_mean.detach().reshape(shape), running_var.detach().reshape(shape)
-    scale = (variance + eps).rsqrt()
-    normal = centred * (scale if weight is None else scale * weight.reshape(shape))
-    if bias is not None:
-        normal = normal + bias.reshape(shape)
-    return entitled(normal.contiguous(), "NativeBatchNormBackward0")
+    return record(BatchNorm, (input, weight, bias), called)
 
 
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
@@ -98,15 +125,14 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
                 f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of "
                 f"shape {list(given.array.shape)} and input of shape {list(x.shape)}"
             )
+        if given is not None and given.array.dtype != x.dtype:
+            raise RuntimeError(f"group_norm(): expected {name} of dtype {input.dtype}, got {given.dtype}")
     count = x.size // (batch * num_groups) if x.size else 1
-    rows = input.reshape(-1, count)
-    rows = layer_norm(rows, (count,), eps=eps)
-    normal = rows.reshape(x.shape)
-    shape = (channels, *[1] * (x.ndim - 2))
-    if weight is not None:
-        normal = normal * weight.reshape(shape)
-    if bias is not None:
-        normal = normal + bias.reshape(shape)
+    normal = layer_norm(input.reshape(-1, count), (count,), eps=eps).reshape(x.shape)
+    if weight is not None or bias is not None:
+        w, b = None if weight is None else weight.array, None if bias is None else bias.array
+        statistics = np.zeros(channels, like=x), np.ones(channels, like=x)
+        normal = record(BatchNorm, (normal, weight, bias), BatchNorm.forward(normal.array, w, b, statistics, 0.0))
     return entitled(normal, "NativeGroupNormBackward0")
 
 
@@ -115,15 +141,17 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
     Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467.
     """
-    x = expect_tensor(input, "rms_norm").array
+    x = expect_floating(expect_tensor(input, "rms_norm"), "rms_norm").array
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or x.shape[x.ndim - len(shape) :] != shape or math.prod(shape) == 0:
+    if not shape or x.shape[x.ndim - len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but "
             f"got input of size {list(x.shape)}"
         )
     if weight is not None and weight.array.shape != shape:
         raise RuntimeError(f"rms_norm(): expected weight of shape {list(shape)}, got {list(weight.array.shape)}")
-    small = float(np.finfo(x.dtype).eps) if eps is None else eps
-    normal = input * ((input * input).mean(tuple(range(-len(shape), 0)), True) + small).rsqrt()
-    return normal if weight is None else normal * weight
+    if weight is not None and weight.array.dtype != x.dtype:
+        weight = cast(weight, x.dtype)
+    small, w = float(np.finfo(x.dtype).eps) if eps is None else float(eps), None if weight is None else weight.array
+    called = LayerNorm.forward(x, w, None, shape=shape, eps=small, centred=False)
+    return entitled(record(LayerNorm, (input, weight, None), called), "MulBackward0")

@@ -391,17 +391,21 @@ def vector(p: np.ndarray | None, like: np.ndarray) -> np.ndarray:
 
 
 class LayerNorm(Op):
+    """Over the last dimensions, of `shape`; an RMS norm if not `centred`."""
+
     @staticmethod
-    def forward(x, weight, bias, *, shape, eps):
+    def forward(x, weight, bias, *, shape, eps, centred=True):
         rows = matrix(x, math.prod(shape))
-        out, mean, rstd = kernels.layer_norm(rows, vector(weight, x), vector(bias, x), eps)
-        return out if out.shape == x.shape else out.reshape(x.shape), (x, weight, mean, rstd, shape)
+        out, mean, rstd = kernels.layer_norm(rows, vector(weight, x), vector(bias, x), eps, centred)
+        return out if out.shape == x.shape else out.reshape(x.shape), (x, weight, mean, rstd, shape, centred)
 
     @staticmethod
     def backward(saved, needs, g):
-        x, weight, mean, rstd, shape = saved
+        x, weight, mean, rstd, shape, centred = saved
         columns = math.prod(shape)
-        dx, dw, db = kernels.layer_norm_backward(matrix(x, columns), vector(weight, x), mean, rstd, matrix(g, columns))
+        dx, dw, db = kernels.layer_norm_backward(
+            matrix(x, columns), vector(weight, x), mean, rstd, matrix(g, columns), centred
+        )
         # No view where it can be avoided: a leaf takes arrays as they are.
         if len(shape) > 1:
             dw, db = dw.reshape(shape), db.reshape(shape)
