@@ -532,6 +532,48 @@ SCALED_ADD = Formula(scaled_add)
 ARITHMETIC = {f.__name__: Formula(f) for f in (add, subtract, multiply, divide)}  # under the names of NumPy's ufuncs
 
 
+def power(x, y):
+    return x**y
+
+
+def power_gradient(x, y, out, g):
+    """As torch has it, zero by x for y = 0, and zero by y for x = 0 and y >= 0."""
+    by_y = g * (out * log(x))
+    return where(y == 0.0, 0.0, g * (y * x ** (y - 1.0))), where(x == 0.0, where(y >= 0.0, 0.0, by_y), by_y)
+
+
+POWER = Formula(power, power_gradient)
+
+
+# Exponents that take a few products.  The derivatives are of x alone: the result may change before the backward.
+def cube(x):
+    return x * x * x
+
+
+def cube_gradient(x, out, g):
+    return (g * (3.0 * (x * x)),)
+
+
+def inverse_gradient(x, out, g):
+    return (-g / (x * x),)
+
+
+def inverse_square(x):
+    return 1.0 / (x * x)
+
+
+def inverse_square_gradient(x, out, g):
+    return (-2.0 * g / (x * x * x),)
+
+
+POWERS = {
+    2.0: UNARY["square"],
+    3.0: Formula(cube, cube_gradient),
+    -1.0: Formula(reciprocal, inverse_gradient),
+    -2.0: Formula(inverse_square, inverse_square_gradient),
+}
+
+
 # --------------------------------------------------------------------------------- loss terms: prediction x, target y
 def mse_loss(x, y):
     return (x - y) * (x - y)

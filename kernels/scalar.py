@@ -247,6 +247,8 @@ def emit(op: str, *args):
         case "mul" if is_one[0]: return values[1]  # noqa: E701
         case "mul" | "div" | "pow" if is_one[1]: return values[0]  # noqa: E701
         case "neg" if values[0].op == "neg": return values[0].args[0]  # noqa: E701
+        case "pow" if values[1].value == 2.0: return emit("mul", values[0], values[0])  # noqa: E701
+        case "pow" if values[1].value == 3.0: return emit("mul", values[0] * values[0], values[0])  # noqa: E701
     # fmt: on
     key = (op, *map(id, values))
     if key not in tape.known:

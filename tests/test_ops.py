@@ -937,6 +937,39 @@ def test_an_old_form_has_its_gradient():
     assert y.grad.tolist() == [39.5, 79.5]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("large", [arithmetic.SOME, arithmetic.FEW + 5])
+def test_powers_of_many_numbers_are_those_of_few(large, dtype):
+    """Kernels compute the ones, NumPy the others; with numbers and tensors in either place."""
+    few = 8
+    n = -(-large // few) * few
+    random = np.random.default_rng(0)
+    base, exponent, g = (random.uniform(0.1, 3, n).astype(dtype), *random.normal(size=(2, n)).astype(dtype))
+    base[:8:2] *= -1
+    base[3], exponent[3:9] = 0.0, [2.0, 0.0, 3.0, -1.0, 0.5, 0.0]
+    forms = [f"x ** {k}" for k in (0, 1, 2, 3, 4, -1, -2, 0.5, -0.5, 1.7)] + ["2.5 ** y", "x ** y", "x ** c", "x ** d"]
+    forms += ["x ** t.tensor(3.0, dtype=x.dtype)", "t.tensor([1.5], dtype=x.dtype) ** y"]
+    scalars = {"c": 2.0, "d": 1.7}
+    tolerance = {"rtol": 20 * np.finfo(dtype).eps, "atol": 20 * np.finfo(dtype).eps}
+
+    def answer(form, part):
+        x, y = (tinyrnn.tensor(v[part], requires_grad=True) for v in (base, exponent))
+        c, d = (tinyrnn.tensor(v, dtype=x.dtype, requires_grad=True) for v in scalars.values())
+        out = eval(form, {"x": x, "y": y, "c": c, "d": d, "t": tinyrnn})
+        out.backward(tinyrnn.tensor(g[part]))
+        return out.detach().numpy(), *(t.grad.numpy() for t in (x, y, c, d) if t.grad is not None)
+
+    for form in forms:
+        whole = answer(form, slice(0, n))
+        parts = [answer(form, slice(k, k + few)) for k in range(0, n, few)]
+        for place, found in enumerate(whole):
+            pieces = [p[place] for p in parts]
+            if found.ndim == 0:
+                np.testing.assert_allclose(found, sum(map(float, pieces)), rtol=1e-3 if dtype == "float32" else 1e-9)
+            else:
+                np.testing.assert_allclose(found, np.concatenate(pieces), **tolerance, err_msg=form)
+
+
 @pytest.mark.parametrize(
     "call",
     ["t.add(x, y, 2)", "t.add(x, 2, y, 3)", "t.add(x, 2, y, alpha=3)", "x.add_('2', y)", "x.mul_(2, y)",

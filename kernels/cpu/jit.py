@@ -274,7 +274,7 @@ def _word(value) -> str:
         return value.kernel.symbol
     if hasattr(value, "py_func"):
         return "-".join([value.__name__, *_closure(value.py_func)])
-    return getattr(value, "__name__", type(value).__name__)
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', type(value).__name__)}"
 
 
 WORD = ir.IntType(64)

@@ -125,7 +125,7 @@ infix(operator.add, same, lambda b, x, y: b.fadd(x, y, flags=CONTRACT))
 infix(operator.sub, same, lambda b, x, y: b.fsub(x, y, flags=CONTRACT))
 infix(operator.mul, same, lambda b, x, y: b.fmul(x, y, flags=CONTRACT))
 infix(operator.truediv, same, lambda b, x, y: b.fdiv(x, y, flags=CONTRACT))
-infix(operator.pow, same, lambda b, x, y: llvm(b, f"llvm.pow.{suffix(x.type)}", x.type, x, y))
+infix(operator.pow, same, lambda b, x, y: emitted.power(Lanes(b, x), Lanes(b, y)).value)
 infix(operator.lt, mask_of, lambda b, x, y: b.fcmp_ordered("<", x, y))
 infix(operator.le, mask_of, lambda b, x, y: b.fcmp_ordered("<=", x, y))
 infix(operator.gt, mask_of, lambda b, x, y: b.fcmp_ordered(">", x, y))
@@ -242,7 +242,7 @@ def elementary(function, arguments: int = 1):
 
 
 FUNCTIONS = {name: elementary(function) for name, function in emitted.OWN.items()}
-OF_TWO = ("atan2", "copysign", "fmod", "hypot", "pow")  # C's functions of two arguments
+OF_TWO = ("atan2", "copysign", "fmod", "hypot")  # C's functions of two arguments
 
 
 def __getattr__(name: str):
@@ -261,9 +261,7 @@ def half_of(first: bool):
         double = VECTORS[types.float64]
         if x.type == double.kind:
             return x if first else ir.Constant(double.kind, [0.0] * double.count)
-        n = double.count
-        places = ir.Constant(ir.VectorType(I32, n), list(range(n) if first else range(n, 2 * n)))
-        return b.fpext(b.shuffle_vector(x, x, places), double.kind)
+        return emitted.widened(Lanes(b, x))[0 if first else 1].value
 
     def typed(x):
         if isinstance(x, Vector):
@@ -292,9 +290,7 @@ def narrowed(context, real, x, y):
     def emit(context, b, signature, args):
         if vector.real == types.float64:
             return args[1]
-        n = vector.count // 2
-        halves = (b.fptrunc(v, ir.VectorType(vector.kind.element, n)) for v in args[1:])
-        return b.shuffle_vector(*halves, ir.Constant(ir.VectorType(I32, 2 * n), list(range(2 * n))))
+        return emitted.narrowed(*(Lanes(b, v) for v in args[1:])).value
 
     return vector(real, VECTORS[types.float64], VECTORS[types.float64]), emit
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtypes
 from ..kernels import twin
-from ..kernels.formulas import SCALED_ADD
+from ..kernels.formulas import POWER, POWERS, SCALED_ADD, Formula
 from ..tape import check_apart, check_writable, is_grad_enabled
 from .common import (
     NO_BOOL,
@@ -33,7 +33,7 @@ from .common import (
 from .old_forms import in_old_form
 
 maps = twin("map")
-FEW = 1 << 14  # elements that are never worth a kernel
+FEW, SOME = 1 << 14, 1 << 9  # elements that are never worth a kernel: of sums and products, and of powers
 
 
 def plain(ufunc: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -128,16 +128,34 @@ def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         match float(b):
             case 2.0:
                 return a * a
+            case 3.0:
+                return a * a * a
+            case 1.0:
+                return a.copy()
             case 0.5:
                 return np.sqrt(a)
             case -0.5:
                 return 1 / np.sqrt(a)
             case -1.0:
                 return 1 / a
+            case -2.0:
+                return 1 / (a * a)
     if a.dtype.kind != "f" and np.any(b < 0):  # 1 / a, without its fraction
         inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0)).astype(a.dtype)
         return np.where(b < 0, inverse, np.power(a, np.abs(b)))
     return np.power(a, b)
+
+
+def power_formula(a: np.ndarray, b: np.ndarray) -> tuple[Formula, tuple[np.ndarray, ...]] | None:
+    """The formula that computes a ** b, and what of both it takes; None where NumPy is as fast."""
+    if a.dtype.kind != "f" or a.dtype != b.dtype or not all(isinstance(v, (np.ndarray, np.generic)) for v in (a, b)):
+        return None
+    a, b = np.asarray(a), np.asarray(b)  # what was a number for Python may be one for NumPy
+    exponent = float(b) if b.ndim == 0 else None
+    if exponent in POWERS:
+        return (POWERS[exponent], (a,)) if a.size >= FEW else None
+    simple = exponent in (0.0, 0.5, -0.5, 1.0)  # for which NumPy calls no pow()
+    return None if simple or max(a.size, b.size) < SOME else (POWER, (a, b))
 
 
 class Pow(Op):
@@ -147,18 +165,27 @@ class Pow(Op):
     def forward(a, b):
         if a.dtype.kind == "b":
             raise unsupported("pow", a.dtype)
-        with np.errstate(all="ignore"):
-            y = power(a, b)
+        if found := power_formula(a, b):
+            y = maps.forward(*found)[0]
+        else:
+            with np.errstate(all="ignore"):
+                y = power(a, b)
         return y, (a, b, y)
 
     @staticmethod
     def backward(saved, needs, g):
         a, b, y = saved
+        if found := power_formula(a, b):
+            formula, arrays = found
+            if formula is not POWER and not needs[1]:
+                return maps.backward(formula, arrays, (), g, needs[:1])[0], None
+            return maps.backward(POWER, (*map(np.asarray, (a, b)), g if y is None else y), (), g, needs)
         da = db = None
-        if needs[0]:
-            da = g * np.where(b == 0, 0, b * power(a, b - 1)).astype(g.dtype, copy=False)
-        if needs[1]:
-            db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(g.dtype, copy=False)
+        with np.errstate(all="ignore"):
+            if needs[0]:
+                da = g * np.where(b == 0, 0, b * power(a, b - 1)).astype(g.dtype, copy=False)
+            if needs[1]:
+                db = g * np.where((a == 0) & (b >= 0), 0, y * np.log(a)).astype(g.dtype, copy=False)
         return da, db
 
 
