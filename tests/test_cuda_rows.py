@@ -69,6 +69,15 @@ def test_softmax(gpu, name, shape, dtype):
 
 @few
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(1, 5, 3), (2, 7, 40), (3, 70, 2)], ids=str)
+def test_softmax_of_columns(gpu, name, shape, dtype):
+    x, g = 3 * normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
+    check(f"{name}_columns", x)
+    check(f"{name}_columns_backward", getattr(host, f"{name}_columns")(x), g, terms=g)
+
+
+@few
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax_of_what_is_not_finite(gpu, name, dtype):
     x = odd_rows(dtype)
     check(name, x)

@@ -238,6 +238,32 @@ def test_rows_have_the_same_bits(threads, dtype):
 
 
 @few
+@pytest.mark.parametrize("shape", [(1, 1, 2), (3, 7, 5), (2, 50, 16), (1, 300, 37), (4, 3, 130), (40, 33, 17)], ids=str)
+def test_columns_are_rows_that_lie_apart(threads, shape, dtype):
+    x, g = 3 * normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
+    x[0, :, 0] = -np.inf
+    x[-1, 0, -1] = np.inf
+    x[-1, :, -2] = x[-1, :, -2] * 30 + 1e4
+    tolerance = {
+        "rtol": 1e-6 if dtype == "float32" else 1e-14,
+        "atol": 1e-6 if dtype == "float32" else 1e-14,
+    }  # of sums
+
+    def turned(a):
+        return np.ascontiguousarray(a.swapaxes(1, 2)).reshape(-1, shape[1])
+
+    for name in ("softmax", "log_softmax"):
+        y = np.nan_to_num(getattr(rows, f"{name}_columns")(x), nan=0.5)
+        for call, arrays in ((f"{name}", (x,)), (f"{name}_backward", (y, g))):
+            across = call.replace(name, f"{name}_columns")
+            with np.errstate(all="ignore"):
+                expected = getattr(rows, call)(*[turned(a) for a in arrays]).reshape(shape[0], shape[2], shape[1])
+            found = getattr(rows, across)(*arrays)
+            np.testing.assert_allclose(found.swapaxes(1, 2), expected, **tolerance, err_msg=across)
+            always_the_same(threads, {across: functools.partial(getattr(rows, across), *arrays)})
+
+
+@few
 def test_channels_have_the_same_bits(threads, dtype):
     for shape in ((301, 130, 1), (20, 1037, 1), (13, 40, 50), (2, 3, 30_001), (5, 1, 1)):
         x, g = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)

@@ -1,6 +1,7 @@
 """Rows: softmax, cross-entropy, layer norm and RMS norm, a row of a matrix (R, C) at a time.
 
     softmax(x), log_softmax(x)                            (R, C) -> (R, C), and their backwards from the result
+    softmax_columns(x) ...                                the same four of each column of (N, R, C)
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
                                                           (R,) in float64: large scores leave float32 no digits for it
     layer_norm(x, weight, bias, eps, centred)             (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
@@ -8,7 +9,8 @@
                                                           the mean square
 
 All arrays are contiguous and of one floating-point type but for those; absent weights are arrays of size zero.  A
-kernel takes a row a vector at a time, the last one masked, and passes over it again while it lies in the cache.  Sums
+kernel takes a row a vector at a time, the last one masked, and passes over it again while it lies in the cache; or as
+many columns as a vector has lanes.  Sums
 are kept in float64, one in each lane of some vectors (`lower` and `upper`).  A number in float64 that counts for a
 whole row is taken apart (`parts`) into two of the row's type, so that x - mean has all its digits.
 
@@ -40,6 +42,7 @@ from .simd import (
     largest,
     load,
     load_next,
+    log,
     lower,
     narrowed,
     put,
@@ -145,6 +148,62 @@ def kernels(real) -> SimpleNamespace:
             for k in range(0, n, L):
                 v, w = load_next(real, p + S * k, S, n - k), load_next(real, d + S * k, S, n - k)
                 store_next(real, q + S * k, w - exp(v) * shift, n - k)
+
+    # A tile is a vector of columns: where it begins in x, and how many columns are left from there.
+
+    @inlined
+    def tile_of(index, rows, columns):
+        """(where a tile begins, in bytes; how many columns are left)."""
+        tiles = (columns + L - 1) // L
+        k = index % tiles * L
+        return S * (index // tiles * rows * columns + k), columns - k
+
+    @kernel
+    def softmax_tiles(first, last, rows, columns, x, out, logs):
+        """Softmax, or its logarithm if `logs`."""
+        for index in range(first, last):
+            begin, n = tile_of(index, rows, columns)
+            step, end = S * columns, begin + S * rows * columns
+            highest = splat(real, real(-np.inf))
+            for at in range(begin, end, step):
+                v = load_next(real, x + at, S, n)
+                highest = where(v > highest, v, highest)
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for at in range(begin, end, step):
+                e = exp(load_next(real, x + at, S, n) - highest)
+                if not logs:
+                    store_next(real, out + at, e, n)
+                s0, s1 = s0 + lower(e), s1 + upper(e)
+            if logs:
+                shift = narrowed(real, log(s0), log(s1))
+                for at in range(begin, end, step):
+                    store_next(real, out + at, (load_next(real, x + at, S, n) - highest) - shift, n)
+            else:
+                scale = narrowed(real, 1.0 / s0, 1.0 / s1)
+                for at in range(begin, end, step):
+                    store_next(real, out + at, load_next(real, out + at, S, n) * scale, n)
+
+    @kernel
+    def softmax_tiles_back(first, last, rows, columns, y, g, out, logs):
+        for index in range(first, last):
+            begin, n = tile_of(index, rows, columns)
+            step, end = S * columns, begin + S * rows * columns
+            s0, s1 = splat(float64, 0.0), splat(float64, 0.0)
+            for at in range(begin, end, step):
+                w = load_next(real, g + at, S, n)
+                w0, w1 = lower(w), upper(w)
+                if not logs:
+                    v = load_next(real, y + at, S, n)
+                    w0, w1 = w0 * lower(v), w1 * upper(v)
+                s0, s1 = s0 + w0, s1 + w1
+            shift = narrowed(real, s0, s1)
+            for at in range(begin, end, step):
+                v, w = load_next(real, y + at, S, n), load_next(real, g + at, S, n)
+                if logs:
+                    v = w - exp(v) * shift
+                else:
+                    v = v * (w - shift)
+                store_next(real, out + at, v, n)
 
     @kernel
     def losses_of_rows(first, last, n, x, target, weight, weights: float, ignored, smoothing: float, losses, lse):
@@ -306,6 +365,7 @@ def kernels(real) -> SimpleNamespace:
 
     all_softmax, all_log_softmax = split(softmax_rows), split(log_softmax_rows)
     all_softmax_back, all_log_softmax_back = split(softmax_back), split(log_softmax_back)
+    all_tiles, all_tiles_back = split(softmax_tiles), split(softmax_tiles_back)
     all_losses, all_losses_back = split(losses_of_rows), split(losses_back)
     all_normal, all_normal_back, all_columns = split(normal_rows), split(normal_blocks_back), split(add_blocks)
 
@@ -328,6 +388,18 @@ def kernels(real) -> SimpleNamespace:
     def log_softmax_backward(y, g, out):
         n = extent(y, 1)
         all_log_softmax_back(extent(y, 0), EXPENSIVE // max(n, 1), 1, n, data(y), data(g), data(out))
+
+    @njit
+    def softmax_columns(x, out, logs):
+        rows, columns = extent(x, 1), extent(x, 2)
+        tiles = extent(x, 0) * ((columns + L - 1) // L)
+        all_tiles(tiles, EXPENSIVE // max(rows * L, 1), 1, rows, columns, data(x), data(out), logs)
+
+    @njit
+    def softmax_columns_backward(y, g, out, logs):
+        rows, columns = extent(y, 1), extent(y, 2)
+        tiles = extent(y, 0) * ((columns + L - 1) // L)
+        all_tiles_back(tiles, EXPENSIVE // max(rows * L, 1), 1, rows, columns, data(y), data(g), data(out), logs)
 
     @inlined
     def present(array):
@@ -382,7 +454,8 @@ def kernels(real) -> SimpleNamespace:
 
     return SimpleNamespace(
         softmax=softmax, log_softmax=log_softmax, softmax_backward=softmax_backward,
-        log_softmax_backward=log_softmax_backward, cross_entropy=cross_entropy,
+        log_softmax_backward=log_softmax_backward, softmax_columns=softmax_columns,
+        softmax_columns_backward=softmax_columns_backward, cross_entropy=cross_entropy,
         cross_entropy_backward=cross_entropy_backward, layer_norm=layer_norm, layer_norm_backward=layer_norm_backward,
     )  # fmt: skip
 
@@ -412,6 +485,34 @@ def log_softmax_backward(y: np.ndarray, g: np.ndarray) -> np.ndarray:
     """The gradient of x from the result y and its gradient g: g - exp(y) sum(g)."""
     out = np.empty_like(y)
     kernels(y.dtype.type).log_softmax_backward(id(y), id(g), id(out))
+    return out
+
+
+def softmax_columns(x: np.ndarray) -> np.ndarray:
+    """exp(x) / sum(exp(x)) of each column of x (N, R, C)."""
+    out = np.empty_like(x)
+    kernels(x.dtype.type).softmax_columns(id(x), id(out), False)
+    return out
+
+
+def log_softmax_columns(x: np.ndarray) -> np.ndarray:
+    """The logarithm of softmax_columns."""
+    out = np.empty_like(x)
+    kernels(x.dtype.type).softmax_columns(id(x), id(out), True)
+    return out
+
+
+def softmax_columns_backward(y: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The gradient of x (N, R, C) from the result y and its gradient g."""
+    out = np.empty_like(y)
+    kernels(y.dtype.type).softmax_columns_backward(id(y), id(g), id(out), False)
+    return out
+
+
+def log_softmax_columns_backward(y: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The gradient of x (N, R, C) from the result y and its gradient g."""
+    out = np.empty_like(y)
+    kernels(y.dtype.type).softmax_columns_backward(id(y), id(g), id(out), True)
     return out
 
 

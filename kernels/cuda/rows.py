@@ -1,6 +1,7 @@
 """Rows: softmax, cross-entropy, layer norm and RMS norm, a row of a matrix (R, C) at a time: as kernels.cpu.rows.
 
     softmax(x), log_softmax(x)                            (R, C) -> (R, C), and their backwards from the result
+    softmax_columns(x) ...                                the same four of each column of (N, R, C)
     cross_entropy(x, target, weight, ignored, smoothing)  (R, C), (R,) -> the loss of each row (R,), and its logsumexp
                                                           (R,) in float64
     layer_norm(x, weight, bias, eps, centred)             (R, C) -> (R, C), mean (R,), 1 / standard deviation (R,),
@@ -21,12 +22,14 @@ The gradients of layer norm's weight and bias are sums over rows: over chunks of
 
 import functools
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda
 
 from .array import Array, empty, empty_as, zeros
+from .copies import contiguous
 from .driver import driver
 from .jit import Kernel, device, float64, int64, kernel, pointer
 from .reduce import BATCH, exponentials, reduce
@@ -432,6 +435,22 @@ def log_softmax_backward(y: Array, g: Array) -> Array:
     out = empty_as(y)
     launch(kernels(y.dtype.name).log_softmax_back, y, g, out)
     return out
+
+
+def of_columns(function: Callable[..., Array]) -> Callable[..., Array]:
+    """The function of rows for columns of arrays (N, R, C): columns become rows, and back."""
+
+    def columns(*arrays: Array) -> Array:
+        turned = [contiguous(a.swapaxes(1, 2)) for a in arrays]
+        batch, width, rows = turned[0].shape
+        out = function(*(a.reshape(batch * width, rows) for a in turned))
+        return contiguous(out.reshape(batch, width, rows).swapaxes(1, 2))
+
+    return columns
+
+
+softmax_columns, log_softmax_columns = of_columns(softmax), of_columns(log_softmax)
+softmax_columns_backward, log_softmax_columns_backward = of_columns(softmax_backward), of_columns(log_softmax_backward)
 
 
 def present(array: Array, other: Array) -> tuple[int, Array]:

@@ -23,46 +23,42 @@ from .reduce import mean, sum
 kernels = twin("rows")
 
 
-def as_rows(a: np.ndarray, over: int) -> np.ndarray:
-    """`a` with axis `over` last, as a contiguous matrix."""
-    moved = a if over >= a.ndim - 1 else np.moveaxis(a, over, -1)
-    return contiguous(moved).reshape(-1, a.shape[over] if a.ndim else 1)
-
-
-def from_rows(rows: np.ndarray, shape: tuple[int, ...], over: int) -> np.ndarray:
-    """The inverse of as_rows."""
-    if not shape:
-        return rows.reshape(())
-    if over == len(shape) - 1:
-        return rows.reshape(shape)
-    moved = rows.reshape(*shape[:over], *shape[over + 1 :], shape[over])
-    return contiguous(np.moveaxis(moved, -1, over))
+def along(axis: int, name: str, *arrays: np.ndarray) -> np.ndarray:
+    """The kernels' function `name` along an axis of arrays of one shape."""
+    first = arrays[0]
+    shape, count = first.shape, math.prod(first.shape[axis + 1 :]) if first.ndim else 1
+    if not first.size:
+        return first.copy()
+    n = shape[axis] if shape else 1
+    if count == 1:
+        return getattr(kernels, name)(*(contiguous(a).reshape(-1, n) for a in arrays)).reshape(shape)
+    rest = "_columns_backward" if name.endswith("_backward") else "_columns"
+    columns = getattr(kernels, name.removesuffix("_backward") + rest)
+    return columns(*(contiguous(a).reshape(-1, n, count) for a in arrays)).reshape(shape)
 
 
 class Softmax(Op):
     @staticmethod
     def forward(a, *, axis):
-        out = from_rows(kernels.softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        out = along(axis, "softmax", a)
         return out, (out, axis)
 
     @staticmethod
     def backward(saved, needs, g):
         y, axis = saved
-        return from_rows(kernels.softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
+        return along(axis, "softmax_backward", y, g)
 
 
 class LogSoftmax(Op):
     @staticmethod
     def forward(a, *, axis):
-        out = from_rows(kernels.log_softmax(as_rows(a, axis)), a.shape, axis) if a.size else a.copy()
+        out = along(axis, "log_softmax", a)
         return out, (out, axis)
 
     @staticmethod
     def backward(saved, needs, g):
         y, axis = saved
-        return (
-            from_rows(kernels.log_softmax_backward(as_rows(y, axis), as_rows(g, axis)), y.shape, axis) if y.size else g
-        )
+        return along(axis, "log_softmax_backward", y, g)
 
 
 def expect_floating(t: Any, call: str) -> Any:
