@@ -5,10 +5,10 @@
     copyto(to, a)   as NumPy's: `a` is broadcast to the shape of `to`, and cast to its type
 
 Axes that lie behind one another in both arrays count as one.  If the last one that is left has neighbours in the memory
-of `a`, or none has, the elements are copied row by row, and threads divide them.  Else the array is transposed: what
-are neighbours in `a` belongs to different rows of the copy, and both are walked in squares of SIDE x SIDE, so that a
-cache line is used up before it goes; threads divide blocks of TALL neighbours x WIDE columns.  Bits are moved, whatever
-they mean.
+of `a`, or is one number again and again, or no axis has neighbours, the elements are copied row by row, and threads
+divide them.  Else the array is transposed: what are neighbours in `a` belongs to different rows of the copy, and both
+are walked in squares of SIDE x SIDE, so that a cache line is used up before it goes; threads divide blocks of TALL
+neighbours x WIDE columns.  Bits are moved, whatever they mean.
 
     table   (count, 3) int64   of each axis, the last one first: how many; the bytes between neighbours in `a`, and in
                                the copy
@@ -128,7 +128,7 @@ def kernels(real) -> SimpleNamespace:
             return False
         near = 0
         for axis in range(count - 1, -1, -1):
-            if get(int64, table + 24 * axis + 8) == S:
+            if get(int64, table + 24 * axis + 8) == S and get(int64, table + 8) != 0:
                 near = axis
         n, whole = get(int64, table), size(out)
         if count == 1:
