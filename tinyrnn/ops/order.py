@@ -113,21 +113,27 @@ def sort(
     input: Any, dim: int = -1, descending: bool = False, stable: bool | None = False, *, out: Any = None
 ) -> return_types.sort:
     """(values, indices) in ascending or descending order along `dim`; equal elements keep their order if `stable`."""
-    a = expect_tensor(input, "sort").array
+    order, over = order_along(input, dim, descending, stable, "sort")
+    return picked(input, order, over, return_types.sort, "sort", out=out)
+
+
+def order_along(input: Any, dim: int, descending: bool, stable: bool | None, call: str) -> tuple[np.ndarray, int]:
+    """Indices that sort along a dimension, and which axis that is."""
+    a = expect_tensor(input, call).array
     over = axis(dim, a.ndim)
     if a.ndim and a.flags.c_contiguous:
-        order = contiguous(in_order(a, over, bool(descending), bool(stable)))
-    else:
-        order = np.empty_like(a, np.int64)  # in memory as the input is
-        if a.ndim:
-            order[...] = in_order(a, over, bool(descending), bool(stable))
-    return picked(input, order, over, return_types.sort, "sort", out=out)
+        return contiguous(in_order(a, over, bool(descending), bool(stable))), over
+    order = np.zeros_like(a, np.int64)  # in memory as the input is
+    if a.ndim:
+        order[...] = in_order(a, over, bool(descending), bool(stable))
+    return order, over
 
 
 @numpy_names
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
     """The indices that sort along `dim`."""
-    return into(out, sort(input, dim, descending, stable).indices, "argsort")
+    order, _ = order_along(input, dim, descending, stable, "argsort")
+    return into(out, wrap(contiguous(order) if overlaps(input.array) else order), "argsort")
 
 
 def msort(input: Any, *, out: Any = None) -> Any:
