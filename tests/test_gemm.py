@@ -135,6 +135,17 @@ def test_batches_broadcast_as_numpys(dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("left", LAYOUTS)
+@pytest.mark.parametrize("right", LAYOUTS)
+def test_batches_of_columns(left, right, dtype):
+    """As an attention's scores are: (B, T, H) @ (B, H, 1)."""
+    random = np.random.default_rng(7)
+    for m, k in [(1, 1), (1, 130), (5, 7), (2, 33), (40, 64), (70, 300), (3, 1)]:
+        a, b = random.normal(size=(5, m, k)).astype(dtype), random.normal(size=(5, k, 1)).astype(dtype)
+        check(matmul(left(a), right(b)), a, b)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 def test_linear_is_numpys(dtype):
     random = np.random.default_rng(5)
     for _ in range(60):

@@ -12,6 +12,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels import twin
 from ..tape import entitled
+from .arithmetic import plain
 from .common import Op, TensorBase, cast, expect_tensor, run
 from .diagonal import diagonal
 from .linear import product
@@ -52,6 +53,8 @@ def contracted(terms: tuple[str, ...], arrays: tuple, result: str) -> Any:
         taken = [left.pop(k) for k in sorted(places, reverse=True)]
         while len(taken) > 1:
             (x, a), (y, b) = taken.pop(), taken.pop()
+            if result[-1:] in x and result[-1:] not in y:  # columns are neighbours in the product, as in the result
+                (x, a), (y, b) = (y, b), (x, a)
             needed = set(result).union(*(term for term, _ in (*left, *taken)))
             taken.append(joined(x, a, y, b, needed))
         left += taken
@@ -89,14 +92,14 @@ def joined(x: str, a: Any, y: str, b: Any, needed: set[str]) -> tuple[str, Any]:
     a = a.transpose([x.index(c) for c in (*batch, *rows, *inner)])
     b = b.transpose([y.index(c) for c in (*batch, *inner, *columns)])
     count = [size[c] for c in batch]
-    if inner:
+    if inner or (rows and columns and a.dtype.kind == "f"):  # an outer product is one with inner axes of length 1
         m, n, k = (math.prod([size[c] for c in group]) for group in (rows, columns, inner))
         out = product(a.reshape(*count, m, k), b.reshape(*count, k, n)).reshape([size[c] for c in letters])
     else:
         a = a.reshape([*a.shape, *[1] * len(columns)])
         b = b.reshape([*count, *[1] * len(rows), *b.shape[len(count) :]])
         with np.errstate(all="ignore"):
-            out = np.asarray(a * b, like=a)
+            out = np.asarray(plain(np.multiply, a, b), like=a)
     return "".join(letters), out
 
 
