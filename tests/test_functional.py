@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from conftest import needs_torch
 from table import Row, check, gradients_check, torchs_answer
@@ -219,3 +220,70 @@ def test_sparse_gradients_are_refused_by_name():
 def test_other_layers_are_refused_by_name(name):
     with pytest.raises(AttributeError, match=f"torch.nn.{name} is not in tinyrnn"):
         getattr(tinyrnn.nn, name)
+
+
+def alignments(logs, labels, blank):
+    """-log of the probability of labels, a step after the other, by tensors that are differentiated."""
+    states = [blank, *(v for label in labels for v in (label, blank))]
+    nothing = logs.new_full((), -math.inf)
+    row = [logs[0, c] if s < 2 else nothing for s, c in enumerate(states)]
+    for t in range(1, len(logs)):
+        before, row = row, []
+        for s, c in enumerate(states):
+            ways = [before[s], *before[s - 1 : s]] if s else [before[0]]
+            if s > 1 and c != blank and c != states[s - 2]:
+                ways.append(before[s - 2])
+            ways = [w for w in ways if w.item() > -math.inf]
+            row.append(tinyrnn.stack(ways).logsumexp(0) + logs[t, c] if ways else nothing)
+    return -tinyrnn.stack(row[-2:]).logsumexp(0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("blank", [0, 3])
+def test_ctc_is_the_sum_over_all_alignments(blank, dtype):
+    """Of sequences of several lengths, with labels that repeat, and more of them than a vector has lanes."""
+    random = np.random.default_rng(blank)
+    lengths, steps, classes = [0, 1, 5, 13, 9], [4, 1, 12, 24, 30], 5
+    texts = [[v + (v >= blank) for v in random.integers(0, classes - 1, n).tolist()] for n in lengths]
+    texts[4][:3] = [texts[4][0]] * 3
+    scores = 3 * random.normal(size=(30, len(texts), classes))
+    weights = random.normal(size=len(texts))
+    x = tinyrnn.tensor(scores, requires_grad=True)
+    logs = x.log_softmax(2)
+    expected = tinyrnn.stack([alignments(logs[:t, n], texts[n], blank) for n, t in enumerate(steps)])
+    (expected * tinyrnn.tensor(weights)).sum().backward()
+    before = tinyrnn.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        tinyrnn.set_num_threads(threads)
+        y = tinyrnn.tensor(scores, dtype=getattr(tinyrnn, dtype), requires_grad=True)
+        targets = tinyrnn.tensor([v for text in texts for v in text])
+        loss = tinyrnn.nn.functional.ctc_loss(y.log_softmax(2), targets, steps, lengths, blank, "none")
+        (loss * tinyrnn.tensor(weights, dtype=y.dtype)).sum().backward()
+        found.append((loss.detach().numpy(), y.grad.numpy()))
+    tinyrnn.set_num_threads(before)
+    assert all((a == b).all() for others in found[1:] for a, b in zip(found[0], others, strict=True))
+    tolerance = {"rtol": 1e-5, "atol": 2e-6} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-13}
+    np.testing.assert_allclose(found[0][0], expected.detach().numpy(), **tolerance)
+    np.testing.assert_allclose(found[0][1], x.grad.numpy(), **tolerance)
+
+
+def test_ctc_of_what_cannot_be():
+    """Too few steps: infinite and NaN, or nothing if that is asked for; certain to the end; and no steps at all."""
+    logs = tinyrnn.full((3, 2, 4), math.log(0.25), requires_grad=True)
+    for zero in (False, True):
+        logs.grad = None
+        loss = tinyrnn.nn.functional.ctc_loss(
+            logs, tinyrnn.tensor([[1, 1, 2], [2, 2, 0]]), [3, 3], [3, 2], reduction="none", zero_infinity=zero
+        )
+        assert loss.tolist()[0] == (0.0 if zero else math.inf) and loss.tolist()[1] == pytest.approx(3 * math.log(4))
+        loss.sum().backward()
+        assert logs.grad[:, 0].isnan().all() if not zero else (logs.grad[:, 0] == 0).all()
+        assert logs.grad[:, 1].isfinite().all()
+    far = tinyrnn.tensor([[[-2000.0, 0.0], [0.0, -3000.0]], [[0.0, -9.0], [-2000.0, 0.0]]], requires_grad=True)
+    loss = tinyrnn.nn.functional.ctc_loss(far, tinyrnn.tensor([[1], [1]]), [2, 2], [1, 1], reduction="none")
+    np.testing.assert_allclose(loss.detach().numpy(), [0.0, 0.0], atol=1e-3)
+    none = tinyrnn.nn.functional.ctc_loss(
+        tinyrnn.zeros(0, 2, 3), tinyrnn.tensor([[1], [1]]), [0, 0], [0, 1], reduction="none"
+    )
+    assert none.tolist() == [0.0, math.inf]

@@ -1,6 +1,6 @@
 """Connectionist temporal classification: the probability of a text over all its alignments with a longer input.
 
-Graves et al. 2006, https://www.cs.toronto.edu/~graves/icml_2006.pdf; equation numbers are that paper's.
+Graves et al. 2006, https://www.cs.toronto.edu/~graves/icml_2006.pdf.
 """
 
 from __future__ import annotations
@@ -10,37 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..devices import host
+from ..kernels import lazy
+from ..strides import contiguous
 from .common import Op, expect_tensor, on_host, run
 from .elementwise import where
 from .rows import by_reduction, kind
 
-
-def log_sum(*logs: np.ndarray) -> np.ndarray:
-    """log(e ** a + e ** b + ...), -inf where all are."""
-    largest = np.maximum.reduce(logs)
-    safe = np.where(np.isinf(largest), 0.0, largest).astype(largest.dtype)
-    with np.errstate(divide="ignore"):
-        return np.log(np.add.reduce([np.exp(a - safe) for a in logs])) + safe
-
-
-def shifted(a: np.ndarray, by: int) -> np.ndarray:
-    """The columns of `a` moved to the right, -inf coming in."""
-    out = np.full_like(a, -np.inf)
-    out[:, by:] = a[:, : a.shape[1] - by]
-    return out
-
-
-def paths(scores: np.ndarray, skips: np.ndarray) -> np.ndarray:
-    """log alpha (T, N, L): of each prefix of the labels at each step (equations 5 to 8); `skips` marks the labels that
-    may follow the one before the last.
-    """
-    alpha = np.full_like(scores, -np.inf)
-    alpha[0, :, :2] = scores[0, :, :2]
-    for t in range(1, len(scores)):
-        last = alpha[t - 1]
-        jump = np.where(skips, shifted(last, 2), -np.inf).astype(last.dtype)
-        alpha[t] = log_sum(last, shifted(last, 1), jump) + scores[t]
-    return alpha
+kernels = lazy("cpu.ctc")
 
 
 @on_host
@@ -49,43 +25,14 @@ class CTC(Op):
 
     @staticmethod
     def forward(logs, *, labels, steps, lengths, zero_infinity):
-        batch = np.arange(len(labels))
-        scores = logs[:, batch[:, None], labels] if len(logs) else np.empty((0, *labels.shape), logs.dtype, like=logs)
-        skips = np.zeros(labels.shape, bool)
-        skips[:, 2:] = labels[:, 2:] != labels[:, :-2]
-        skips[:, ::2] = False
-        alpha = paths(scores, skips)
-        losses = np.empty(len(labels), logs.dtype, like=logs)
-        for n, (t, length) in enumerate(zip(steps, lengths, strict=True)):
-            if t == 0:
-                losses[n] = 0.0 if length == 0 else np.inf
-                continue
-            ends = alpha[t - 1, n, max(2 * length - 1, 0) : 2 * length + 1]
-            losses[n] = -np.logaddexp.reduce(ends)
-        return losses, (logs, labels, steps, lengths, alpha, scores, losses, zero_infinity)
+        losses, alpha, jumps = kernels.forward(contiguous(logs), labels, steps, lengths)
+        return losses.astype(logs.dtype), (logs, labels, steps, lengths, alpha, jumps, losses, zero_infinity)
 
     @staticmethod
     def backward(saved, needs, g):
-        """Equation 16: for logs that are a log-softmax, which torch takes for granted."""
-        logs, labels, steps, lengths, alpha, scores, losses, zero_infinity = saved
-        out = np.zeros_like(logs)
-        for n, (t, length) in enumerate(zip(steps, lengths, strict=True)):
-            if t == 0 or (zero_infinity and np.isinf(losses[n])):
-                continue
-            size = 2 * length + 1
-            own = labels[n : n + 1, size - 1 :: -1] if size <= labels.shape[1] else labels[n : n + 1, ::-1]
-            skips = np.zeros(own.shape, bool)
-            skips[:, 2:] = own[:, 2:] != own[:, :-2]
-            skips[:, ::2] = False
-            beta = paths(scores[t - 1 :: -1, n : n + 1, size - 1 :: -1], skips)[::-1, 0, ::-1]
-            both = alpha[:t, n, :size] + beta  # counts the score of its own step twice
-            total = np.full((t, logs.shape[2]), -np.inf, logs.dtype)
-            for k in range(size):
-                c = labels[n, k]
-                total[:, c] = np.logaddexp(total[:, c], both[:, k])
-            with np.errstate(invalid="ignore"):
-                out[:t, n] = (np.exp(logs[:t, n]) - np.exp(total + losses[n] - logs[:t, n])) * g[n]
-        return out
+        """For logs that are a log-softmax, which torch takes for granted."""
+        logs, *rest, zero_infinity = saved
+        return kernels.backward(contiguous(logs), *rest, contiguous(g), zero_infinity)
 
 
 def lengths_of(given: Any, name: str, batch: int) -> np.ndarray:
