@@ -471,10 +471,10 @@ BINARY |= {
         (atan2, None),
         (hypot, None),
         (xlogy, xlogy_gradient),
-        (logaddexp, logaddexp_gradient),
-        (logaddexp2, logaddexp2_gradient),
     )
 }
+BINARY["logaddexp"] = Formula(logaddexp, logaddexp_gradient)
+BINARY["logaddexp2"] = Formula(logaddexp2, logaddexp2_gradient)
 
 
 # --------------------------------------------------------------------------------- functions of three elements

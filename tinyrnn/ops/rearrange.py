@@ -28,7 +28,7 @@ from .common import (
 )
 from .shape import reshape, transpose
 
-sums = twin("reduce")
+sums, indices = twin("reduce"), twin("index")
 
 
 def laid(repeats: Sequence[int], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -165,10 +165,13 @@ class RepeatInterleave(Op):
         if repeats.size == 1 and g.size:
             n, inner = int(repeats.reshape(-1)[0]), math.prod(shape[axis + 1 :])
             return sums.sum(ordered(g).reshape(-1, n, inner), (1,)).reshape(shape)
-        out = np.zeros(shape, g.dtype, like=g)
-        places = put(np.repeat(np.arange(shape[axis]), repeats), of(g))
-        np.add.at(np.moveaxis(out, axis, 0), places, np.moveaxis(g, axis, 0))
-        return out
+        rest = (*shape[:axis], *shape[axis + 1 :])
+        out = np.zeros((shape[axis], math.prod(rest)), g.dtype, like=g)
+        if g.size:
+            places = put(np.repeat(np.arange(shape[axis]), repeats), of(g))
+            rows = ordered(np.moveaxis(g, axis, 0)).reshape(len(places), -1)
+            indices.scatter_add_rows(out, places, rows)
+        return ordered(np.moveaxis(out.reshape(shape[axis], *rest), 0, axis))
 
 
 @numpy_names
