@@ -143,9 +143,12 @@ def test_large_scores_keep_their_digits(gpu):
 def test_layer_norm(gpu, shape, affine, dtype):
     x, g = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
     weight, bias = (normal(shape[1] if affine else 0, dtype=dtype, seed=k) for k in (2, 3))
-    for centred in (True, False):
-        check("layer_norm", x, weight, bias, 1e-5, centred)
-        _, mean, rstd = host.layer_norm(x, weight, bias, 1e-5, centred)
+    for centred, eps in (
+        (True, 1e-5),
+        (False, 0.5),
+    ):  # of one number, a small eps would leave nothing but rounding errors
+        check("layer_norm", x, weight, bias, eps, centred)
+        _, mean, rstd = host.layer_norm(x, weight, bias, eps, centred)
         check("layer_norm_backward", x, weight, mean, rstd, g, centred)
 
 

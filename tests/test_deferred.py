@@ -1,5 +1,6 @@
 """Kernels that are compiled when a call first reaches them: not before, once, and whatever happens meanwhile."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -130,6 +131,22 @@ def test_what_a_signal_raises_is_told_and_interrupts(tmp_path, monkeypatch):
         for _ in range(1000):
             pass
     assert told == ["too slow"] and numbers.tolist() == [40] * 5
+
+
+def test_it_is_compiled_in_a_deep_recursion(tmp_path, monkeypatch):
+    double, entry = fresh(monkeypatch, tmp_path)
+    entry(np.arange(8))
+    numbers, limit = np.full(5, 20), sys.getrecursionlimit()
+
+    def down(calls):
+        return down(calls - 1) if calls else entry(numbers)
+
+    depth = limit - len(inspect.stack()) - 30
+    down(depth)
+    assert numbers.tolist() == [40] * 5 and double.address
+    assert sys.getrecursionlimit() == limit
+    with pytest.raises(RecursionError):
+        down(depth + 100)
 
 
 FAILING = """

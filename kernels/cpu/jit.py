@@ -281,6 +281,7 @@ WORD = ir.IntType(64)
 NOTHING, ASKS = ir.FunctionType(ir.VoidType(), []), ir.FunctionType(ir.VoidType(), [WORD])
 COMPILE = "compile-deferred"
 TRIES = 10  # so often a deferred kernel may fail to be compiled
+DEEP = 10_000  # calls within one another that compiling may take
 
 
 def named(module: ir.Module, symbol: str) -> ir.GlobalVariable:
@@ -386,9 +387,14 @@ class Kernel:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _compile_deferred(slot):
-    """What machine code calls when it first reaches a deferred kernel."""
-    with contextlib.suppress(KeyboardInterrupt):
-        Kernel.slots[slot].compile()
+    """What machine code calls when it first reaches a deferred kernel, in a deep recursion, too."""
+    with contextlib.suppress(KeyboardInterrupt), global_compiler_lock:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + DEEP)
+        try:
+            Kernel.slots[slot].compile()
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def compile_deferred() -> None:
