@@ -545,7 +545,21 @@ def power_gradient(x, y, out, g):
 POWER = Formula(power, power_gradient)
 
 
-# Exponents that take a few products.  The derivatives are of x alone: the result may change before the backward.
+# Exponents that take a few products, or whose derivative is a root.  Derivatives are of x alone: the result may change
+# before the backward.
+def square_gradient(x, out, g):
+    return (g * (2.0 * x),)
+
+
+def three_halves(x):
+    return x**1.5
+
+
+def three_halves_gradient(x, out, g):
+    """NaN for -inf, whose square root torch takes."""
+    return (g * (1.5 * sqrt(x)),)
+
+
 def cube(x):
     return x * x * x
 
@@ -567,7 +581,8 @@ def inverse_square_gradient(x, out, g):
 
 
 POWERS = {
-    2.0: UNARY["square"],
+    1.5: Formula(three_halves, three_halves_gradient),
+    2.0: Formula(square, square_gradient),
     3.0: Formula(cube, cube_gradient),
     -1.0: Formula(reciprocal, inverse_gradient),
     -2.0: Formula(inverse_square, inverse_square_gradient),

@@ -946,8 +946,14 @@ def test_powers_of_many_numbers_are_those_of_few(large, dtype):
     random = np.random.default_rng(0)
     base, exponent, g = (random.uniform(0.1, 3, n).astype(dtype), *random.normal(size=(2, n)).astype(dtype))
     base[:8:2] *= -1
+    base[8:14] = [np.inf, -np.inf, np.nan, 1e30, -0.0, 1.0]
     base[3], exponent[3:9] = 0.0, [2.0, 0.0, 3.0, -1.0, 0.5, 0.0]
-    forms = [f"x ** {k}" for k in (0, 1, 2, 3, 4, -1, -2, 0.5, -0.5, 1.7)] + ["2.5 ** y", "x ** y", "x ** c", "x ** d"]
+    forms = [f"x ** {k}" for k in (0, 1, 2, 3, 4, -1, -2, 0.5, -0.5, 1.5, 1.7)] + [
+        "2.5 ** y",
+        "x ** y",
+        "x ** c",
+        "x ** d",
+    ]
     forms += ["x ** t.tensor(3.0, dtype=x.dtype)", "t.tensor([1.5], dtype=x.dtype) ** y"]
     scalars = {"c": 2.0, "d": 1.7}
     tolerance = {"rtol": 20 * np.finfo(dtype).eps, "atol": 20 * np.finfo(dtype).eps}

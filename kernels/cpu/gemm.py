@@ -355,13 +355,15 @@ def kernels(real) -> SimpleNamespace:
     @kernel
     def some_matrices(first, last, m, n, k, inner, a, a_outer, a_inner, a_row, a_column,
                       b, b_outer, b_inner, b_row, b_column, zeros, c):  # fmt: skip
-        if n == 1 and m * k > 0:  # columns: as rows, as in `product`
+        if n == 1 and m * k > 0:  # columns: as rows, as in `product`; there are n zeros, and no more
             how = method(n, k, b_row, a_column, a_row)
             for g in range(first, last):
-                o, i = g // inner, g % inner
+                o, i, row = g // inner, g % inner, c + S * g * m
+                for j in range(m):
+                    put(real, row + S * j, real(0))
                 serial(
                     how, 1, m, k, b + o * b_outer + i * b_inner, 0, b_row,
-                    a + o * a_outer + i * a_inner, a_column, a_row, zeros, 0, c + S * g * m, 0,
+                    a + o * a_outer + i * a_inner, a_column, a_row, row, 0, row, 0,
                 )  # fmt: skip
             return
         how = method(m, k, a_column, b_row, b_column)

@@ -328,8 +328,8 @@ class Kernel:
                 function.compile()
                 llvmlite.binding.add_symbol(self.symbol, function.address)
                 self.code, self.address = function, function.address
-                if self.deferred:
-                    self.slot.value = self.address
+            if self.deferred:
+                self.slot.value = self.address
         return self.address
 
     def call(self, b: ir.IRBuilder, args) -> None:
@@ -385,16 +385,32 @@ class Kernel:
         return intrinsic(scope[self.function.__name__])
 
 
+class Asked:
+    """Calls of `_compile_deferred` that have not returned, and the limit of recursion without them."""
+
+    lock, calls, limit = threading.Lock(), 0, 0
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _compile_deferred(slot):
-    """What machine code calls when it first reaches a deferred kernel, in a deep recursion, too."""
-    with contextlib.suppress(KeyboardInterrupt), global_compiler_lock:
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(limit + DEEP)
-        try:
-            Kernel.slots[slot].compile()
-        finally:
-            sys.setrecursionlimit(limit)
+    """What machine code calls when it first reaches a deferred kernel: in a deep recursion, too, so that nothing here
+    may call a function of Python's before the limit is raised."""
+    with Asked.lock:
+        if not Asked.calls:
+            Asked.limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(Asked.limit + DEEP)
+        Asked.calls += 1
+    try:
+        Kernel.slots[slot].compile()
+    except BaseException as error:
+        Kernel.slots[slot].slot.value = 0  # the machine code asks again, and then has Python interrupted
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+    finally:
+        with Asked.lock:
+            Asked.calls -= 1
+            if not Asked.calls:
+                sys.setrecursionlimit(Asked.limit)
 
 
 def compile_deferred() -> None:

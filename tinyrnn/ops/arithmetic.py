@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import POWER, POWERS, SCALED_ADD, Formula
+from ..strides import copied
 from ..tape import check_apart, check_writable, is_grad_enabled
 from .common import (
     NO_BOOL,
@@ -131,7 +132,7 @@ def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             case 3.0:
                 return a * a * a
             case 1.0:
-                return a.copy()
+                return copied(a)
             case 0.5:
                 return np.sqrt(a)
             case -0.5:

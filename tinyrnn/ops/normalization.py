@@ -76,8 +76,7 @@ def batch_norm(
         return input.clone()
     if x.ndim < 2:
         raise ValueError(f"batch_norm(): expected at least 2 dimensions, got shape {list(x.shape)}")
-    if x.dtype.kind != "f":
-        raise RuntimeError(f"batch_norm(): expected floating-point numbers, got {input.dtype}")
+    expect_floating(input, "batch_norm")
     channels = x.shape[1]
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, given in named.items():
