@@ -105,7 +105,15 @@ def interrupted(double, times, error):
     double.compile = failing
 
 
-def test_an_interrupt_comes_when_the_call_is_done(tmp_path, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_comes_when_the_call_is_done(tmp_path, monkeypatch, interruptible):
     double, entry = fresh(monkeypatch, tmp_path)
     entry(np.arange(8))
     interrupted(double, 3, KeyboardInterrupt())
@@ -119,7 +127,7 @@ def test_an_interrupt_comes_when_the_call_is_done(tmp_path, monkeypatch):
     assert numbers.tolist() == [80] * 5
 
 
-def test_what_a_signal_raises_is_told_and_interrupts(tmp_path, monkeypatch):
+def test_what_a_signal_raises_is_told_and_interrupts(tmp_path, monkeypatch, interruptible):
     double, entry = fresh(monkeypatch, tmp_path)
     entry(np.arange(8))
     interrupted(double, 1, TimeoutError("too slow"))
