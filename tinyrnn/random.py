@@ -201,7 +201,7 @@ class Generator:
         """Uniform on [low, high): Tensor.uniform_.  Takes one word for a float32, two for a float64."""
         dtype = _floating(dtype, "check_uniform_bounds")
         name, title = _NAMES[dtype]
-        limit = float(np.finfo(dtype).max)
+        limit = _largest(dtype)
         for bound, value in (("from", low), ("to", high)):
             if not -limit <= value <= limit:
                 raise RuntimeError(f"{bound} is out of bounds for {name}")
@@ -488,6 +488,11 @@ def _floating(dtype: DTypeLike, function: str) -> np.dtype:
     return dtype
 
 
+@cache
+def _largest(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype).max)
+
+
 def _continuous(distribution: str, dtype: np.dtype, name: str) -> None:
     if dtype.kind != "f":
         raise RuntimeError(
@@ -496,6 +501,7 @@ def _continuous(distribution: str, dtype: np.dtype, name: str) -> None:
         )
 
 
+@cache
 def _whole_numbers(dtype: np.dtype) -> tuple[int, int]:
     """The smallest and the largest whole number of `dtype`; for a float type, of those without gaps."""
     if dtype.kind == "b":

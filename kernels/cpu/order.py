@@ -3,9 +3,9 @@
     keys(a (R, n), descending)          -> int64 in the order of the elements, or the opposite one; equal for equal
                                         elements, and for all NaN, which count as the largest
     argsort(a (R, n), descending)       -> the positions of the elements in order, where equal ones stay as they were;
-                                        and of each row whether it has such
+                                        and of each row whether it has such, None if none has
     foremost(a (R, n), k, descending)   -> the positions of the first k of these; and of each row whether there are
-                                        equal ones among the first k + 1
+                                        equal ones among the first k + 1, None if there are in none
 
 These take floating-point numbers and integers.  Keys are sorted by their digits, the lowest first (Knuth 1998, "The
 art of computer programming", volume 3, section 5.2.5): those that no two keys differ in are passed over.  The foremost
@@ -205,16 +205,23 @@ def keys(a: np.ndarray, descending: bool) -> np.ndarray:
     return out
 
 
-def argsort(a: np.ndarray, descending: bool) -> tuple[np.ndarray, np.ndarray]:
+def argsort(a: np.ndarray, descending: bool) -> tuple[np.ndarray, np.ndarray | None]:
     a, equal = sortable(a), np.zeros(len(a), np.int64)
     out = np.empty(a.shape, np.int64)
     kernels(a.dtype.type, SHORT if a.shape[1] < MANY else LONG).argsort(id(a), -int(descending), id(out), id(equal))
+    return out, rows_of(equal, f"no memory to sort {a.shape[1]} elements in")
+
+
+def rows_of(equal: np.ndarray, failure: str) -> np.ndarray | None:
+    """The rows in which there are equal elements, None if there are none."""
+    if not equal.any():
+        return None
     if NO_ROOM in equal:
-        raise MemoryError(f"no memory to sort {a.shape[1]} elements in")
-    return out, equal == 1
+        raise MemoryError(failure)
+    return equal == 1
 
 
-def foremost(a: np.ndarray, k: int, descending: bool) -> tuple[np.ndarray, np.ndarray]:
+def foremost(a: np.ndarray, k: int, descending: bool) -> tuple[np.ndarray, np.ndarray | None]:
     a, equal = sortable(a), np.zeros(len(a), np.int64)
     count = min(k + 1, a.shape[1])
     if k > INSERTED or (k > FEW and 32 * k > a.shape[1]):
@@ -222,6 +229,4 @@ def foremost(a: np.ndarray, k: int, descending: bool) -> tuple[np.ndarray, np.nd
         return order[:, :k], equals
     out = np.empty((len(a), count), np.int64)
     kernels(a.dtype.type, SHORT).foremost(id(a), count, -int(descending), id(out), id(equal))
-    if NO_ROOM in equal:
-        raise MemoryError(f"no memory to keep {count} elements in")
-    return out[:, :k], equal == 1
+    return out[:, :k], rows_of(equal, f"no memory to keep {count} elements in")

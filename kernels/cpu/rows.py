@@ -53,7 +53,7 @@ from .simd import (
     where,
 )
 
-GROUP, BLOCKS, SHORT = 16, 32, 32
+GROUP, BLOCKS, SHORT, LONG = 16, 32, 32, 2048
 # Elements that are some 10 microseconds of work: with a function to compute, with a variance, with neither.
 EXPENSIVE, NORMAL, CHEAP = 15_000, 25_000, 60_000
 
@@ -314,6 +314,7 @@ def kernels(real) -> SimpleNamespace:
         for block in range(first, last):
             group, end = groups + 2 * S * n * block, min(rows, (block + 1) * height)
             for r in range(block * height, end):
+                inside = (r - block * height) % GROUP
                 p, d, q = x + r * n * S, g + r * n * S, dx + r * n * S
                 high, low = parts(get(float64, mean + 8 * r))
                 factor = real(get(float64, rstd + 8 * r))
@@ -340,7 +341,7 @@ def kernels(real) -> SimpleNamespace:
                     v = (load_next(real, p + S * k, S, n - k) - high) * factor + rest
                     y = load_next(real, d + S * k, S, n - k)
                     dweight, dbias = y * v, y
-                    if r % GROUP:
+                    if inside:
                         dweight = dweight + load_next(real, group + S * k, S, n - k)
                         dbias = dbias + load_next(real, group + S * (n + k), S, n - k)
                     store_next(real, group + S * k, dweight, n - k)
@@ -348,7 +349,7 @@ def kernels(real) -> SimpleNamespace:
                     if weight:
                         y = y * load_next(real, weight + S * k, S, n - k)
                     store_next(real, q + S * k, ((y - shift) - v * slope) * factor, n - k)
-                if (r + 1) % GROUP == 0 or r + 1 == end:
+                if inside == GROUP - 1 or r + 1 == end:
                     flush(2 * n, group, sums + 16 * n * block, r < block * height + GROUP)
 
     @kernel
@@ -550,6 +551,8 @@ def layer_norm_backward(x, weight, mean, rstd, g, centred: bool = True) -> tuple
     """The gradients of x (R, C), weight (C,) and bias (C,)."""
     rows, columns = x.shape
     height = GROUP * max(2, -(-rows // (BLOCKS * GROUP)))
+    if rows <= height and columns >= LONG:  # of few long rows, some are work enough for a thread
+        height = GROUP // 2
     blocks = -(-rows // height)
     dx, dw, db = np.empty((rows, columns), x.dtype), np.empty(columns, x.dtype), np.empty(columns, x.dtype)
     groups, sums = np.empty((blocks, 2, columns), x.dtype), np.empty((blocks, 2, columns))

@@ -79,6 +79,8 @@ def check_broadcast(*arrays: np.ndarray) -> tuple[int, ...]:
             long, short = short, long
         if long[len(long) - len(short) :] == short:
             return long
+    elif len(arrays) == 3 and arrays[0].shape == arrays[1].shape == arrays[2].shape:
+        return arrays[0].shape
     try:
         return np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError:

@@ -270,7 +270,7 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 def shaped(size: tuple, kwargs: dict, call: str) -> tuple[int, ...]:
     """The sizes from f(2, 3), f((2, 3)) or f(size=(2, 3)); torch's error for a negative one."""
     shape = sizes(size or (kwargs.pop("size"),) if "size" in kwargs else size, call)
-    if any(n < 0 for n in shape):
+    if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     return shape
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..devices import of, put
 from ..kernels import twin
-from ..strides import contiguous, restrided
+from ..strides import at, contiguous
 from ..tape import entitled
 from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported, wrap
 from .create import full_of, numpy_type
@@ -40,7 +40,7 @@ def cut(a: np.ndarray, upper: bool, diagonal: int) -> np.ndarray:
     rows, columns = a.shape[-2:]
     side = np.arange(1 - rows, columns)
     kept = side >= diagonal if upper else side <= diagonal
-    mask = restrided(kept[rows - 1 :], (rows, columns), (-1, 1))
+    mask = at(kept, (rows, columns), (-1, 1), rows - 1)
     return selecting.where(mask, a, a.dtype.type(0))
 
 

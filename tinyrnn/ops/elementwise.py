@@ -277,8 +277,11 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
         arrays = [None if t is None else converted_to(dtype, t.array) for t in (input, low, high)]
         check_broadcast(*(a for a in arrays if a is not None))
         return into(out, entitled(run(Clamp, (input, low, high), arrays), "ClampBackward0"), "clamp")
-    least, most = (None if b is None else number(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
-    dtype = dtypes.promote(input.array, *(b for b in (least, most) if b is not None))
+    least = None if min is None else number(min, "clamp", "min")
+    most = None if max is None else number(max, "clamp", "max")
+    dtype = input.array.dtype
+    if dtype.kind != "f":
+        dtype = dtypes.promote(input.array, *(b for b in (least, most) if b is not None))
     if dtype.kind == "b":
         raise unsupported("clamp", dtype)
     if dtype.kind != "f":

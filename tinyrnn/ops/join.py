@@ -73,15 +73,16 @@ def cat(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     chosen = tensors_of(tensors, "cat")
     if not chosen:
         raise ValueError("cat(): expected a non-empty list of Tensors")
-    for i, x in enumerate(chosen):
-        if x.array.ndim == 0:
-            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    kept = [x for x in chosen if x.array.shape != (0,)] or chosen[:1]
-    ndim = kept[0].array.ndim
+    shapes = [x.array.shape for x in chosen]
+    if () in shapes:
+        raise RuntimeError(f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated")
+    kept = [shape for shape in shapes if shape != (0,)] or shapes[:1]
+    first = kept[0]
+    ndim = len(first)
     along = axis(dim, ndim)
-    first = kept[0].array.shape
-    for i, x in enumerate(kept):
-        shape = x.array.shape
+    for i, shape in enumerate(kept):
+        if shape == first:
+            continue
         if len(shape) != ndim:
             raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and {len(shape)}")
         if shape[:along] != first[:along] or shape[along + 1 :] != first[along + 1 :]:

@@ -45,7 +45,7 @@ def in_order(a: np.ndarray, over: int, descending: bool, stable: bool = True) ->
         moved = last(a, over)
         rows = contiguous(moved).reshape(a.size // max(n, 1), n)
         order, equals = sorting.argsort(rows, descending)
-        if as_torch and equals.any():
+        if as_torch and equals is not None:
             order[equals] = unstable.sorted_rows(sorting.keys(rows[equals], descending))
         return back(order.reshape(moved.shape), over)
     if descending and a.size:
@@ -167,7 +167,7 @@ def foremost(a: np.ndarray, over: int, k: int, largest: bool, sorted: bool) -> n
         moved = last(a, over)
         rows = contiguous(moved).reshape(a.size // n, n)
         order, equals = sorting.foremost(rows, k, largest)
-        if equals.any():
+        if equals is not None:
             order[equals] = unstable.top_rows(sorting.keys(rows[equals], largest), k, sorted)[:, :k]
         return back(order.reshape(*moved.shape[:-1], k), over)
     if sorted or k * 64 <= n:  # on a GPU

@@ -301,7 +301,7 @@ def expand(input: Any, *size: Any, **named: Any) -> Any:
                 f"{i}.  Target sizes: {list(size)}.  Tensor sizes: {list(a.shape)}"
             )
         target.append(n)
-    if any(n < 0 for n in target):
+    if target and min(target) < 0:
         raise RuntimeError(f"expand: a size must not be negative, but for -1, which keeps a size: got {list(size)}")
     return record(Expand, (input,), Expand.forward(a, shape=tuple(target)))
 
