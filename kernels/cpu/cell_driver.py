@@ -27,13 +27,14 @@ from .cell_job import AT
 from .gemm import fetch_row
 from .jit import deferred, inlined, kernel, njit
 from .pool import run, split
-from .simd import BYTES, get, lanes, load_first, put, store_first, word
+from .simd import BYTES, get, lanes, load_first, put, splat, store_first, word
 from .tile import LINE, ROWS, tile
 
 # Tiles are wider than those of gemm.py: the rows of one step and a strip do not fit into the first cache together, and
 # the fewer strips there are, the less often the rows are read.
 HIGH, STRIP = (4, 3) if ROWS == 6 else (8, 3)
 MIDDLE, LOW = HIGH * 3 // 4, HIGH // 2
+PACKED = 20_000  # weights that some 10 microseconds pack
 
 
 @inlined
@@ -186,8 +187,15 @@ def shared(real) -> SimpleNamespace:
     @kernel
     def copy_row(n, source, step, to):
         """n numbers, `step` bytes apart, to neighbours; zeros for a source of 0."""
-        for j in range(n):
-            put(real, to + S * j, get(real, source + j * step) if source else real(0))
+        if source == 0:
+            for j in range(0, n, L):
+                store_first(real, to + S * j, splat(real, 0.0), n - j)
+        elif step == S:
+            for j in range(0, n, L):
+                store_first(real, to + S * j, load_first(real, source + S * j, n - j), n - j)
+        else:
+            for j in range(n):
+                put(real, to + S * j, get(real, source + j * step))
 
     @kernel
     def resolve(job, arrays):
@@ -220,10 +228,23 @@ def shared(real) -> SimpleNamespace:
                 copy_row(width, source, step, to + S * width * place)
 
     @kernel
+    def pack_strips(first, last, k, b, b_row, b_column, to):
+        """Columns first ... last - 1 of b (k, n)."""
+        pack(last - first, k, b + first * b_column, b_row, b_column, WIDE, to + S * first * k)
+
+    all_strips = split(pack_strips)
+
+    @kernel
+    def pack_all(n, k, b, b_row, b_column, to):
+        """b (k, n), on all threads."""
+        if n:
+            all_strips(n, PACKED // max(k, 1), WIDE, k, b, b_row, b_column, to)
+
+    @kernel
     def pack_rows(w, width, whole, halves, to, to_split):
         """The weights (whole + halves, width), transposed: those of whole gates, and those of split ones."""
-        pack(whole, width, data(w), stride(w, 1), stride(w, 0), WIDE, to)
-        pack(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), WIDE, to_split)
+        pack_all(whole, width, data(w), stride(w, 1), stride(w, 0), to)
+        pack_all(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), to_split)
 
     @kernel
     def set_biases(job):
@@ -263,11 +284,11 @@ def shared(real) -> SimpleNamespace:
         if not word(job, AT.single):
             pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
         if w_hr:
-            pack(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), WIDE, word(job, AT.w_r))
+            pack_all(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), word(job, AT.w_r))
         if word(job, AT.fused):
             pack_rows(w_ih, I, whole, columns - whole, word(job, AT.w_x), word(job, AT.w_x_split))
         elif word(job, AT.ahead):
-            pack(columns, I, data(w_ih), stride(w_ih, 1), stride(w_ih, 0), WIDE, word(job, AT.w_x))
+            pack_all(columns, I, data(w_ih), stride(w_ih, 1), stride(w_ih, 0), word(job, AT.w_x))
         else:
             multiply(
                 word(job, AT.N), columns, I, word(job, AT.inputs), S * I, S, data(w_ih), stride(w_ih, 1),
@@ -331,10 +352,10 @@ def shared(real) -> SimpleNamespace:
         w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
         halves, lower = word(job, AT.columns) - whole, data(w_hh) + whole * stride(w_hh, 0)
         if not word(job, AT.single):
-            pack(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h))
-            pack(P, halves, lower, stride(w_hh, 0), stride(w_hh, 1), WIDE, word(job, AT.w_h_split))
+            pack_all(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h))
+            pack_all(P, halves, lower, stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h_split))
         if w_hr:
-            pack(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), WIDE, word(job, AT.w_r))
+            pack_all(H, P, data(w_hr), stride(w_hr, 0), stride(w_hr, 1), word(job, AT.w_r))
         set_states(job, 0, word(job, AT.d_carried), word(job, AT.d_states))
         copy_row(B * V * H, 0, 0, d_vectors)
         sizes, offsets, reverse = word(job, AT.sizes), word(job, AT.offsets), word(job, AT.reverse)

@@ -134,8 +134,8 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
         raise IndexError("Dimension specified as -1 but tensor has no dimensions (diag_embed())")
     found = run(DiagEmbed, (input,), (a,), offset=operator.index(offset))
     order = list(range(a.ndim - 1))
-    for at, source in sorted(((first, a.ndim - 1), (second, a.ndim))):
-        order.insert(at, source)
+    for place, source in sorted(((first, a.ndim - 1), (second, a.ndim))):
+        order.insert(place, source)
     return permute(found, order) if order != sorted(order) else found
 
 
