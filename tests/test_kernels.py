@@ -211,7 +211,7 @@ def test_updates_have_the_same_bits(threads, dtype):
 # ---------------------------------------------------------------------------------- rows, sums, indices
 @few
 def test_rows_have_the_same_bits(threads, dtype):
-    for R, C in ((301, 130), (1300, 17), (3, 10_001), (1, 5)):
+    for R, C in ((301, 130), (1300, 17), (3, 10_001), (20, 2100), (1, 5)):
         x, g, w, b = (normal(*s, dtype=dtype, seed=k) for k, s in enumerate([(R, C), (R, C), (C,), (C,)]))
         target, none = np.arange(R) % C, np.empty(0, dtype)
         y, log_y = rows.softmax(x), rows.log_softmax(x)
@@ -235,6 +235,19 @@ def test_rows_have_the_same_bits(threads, dtype):
                 "RMS norm backward": functools.partial(rows.layer_norm_backward, x, w, mean, rstd, g, False),
             },
         )
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (70, 40), (1100, 6), (20, 2100), (9, 2048)], ids=str)
+def test_gradients_of_layer_norm_are_numpys(shape):
+    """Also where rows are cut into several blocks: many rows, and few long ones."""
+    (_, C), x, g = shape, normal(*shape), normal(*shape, seed=1)
+    w = normal(C, seed=2)
+    _, mean, rstd = rows.layer_norm(x, w, w, 1e-5)
+    v, y = (x - mean[:, None]) * rstd[:, None], g * w
+    dx = (y - y.mean(1, keepdims=True) - v * (y * v).mean(1, keepdims=True)) * rstd[:, None]
+    expected = dx, (g * v).sum(0), g.sum(0)
+    for found, right in zip(rows.layer_norm_backward(x, w, mean, rstd, g), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-11, atol=1e-11)
 
 
 @few
