@@ -16,7 +16,7 @@ whole row is taken apart (`parts`) into two of the row's type, so that x - mean 
 
 Threads divide the rows.  The gradients of layer norm's weight and bias are sums over rows: over GROUP rows in the
 rows' own type, over the groups of a block in float64, and over the blocks in order.  How rows are cut into blocks
-depends on their number alone.
+depends on their number and length alone.
 
     groups  (blocks, 2, C)            the gradients of the weight and of the bias of a few rows
     sums    (blocks, 2, C) float64    those of a block of rows
