@@ -283,7 +283,8 @@ def test_ctc_of_what_cannot_be():
     far = tinyrnn.tensor([[[-2000.0, 0.0], [0.0, -3000.0]], [[0.0, -9.0], [-2000.0, 0.0]]], requires_grad=True)
     loss = tinyrnn.nn.functional.ctc_loss(far, tinyrnn.tensor([[1], [1]]), [2, 2], [1, 1], reduction="none")
     np.testing.assert_allclose(loss.detach().numpy(), [0.0, 0.0], atol=1e-3)
-    none = tinyrnn.nn.functional.ctc_loss(
-        tinyrnn.zeros(0, 2, 3), tinyrnn.tensor([[1], [1]]), [0, 0], [0, 1], reduction="none"
-    )
+    none = tinyrnn.nn.functional.ctc_loss(far, tinyrnn.tensor([[1], [1]]), [0, 0], [0, 1], reduction="none")
     assert none.tolist() == [0.0, math.inf]
+    for shape in ((0, 2, 3), (4, 0, 3), (4, 2, 0)):
+        with pytest.raises(RuntimeError, match="log_probs tensor must not be empty"):
+            tinyrnn.nn.functional.ctc_loss(tinyrnn.zeros(shape), tinyrnn.ones(shape[1], 1), [0] * shape[1], [0] * shape[1])

@@ -161,6 +161,20 @@ def test_odd_rms_norms():
         nn.functional.rms_norm(tinyrnn.ones(2, 3, dtype=tinyrnn.int64), (3,))
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (2, 3, 0)], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_nothing(shape, training):
+    """As in torch: the statistics stay, and the gradients of weight and bias are zeros."""
+    layer = nn.BatchNorm1d(3).train(training)
+    x = tinyrnn.zeros(*shape, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape
+    assert tinyrnn.equal(layer.weight.grad, tinyrnn.zeros(3)) and tinyrnn.equal(layer.bias.grad, tinyrnn.zeros(3))
+    assert tinyrnn.equal(layer.running_mean, tinyrnn.zeros(3)) and tinyrnn.equal(layer.running_var, tinyrnn.ones(3))
+    assert layer.num_batches_tracked == training
+
+
 def test_batch_norm_without_statistics_is_refused_in_evaluation():
     x, some = tinyrnn.ones(2, 3), tinyrnn.ones(3)
     for given, name in (((None, some), "running_mean"), ((some, None), "running_var")):
@@ -176,6 +190,8 @@ WRONG = {
     "channels": lambda t: t.nn.BatchNorm1d(4)(t.ones(3, 5)),
     "dimensions": lambda t: t.nn.BatchNorm1d(4)(t.ones(4)),
     "width": lambda t: t.nn.RMSNorm(4)(t.ones(3, 5)),
+    "rms norm: a number": lambda t: t.nn.functional.rms_norm(t.ones(2, 3), 3),
+    "rms norm: no dimensions": lambda t: t.nn.functional.rms_norm(t.ones(2, 3), []),
 }
 
 

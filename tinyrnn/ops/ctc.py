@@ -69,6 +69,8 @@ def ctc_loss(
         raise RuntimeError(f"ctc_loss(): log_probs must be (T, N, C) or (T, C), got shape {list(x.shape)}")
     if x.array.dtype.kind != "f":
         raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{kind(x)}'")
+    if x.array.size == 0:
+        raise RuntimeError(f"log_probs tensor must not be empty (ctc_loss(): its shape is {list(x.shape)})")
     ids = host(expect_tensor(targets, "ctc_loss", "targets").array)
     if ids.dtype.kind == "f":  # as in torch on the CPU
         with np.errstate(invalid="ignore"):

@@ -11,7 +11,7 @@ from ..kernels import twin
 from ..strides import contiguous
 from ..tape import entitled
 from .common import Op, cast, expect_tensor, record
-from .rows import LayerNorm, expect_floating, layer_norm, vector
+from .rows import LayerNorm, expect_floating, layer_norm, shape_of_rows, vector
 
 kernels = twin("channels")
 
@@ -72,8 +72,6 @@ def batch_norm(
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if eps < 0.0:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
-    if x.size == 0:
-        return input.clone()
     if x.ndim < 2:
         raise ValueError(f"batch_norm(): expected at least 2 dimensions, got shape {list(x.shape)}")
     expect_floating(input, "batch_norm")
@@ -85,14 +83,16 @@ def batch_norm(
         if given is not None and given.array.dtype != x.dtype:
             raise RuntimeError(f"batch_norm(): expected {name} of dtype {input.dtype}, got {given.dtype}")
     statistics = None
-    if not training:
+    if not x.size:  # nothing has a mean: the running ones stay, and the gradients of weight and bias are zeros
+        statistics = np.zeros(channels, like=x), np.ones(channels, like=x)
+    elif not training:
         for name in ("running_mean", "running_var"):
             if named[name] is None:
                 raise RuntimeError(f"{name} must be defined in evaluation mode")
         statistics = running_mean.array.astype(np.float64), running_var.array.astype(np.float64)
     w, b = None if weight is None else weight.array, None if bias is None else bias.array
     called = BatchNorm.forward(x, w, b, statistics, float(eps))
-    if training:
+    if statistics is None:
         (_, _, mean, variance, _, _), count = called[1], x.size // channels
         for running, batch in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
             if running is not None:
@@ -141,8 +141,8 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467.
     """
     x = expect_floating(expect_tensor(input, "rms_norm"), "rms_norm").array
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or x.shape[x.ndim - len(shape) :] != shape:
+    shape = shape_of_rows(normalized_shape, "rms_norm")
+    if x.shape[x.ndim - len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but "
             f"got input of size {list(x.shape)}"

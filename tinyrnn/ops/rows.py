@@ -408,16 +408,22 @@ class LayerNorm(Op):
         return dx if dx.shape == x.shape else dx.reshape(x.shape), dw, db
 
 
+def shape_of_rows(normalized_shape: Any, name: str) -> tuple[int, ...]:
+    """The last dimensions, over which `name` normalises, as a tuple of ints; checked."""
+    if not isinstance(normalized_shape, (tuple, list)):
+        raise TypeError(
+            f"{name}(): argument 'normalized_shape' must be tuple of ints, not {type(normalized_shape).__name__}"
+        )
+    shape = sizes(normalized_shape, name)
+    if not shape:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = []")
+    return shape
+
+
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
     """(input - mean) / sqrt(variance + eps) * weight + bias over the last dimensions (Ba et al. 2016)."""
     x = expect_tensor(input, "layer_norm").array
-    if not isinstance(normalized_shape, (tuple, list)):
-        raise TypeError(
-            f"layer_norm(): argument 'normalized_shape' must be tuple of ints, not {type(normalized_shape).__name__}"
-        )
-    shape = sizes(normalized_shape, "layer_norm")
-    if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, but got normalized_shape = []")
+    shape = shape_of_rows(normalized_shape, "layer_norm")
     if x.shape[-len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, "
