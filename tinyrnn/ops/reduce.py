@@ -289,8 +289,8 @@ class Extreme(Op):
     @staticmethod
     def backward(saved, needs, g):
         a, out, axes, keepdim = saved
-        hit = a == spread(out, axes, keepdim)
-        return (spread(g, axes, keepdim) * hit / hit.sum(axes, keepdims=True)).astype(g.dtype, copy=False)
+        hit = (a == spread(out, axes, keepdim)).astype(g.dtype)
+        return plain(np.multiply, hit, spread(g, axes, keepdim) / with_axes(kernels.sum(hit, axes), axes))
 
 
 class Extremum(Extreme):
