@@ -287,4 +287,6 @@ def test_ctc_of_what_cannot_be():
     assert none.tolist() == [0.0, math.inf]
     for shape in ((0, 2, 3), (4, 0, 3), (4, 2, 0)):
         with pytest.raises(RuntimeError, match="log_probs tensor must not be empty"):
-            tinyrnn.nn.functional.ctc_loss(tinyrnn.zeros(shape), tinyrnn.ones(shape[1], 1), [0] * shape[1], [0] * shape[1])
+            tinyrnn.nn.functional.ctc_loss(
+                tinyrnn.zeros(shape), tinyrnn.ones(shape[1], 1), [0] * shape[1], [0] * shape[1]
+            )

@@ -3,6 +3,8 @@
 The named cases tell what is promised; random programs of views and writes are in test_properties.py.
 """
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from stories import as_torch
@@ -624,3 +626,104 @@ def test_rows_are_numbered_in_64_bits():
     n, last = 1 << 16, np.array([-1, 2], np.int32)
     assert index.numbers_of((last, last), (n, n, 5)).tolist() == [n * n - 1, 2 * n + 2]
     assert index.numbers_of((last[:, None], last), (3, 4)).tolist() == [[11, 10], [11, 10]]
+
+
+FEW_PLACES = {  # writes to some of the 300 rows or columns of x, by i = 5, 0, 299; y has 3 rows of 400, j one for each row
+    "rows": lambda x, i, y, j: x.__setitem__(i, y),
+    "a number": lambda x, i, y, j: x.__setitem__((slice(None), i), 2.5),
+    "a list": lambda x, i, y, j: x.__setitem__([5, 0, -1], 2.5),
+    "a mask of rows": lambda x, i, y, j: x.__setitem__(tinyrnn.arange(300) % 299 == 0, 2.5),
+    "one in each row": lambda x, i, y, j: x.__setitem__((tinyrnn.arange(300), j[:, 0]), 1.5),
+    "one row": lambda x, i, y, j: x.__setitem__(7, y[0]),
+    "one number": lambda x, i, y, j: x.__setitem__((7, 8), 3),
+    "index_put_": lambda x, i, y, j: x.index_put_((i,), y),
+    "index_put_, accumulate": lambda x, i, y, j: x.index_put_((i,), y, accumulate=True),
+    "index_copy_": lambda x, i, y, j: x.index_copy_(0, i, y),
+    "index_add_": lambda x, i, y, j: x.index_add_(0, i, y, alpha=2),
+    "index_fill_": lambda x, i, y, j: x.index_fill_(1, i, -1.0),
+    "scatter_": lambda x, i, y, j: x.scatter_(1, j, 1.0),
+    "scatter_add_": lambda x, i, y, j: x.scatter_add_(1, j, j.float()),
+    "scatter_, multiply": lambda x, i, y, j: x.scatter_(1, j, j.float(), reduce="multiply"),
+    "fill_diagonal_": lambda x, i, y, j: x.fill_diagonal_(9.0),
+    "scatter_reduce_": lambda x, i, y, j: x.scatter_reduce_(1, j, j.float(), "amax", include_self=False),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("name", FEW_PLACES)
+def test_a_write_to_a_few_places_does_not_copy_the_rest(name, recorded):
+    """It takes the time and the memory of these places, of a replay buffer, say, or a cache of keys; and it does what
+    the same write does to a tensor that does not lie in order, of which there is a copy."""
+    if recorded and name == "scatter_reduce_":
+        pytest.skip("its gradient needs what was there")
+    write = FEW_PLACES[name]
+    i, j = tinyrnn.tensor([5, 0, 299]), tinyrnn.arange(300)[:, None] * 7 % 400
+    y = tinyrnn.arange(1200.0).view(3, 400).sin().requires_grad_(recorded)
+    start = tinyrnn.arange(120_000.0).view(300, 400).cos()
+    leaves, results = [], []
+    for copied in (True, False, False):  # the last time all kernels are compiled
+        leaf = start.clone().requires_grad_(recorded)
+        x = leaf * 1
+        if copied:
+            x = x.t().contiguous().t()
+        place, memory = x.data_ptr(), x.array
+        tracemalloc.start()
+        try:
+            write(x, i, y, j)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert x.data_ptr() == place and x.array is memory
+        leaves.append(leaf)
+        results.append(x)
+    assert peak < 100_000  # x has 480,000 bytes
+    assert tinyrnn.equal(results[0], results[1]) and tinyrnn.equal(results[1], results[2])
+    assert not tinyrnn.equal(results[2], start)
+    if recorded:
+        weight = tinyrnn.arange(120_000.0).view(300, 400)
+        gradients = []
+        for leaf, x in zip(leaves, results, strict=True):
+            if "multiply" in name:
+                return
+            gradients.append(tinyrnn.autograd.grad((x * weight).sum(), [leaf, y], allow_unused=True))
+        for one, other in zip(gradients[0], gradients[2], strict=True):
+            assert (one is None and other is None) or tinyrnn.equal(one, other)
+
+
+SHARED_WRITES = {
+    "rows": lambda x, i: x.__setitem__(i, x[:3]),
+    "index_copy_": lambda x, i: x.index_copy_(0, i, x[:3]),
+    "index_add_": lambda x, i: x.index_add_(0, i, x[:3]),
+    "scatter_add_": lambda x, i: x.scatter_add_(0, i[:, None].expand(3, 4), x[:3]),
+    "a row": lambda x, i: x.__setitem__(slice(1, 4), x[:3].clone()),
+}
+
+
+@pytest.mark.parametrize("write", SHARED_WRITES)
+def test_what_is_written_may_lie_in_the_tensor_itself(write):
+    """All of it is read before anything is written."""
+    x, i = tinyrnn.arange(20.0).view(5, 4), tinyrnn.tensor([1, 2, 3])
+    apart = x.t().contiguous().t()
+    before = x[:3].clone()
+    SHARED_WRITES[write](x, i)
+    expected = tinyrnn.arange(20.0).view(5, 4)
+    expected[1:4] = before if "add" not in write else expected[1:4] + before
+    SHARED_WRITES[write](apart, i)
+    assert tinyrnn.equal(x, expected) and tinyrnn.equal(apart, expected)
+
+
+@pytest.mark.parametrize("index", [[0, 7], [0, -6]])
+@pytest.mark.parametrize("grad", [False, True])
+def test_an_index_out_of_range_changes_nothing(index, grad):
+    y = tinyrnn.ones(2, 4, requires_grad=grad)
+    for write in (
+        lambda x, i: x.__setitem__(i, y),
+        lambda x, i: x.index_add_(0, i, y),
+        lambda x, i: x.index_copy_(0, i, y),
+        lambda x, i: x.scatter_(0, i[:, None].expand(2, 4), y),
+        lambda x, i: x.index_fill_(0, i, 3.0),
+    ):
+        x = tinyrnn.arange(20.0).view(5, 4)
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+            write(x, tinyrnn.tensor(index))
+        assert tinyrnn.equal(x, tinyrnn.arange(20.0).view(5, 4)) and x._version == 0

@@ -678,15 +678,19 @@ def check_apart(target: np.ndarray, value: np.ndarray) -> None:
 def write(target: Any, value: TensorBase) -> Any:
     """Overwrite the content of `target` with `value`, a tensor of its shape, and record that.  Returns `target`.
 
-    If `target` is no view, `value` is a result that nobody else holds: `target` takes its place on the tape.
+    If `target` is no view, `value` is a result that nobody else holds: `target` takes its place on the tape.  It may
+    hold the target's own array, in which its op has changed something.
     """
     check_writable(target, value.requires_grad)
-    check_apart(target.array, value.array)
+    changed = value.array is target.array
+    if not changed:
+        check_apart(target.array, value.array)
     recorded = current.enabled and (value.requires_grad or target.requires_grad) and target.array.dtype.kind == "f"
     if recorded and value.array.dtype != target.array.dtype and value.requires_grad:
         value = run(Cast, (value,), (value.array,), dtype=target.array.dtype)
     place = rewritten(target, value) if recorded else None
-    copyto(target.array, converted_to(target.array.dtype, value.array))
+    if not changed:
+        copyto(target.array, converted_to(target.array.dtype, value.array))
     target.wrote()
     if place is not None:
         attach(*place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -247,9 +248,38 @@ def on_host(op: type[Op]) -> type[Op]:
     return op
 
 
+class Changing(threading.local):
+    array: np.ndarray | None = None  # what an op may change instead of copying it, in this thread
+
+
+changing = Changing()
+
+
+def change(array: np.ndarray | None, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """function(...), in which `fresh` gives the array itself."""
+    changing.array = array
+    try:
+        return function(*args, **kwargs)
+    finally:
+        changing.array = None
+
+
+def fresh(a: np.ndarray) -> np.ndarray:
+    """A copy of an array, in order, for an op to change at some places; the array itself where it may be changed, so
+    that a write to a few places of a large tensor does not take the time of all of it.
+    """
+    return a if changing.array is a and a.flags.c_contiguous else a.copy(order="C")
+
+
+# The functions whose ops change what `fresh` gives them, and save nothing of it; or do, for their backward.
+SPARING = {"scatter", "scatter_add", "index_add", "index_copy", "index_fill", "fill_diagonal"}
+SAVING = {"scatter_reduce", "index_reduce"}
+
+
 def inplace(function: Any) -> Any:
     """The in-place form of `function`: its result overwrites the first argument, which is returned."""
     name = f"{function.__name__}_"
+    sparing, saving = function.__name__ in SPARING, function.__name__ in SAVING
 
     @functools.wraps(function)
     def overwrite(self, *args, **kwargs):
@@ -257,7 +287,11 @@ def inplace(function: Any) -> Any:
             raise TypeError(f"{name}() got an unexpected keyword argument 'out'")
         recorded = any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values()))
         check_writable(self, recorded)
-        result = function(before(self) if recorded or self.requires_grad else self, *args, **kwargs)
+        some = sparing or (saving and not (is_grad_enabled() and (recorded or self.requires_grad)))
+        if some and not any(shares(self, x) for x in (*args, *kwargs.values())):
+            result = change(self.array, function, self, *args, **kwargs)
+        else:
+            result = function(before(self) if recorded or self.requires_grad else self, *args, **kwargs)
         here, there = self.array, result.array
         if there.shape != here.shape:
             raise RuntimeError(
@@ -276,6 +310,11 @@ def inplace(function: Any) -> Any:
     overwrite.__name__ = overwrite.__qualname__ = name
     overwrite.__doc__ = f"{function.__name__}, written into this tensor."
     return overwrite
+
+
+def shares(t: Any, x: Any) -> bool:
+    """Whether `x` is a tensor that may share memory with the tensor `t`."""
+    return isinstance(x, TensorBase) and np.may_share_memory(t.array, x.array)
 
 
 def cannot_write(there: np.dtype, here: np.dtype) -> RuntimeError:

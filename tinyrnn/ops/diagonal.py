@@ -11,9 +11,9 @@ from ..devices import of, put
 from ..kernels import twin
 from ..strides import at, contiguous
 from ..tape import entitled
-from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported, wrap
+from .common import Number, Op, TensorBase, axis, converted, expect_tensor, into, run, unsupported
 from .create import full_of, numpy_type
-from .elementwise import masked_fill
+from .index import Put
 from .rearrange import clone
 from .reduce import sum
 from .shape import permute, reshape
@@ -153,24 +153,25 @@ def trace(input: Any) -> Any:
     return entitled(sum(diagonal(input)), "TraceBackward0")
 
 
-def fill_diagonal(input: Any, fill_value: float, wrap: bool = False) -> Any:
+def fill_diagonal(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     """A copy with `fill_value` on the diagonal; with `wrap` it goes on in the rows below a square."""
     a = expect_tensor(input, "fill_diagonal_").array
     if a.ndim < 2:
         raise RuntimeError(f"dimensions must larger than 1, got {a.ndim}")
     if a.ndim > 2 and len(set(a.shape)) > 1:
         raise RuntimeError(f"all dimensions of input must be of equal length, got {list(a.shape)}")
-    if not isinstance(fill_value, TensorBase):
-        if not isinstance(fill_value, Number):
-            given = type(fill_value).__name__
-            raise TypeError(f"fill_diagonal_(): argument 'fill_value' (position 1) must be Number, not {given}")
-        converted(fill_value, a.dtype, "fill_diagonal_")
-    place = np.zeros(a.shape, bool)
-    np.fill_diagonal(place, True, wrap)
-    return masked_fill(input, _tensor(put(place, of(a))), fill_value)
-
-
-_tensor = wrap
+    if isinstance(fill_value, TensorBase) and not fill_value.array.shape:
+        fill_value = fill_value.array.item()
+    if not isinstance(fill_value, Number):
+        given = type(fill_value).__name__
+        raise TypeError(f"fill_diagonal_(): argument 'fill_value' (position 1) must be Number, not {given}")
+    value = put(converted(fill_value, a.dtype, "fill_diagonal_"), of(a))
+    if wrap and a.ndim == 2 and a.size:
+        flat, columns = np.arange(0, a.size, a.shape[1] + 1, like=a), a.shape[1]
+        index: tuple = flat // columns, flat % columns
+    else:
+        index = (np.arange(min(a.shape), like=a),) * a.ndim
+    return entitled(run(Put, (input, None), (a, value), index=index), "torch::autograd::CopySlices")
 
 
 def corner(name: str, below: bool) -> Any:

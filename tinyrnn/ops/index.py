@@ -12,20 +12,23 @@ from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
 from ..gradients import Part
 from ..kernels import twin
-from ..strides import at, contiguous, copyto
+from ..strides import at, contiguous, copyto, overlaps
 from ..tape import entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,
     axis,
+    change,
     check_broadcast,
     check_writable,
     converted,
     expect_tensor,
+    fresh,
     into,
     numpy_names,
     record,
     run,
+    shares,
     wrap,
     write,
 )
@@ -113,7 +116,7 @@ class Put(Op):
 
     @staticmethod
     def forward(a, value, *, index):
-        out = a.copy()
+        out = fresh(a)
         out[index] = value
         return out, (index,)
 
@@ -142,7 +145,7 @@ class Added(Op):
 
     @staticmethod
     def forward(a, value, *, index):
-        out = a.copy()
+        out = fresh(a)
         np.add.at(out, index, value)
         return out, (index,)
 
@@ -367,6 +370,9 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
     if index is True:
         index = None
     basic, advanced = parts_of(input.array, index)
+    recorded = is_grad_enabled() and (input.requires_grad or value.requires_grad)
+    if not (recorded or accumulate) and written(input, basic, advanced, value):
+        return
     target = record(Slice, (input,), Slice.forward(input.array, index=basic))
     if target.array.shape == input.array.shape:  # torch writes to the tensor itself, and else to this view
         check_writable(input, value.requires_grad)
@@ -396,19 +402,38 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         advanced = places(target.array.shape, advanced)
         array = value.array.astype(dtype, copy=False)
         op, pair = Added if accumulate else Put, (target.array, array)
-        write(target, run(op, (target, value), pair, tensors_of(index), index=advanced))
+        besides = tensors_of(index)
+        check_writable(target, value.requires_grad)
+        here = None if any(shares(target, t) for t in (value, *besides)) else target.array
+        write(target, change(here, run, op, (target, value), pair, besides, index=advanced))
         if is_grad_enabled() and input._view is None and target.array.shape == input.array.shape:
             entitled(input, "IndexPutBackward0")
 
 
+def written(input: Any, basic: tuple, advanced: tuple | None, value: Any) -> bool:
+    """Whether `value` was written where an index points: with nothing to record, cast or refuse, it is done at once."""
+    a, b = input.array, value.array
+    if a.dtype != b.dtype or type(b) is not type(a) or overlaps(a) or (b.ndim and np.may_share_memory(a, b)):
+        return False
+    check_writable(input, False)
+    part = a[(*basic, ...)] if basic else a
+    try:
+        if advanced is None:
+            np.copyto(part, b) if part.size < MANY else copyto(part, b)
+        else:
+            part[advanced] = b
+    except (IndexError, ValueError):  # nothing was written; what torch says to it is said by the long way
+        return False
+    input.wrote()
+    return True
+
+
 def whole_mask(input: Any, index: Any) -> Any:
-    """The mask that an index is, as an array that broadcasts to the tensor's shape; None if it is another index."""
+    """The mask that an index is, as an array of the tensor's shape; None if it is another index."""
     if not isinstance(index, TensorBase) or index.array.dtype.kind != "b" or type(index.array) is not type(input.array):
         return None
     truth, shape = index.array, input.array.shape
-    if not 0 < truth.ndim <= len(shape) or truth.shape != shape[: truth.ndim]:
-        return None
-    return truth[(..., *(None,) * (len(shape) - truth.ndim))]
+    return truth if truth.shape == shape != () else None
 
 
 def fill(input: Any, index: Any, mask: np.ndarray, value: Any) -> None:

@@ -19,6 +19,7 @@ from .common import (
     check_broadcast,
     converted,
     expect_tensor,
+    fresh,
     into,
     number,
     numpy_names,
@@ -84,7 +85,7 @@ class Scatter(Op):
 
     @staticmethod
     def forward(a, src, *, index, axis, reduce):
-        out = a.copy(order="C")
+        out = fresh(a)
         values = src[part(index.shape)] if src.ndim else src
         if reduce == "add":
             kernels.add_along(out, index, values.astype(out.dtype, copy=False), axis)
@@ -117,7 +118,7 @@ class Untouched(Op):
 
     @staticmethod
     def forward(a, src):
-        return a.copy(order="C"), (src.shape,)
+        return fresh(a), (src.shape,)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -197,7 +198,7 @@ class ScatterReduce(Op):
     @staticmethod
     def forward(a, src, *, index, axis, reduce, own):
         places = grid(index, axis)
-        out = a.copy(order="C")
+        out = fresh(a)
         if not own:
             out[places] = start(reduce, a.dtype)
         UFUNCS[reduce].at(out, places, src[part(index.shape)])
@@ -395,11 +396,16 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
         raise RuntimeError(
             f"index_fill_(): index {ids.reshape(-1)[0].item()} is out of bounds for dimension {over} with size 0"
         )
-    in_range = bool(np.all((ids >= -n) & (ids < n)))  # else the index is refused below
-    target = input.clone() if input.array.ndim else reshape(input, 1).clone()
-    setitem(target, (*(slice(None),) * over, wrap(np.unique(ids % max(n, 1)) if in_range else ids.reshape(-1))), value)
-    entitled(target, f"IndexFillBackward{int(isinstance(value, TensorBase))}")
-    return target if input.array.ndim else reshape(target, ())
+    outside = ids[(ids < -n) | (ids >= n)]
+    if outside.size:
+        raise IndexError(f"index {outside[0]} is out of bounds for dimension {over} with size {n} (index_fill_())")
+    lone = not isinstance(value, TensorBase)
+    filler = wrap(converted(value, input.array.dtype, "index_fill_")) if lone else value
+    a = input if input.array.ndim else reshape(input, 1)
+    places = (*(slice(None),) * over, np.unique(ids % max(n, 1)))  # each once: the gradients of all are added up
+    found = run(Put, (a, filler), (a.array, filler.array), (index,), index=places)
+    entitled(found, f"IndexFillBackward{int(not lone)}")
+    return found if input.array.ndim else reshape(found, ())
 
 
 # ------------------------------------------------------------------------------------------ places by tensors
