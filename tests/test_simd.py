@@ -268,6 +268,19 @@ def test_total_and_largest_of_all_lanes(real):
         assert np.isnan(folded(simd.largest, real)(y, n)) and np.isnan(folded(simd.total, real)(y, n))
 
 
+def test_the_first_lane_of_a_mask(real):
+    n, nine = simd.lanes(real), real(9.0)
+    find = folded(njit(lambda x: simd.first_where(x == nine)), real)
+    x = np.zeros(n, real)
+    assert find(x, n) == n
+    for place in reversed(range(n)):
+        x[place:] = 9.0
+        assert find(x, n) == place
+        x[place:] = NAN
+        x[-1] = 9.0
+        assert find(x, n) == n - 1
+
+
 C = {"sin": np.sin, "cos": np.cos, "cosh": np.cosh, "atan": np.arctan, "log2": np.log2}
 C_OF_TWO = {"atan2": np.arctan2, "copysign": np.copysign, "fmod": np.fmod, "hypot": np.hypot}
 

@@ -31,6 +31,7 @@ from .pool import split
 from .simd import (
     choose_first,
     exp,
+    first_where,
     get,
     lanes,
     largest,
@@ -144,8 +145,13 @@ def kernels(real, squared: bool = False) -> SimpleNamespace:
         """The largest of sign * a; blocks of a few vectors are searched for its place only if they hold it."""
         lowest = splat(real, real(-np.inf))
         factor = real(sign)
+        outer = first // inner
+        j = first - outer * inner
         for row in range(first, last):
-            p = a + row // inner * a_outer + row % inner * a_inner
+            p = a + outer * a_outer + j * a_inner
+            j += 1
+            if j == inner:
+                outer, j = outer + 1, 0
             best, place = real(-np.inf), 0
             for start in range(0, n, 16 * L):
                 stop = min(n, start + 16 * L)
@@ -158,12 +164,16 @@ def kernels(real, squared: bool = False) -> SimpleNamespace:
                     best, place = most, start
                     if most != most:
                         break
-            while True:
-                found = get(real, p + S * place)
-                if found * factor == best or found != found:
-                    break
-                place += 1
-            put(real, values + S * row, found)
+            if best == best:
+                while True:
+                    lane = first_where(load_next(real, p + S * place, S, n - place) * factor == best)
+                    place += lane
+                    if lane < L:
+                        break
+            else:
+                while get(real, p + S * place) == get(real, p + S * place):
+                    place += 1
+            put(real, values + S * row, get(real, p + S * place))
             put(int64, indices + 8 * row, place)
 
     @kernel

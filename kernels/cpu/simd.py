@@ -170,6 +170,19 @@ def somewhere(context, condition):
 
 
 @intrinsic
+def first_where(context, condition):
+    """The first lane in which the condition holds; as many as there are lanes if it holds nowhere."""
+    if isinstance(condition, Mask):
+
+        def emit(context, b, signature, args):
+            count = args[0].type.count
+            bits = b.zext(b.bitcast(args[0], ir.IntType(count)), I64)
+            return b.cttz(b.or_(bits, I64(1 << count)), I1(0))
+
+        return types.intp(condition), emit
+
+
+@intrinsic
 def fma(context, x, y, z):
     """x * y + z, rounded once."""
     vector = common(x, y, z)
@@ -219,9 +232,14 @@ def total(context, x):
 def largest(context, x):
     """The largest of all lanes; NaN if one is NaN."""
     if isinstance(x, Vector):
-        return x.real(x), lambda context, b, signature, args: halved(
-            b, args[0], lambda p, q: llvm(b, f"llvm.maximum.{suffix(p.type)}", p.type, p, q)
-        )
+
+        def emit(context, b, signature, args):
+            (value,) = args
+            most = halved(b, value, lambda p, q: b.select(b.fcmp_ordered(">", p, q), p, q))  # an instruction each
+            bits = b.bitcast(b.fcmp_unordered("uno", value, value), ir.IntType(value.type.count))
+            return b.select(b.icmp_unsigned("==", bits, bits.type(0)), most, ir.Constant(most.type, float("nan")))
+
+        return x.real(x), emit
 
 
 def elementary(function, arguments: int = 1):
@@ -332,8 +350,9 @@ def load_aligned_as_numbers(b, at, kind: ir.VectorType):
 
 def first_lanes(b, n, count: int):
     """The mask that holds in the first n lanes."""
-    kind = ir.VectorType(I64, count)
-    return b.icmp_signed("<", ir.Constant(kind, list(range(count))), splatted(b, n, count))
+    some = b.trunc(b.select(b.icmp_signed("<", n, I64(count)), n, I64(count)), I32)  # half the compares of 64 bits
+    kind = ir.VectorType(I32, count)
+    return b.icmp_signed("<", ir.Constant(kind, list(range(count))), splatted(b, some, count))
 
 
 def load_masked(b, at, mask, kind: ir.VectorType):
