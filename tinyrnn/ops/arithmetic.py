@@ -625,8 +625,12 @@ Sign = Rounding.called("SignBackward0")
 def sign(input: Any, *, out: Any = None) -> Any:
     """-1, 0 or 1; 0 for NaN."""
     a = expect_tensor(input, "sign").array
-    ufunc = np.copy if a.dtype.kind == "b" else lambda a: np.where(a == a, np.sign(a), a.dtype.type(0))
-    return into(out, run(Sign, (input,), (a,), ufunc=ufunc), "sign")
+    return into(out, run(Sign, (input,), (a,), ufunc=np.copy if a.dtype.kind == "b" else signs), "sign")
+
+
+def signs(a: np.ndarray) -> np.ndarray:
+    """-1, 0 or 1: bytes until the end."""
+    return ((a > 0).astype(np.int8) - (a < 0).astype(np.int8)).astype(a.dtype)
 
 
 sgn = sign  # which differ for complex numbers

@@ -362,15 +362,18 @@ def setitem(input: Any, index: Any, value: Any, accumulate: bool = False) -> Non
         if not isinstance(value, (int, float, np.integer)):
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dtypes.word(dtype)}Tensor")
         value = wrap(converted(value, dtype, "setitem"))
-    if lone and not accumulate and (mask := whole_mask(input, index)) is not None:
-        fill(input, index, mask, value)
-        return
+    recorded = is_grad_enabled() and (input.requires_grad or value.requires_grad)
+    if not accumulate and (mask := whole_mask(input, index)) is not None:
+        if lone:
+            fill(input, index, mask, value)
+            return
+        if not recorded and written(input, (), (mask,), value):
+            return
     if index is False:
         return  # nothing is written, whatever the value's shape
     if index is True:
         index = None
     basic, advanced = parts_of(input.array, index)
-    recorded = is_grad_enabled() and (input.requires_grad or value.requires_grad)
     if not (recorded or accumulate) and written(input, basic, advanced, value):
         return
     target = record(Slice, (input,), Slice.forward(input.array, index=basic))
