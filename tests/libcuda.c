@@ -8,7 +8,7 @@
 typedef int Status;
 typedef unsigned long long Address;
 enum { GOOD = 0, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500 };
-enum { MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76, SHARED = 97 };
+enum { MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76, SHARED = 97, COOPERATIVE = 95 };
 
 static __thread void *context;
 
@@ -19,7 +19,7 @@ Status cuDeviceGet(int *device, int number) { return *device = number, GOOD; }
 Status cuDeviceGetName(char *name, int length, int device) { return strncpy(name, "Stand-in", length), GOOD; }
 Status cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == MULTIPROCESSORS ? 132 : attribute == MAJOR ? 9 : attribute == MINOR ? 0
-           : attribute == SHARED ? 227 << 10 : -1;
+           : attribute == SHARED ? 227 << 10 : attribute == COOPERATIVE ? 1 : -1;
     return GOOD;
 }
 Status cuDevicePrimaryCtxRetain(void **made, int device) { return *made = &context, GOOD; }

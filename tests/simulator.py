@@ -138,7 +138,7 @@ class Simulator:
     """A Driver with no GPU.  `seed` chooses the order in which threads run, `strict` looks for races."""
 
     name = "simulator"
-    threads, multiprocessors, shared_limit, capability = 32, 2, 227 * KIB, (9, 0)
+    threads, multiprocessors, shared_limit, capability, cooperative = 32, 2, 227 * KIB, (9, 0), True
     patience = 100_000  # turns that threads take in loops that wait before that is an error
 
     def __init__(self, seed: int = 0, *, strict: bool = False, capacity: int = 1 << 30):

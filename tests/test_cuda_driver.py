@@ -38,7 +38,7 @@ class Bindings:
                 f"CU_DEVICE_ATTRIBUTE_{name}": value
                 for name, value in {
                     "COMPUTE_CAPABILITY_MAJOR": 9, "COMPUTE_CAPABILITY_MINOR": 0, "MULTIPROCESSOR_COUNT": 132,
-                    "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN": 232448,
+                    "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN": 232448, "COOPERATIVE_LAUNCH": 1,
                 }.items()
             }
         )  # fmt: skip
@@ -84,7 +84,7 @@ class Bindings:
         return (attribute,)
 
     def do_cuGetErrorName(self, error):
-        return ({2: b"CUDA_ERROR_OUT_OF_MEMORY", 7: b"CUDA_ERROR_SEVEN"}[error],)
+        return ({2: b"CUDA_ERROR_OUT_OF_MEMORY", 3: b"CUDA_ERROR_NOT_INITIALIZED", 7: b"CUDA_ERROR_SEVEN"}[error],)
 
     def do_cuMemGetInfo(self):
         return (self.left, 1 << 20)
@@ -298,7 +298,55 @@ def test_a_driver_older_than_the_extra(gpu, monkeypatch):
     monkeypatch.setattr(cuda.bindings, "__version__", "13.2.0", raising=False)
     gpu.version = 12_080
     with drivers.use(None):
-        assert re.search(r"of CUDA 12, and the extra .* needs one of CUDA 13: .*tinyrnn\[cuda12\]", drivers.missing())
+        assert re.search(r"of CUDA 12.8, and the extra .* needs one of CUDA 13: .*tinyrnn\[cuda12\]", drivers.missing())
+
+
+def test_a_driver_older_than_the_bindings(gpu, monkeypatch):
+    """They do not get as far as its version."""
+
+    def too_old():
+        raise RuntimeError("Failed to get cuGetProcAddress_v2")
+
+    def tell(version):
+        version._obj.value = 11_080
+
+    gpu.do_cuDriverGetVersion = too_old
+    opened = []
+    with drivers.use(None):
+        assert "its driver is not installed" in drivers.missing()  # there is no library here
+        library = SimpleNamespace(cuDriverGetVersion=tell)
+        monkeypatch.setattr(drivers.ctypes, "CDLL", lambda name: opened.append(name) or library)
+        words = drivers.missing()
+    assert "of CUDA 11.8, and the extra" in words and "update the driver" in words and "cuda12" not in words
+    assert opened[0] == ("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+FAILURES = {
+    802: ("CUDA_ERROR_SYSTEM_NOT_READY", "nvidia-fabricmanager is not running"),
+    803: ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "restart the machine"),
+    999: ("CUDA_ERROR_UNKNOWN", "nvidia-smi may tell more"),
+    100: ("CUDA_ERROR_NO_DEVICE", "there is no GPU"),
+    3: ("CUDA_ERROR_NOT_INITIALIZED", "'spawn'"),  # another library initialized CUDA, and then the process was forked
+}
+
+
+@pytest.mark.parametrize("error", FAILURES)
+def test_a_driver_that_cannot_be_used_says_why(gpu, monkeypatch, error):
+    name, words = FAILURES[error]
+    gpu.do_cuInit = lambda flags: error
+    gpu.do_cuGetErrorName = lambda error: (name.encode(),)
+    monkeypatch.setattr(drivers, "_process", 0)
+    with drivers.use(None):
+        assert words in drivers.missing()
+        assert (name in drivers.missing()) == (error > 100)
+
+
+def test_a_stream_for_each_thread_is_refused(gpu, monkeypatch):
+    with drivers.use(None):
+        monkeypatch.setenv(drivers.STREAMS, "1")
+        assert "unset it" in drivers.missing()
+        monkeypatch.setenv(drivers.STREAMS, "0")
+        assert drivers.missing() is None
 
 
 @pytest.fixture
@@ -354,12 +402,15 @@ def test_memory_that_lies_as_no_array_of_ours_is_not_shared(gpu, other, words):
         array.shared(Face(x, **other))
 
 
-def test_what_waits_is_given_back_before_a_kernel_finds_no_memory(gpu, monkeypatch):
+@pytest.mark.parametrize("call", ["cuModuleLoadData", "cuLaunchKernel"])
+def test_what_waits_is_given_back_before_a_kernel_finds_no_memory(gpu, monkeypatch, call):
+    """When it is loaded, or launched: one that has a stack needs room for those of all threads."""
     kernel, x = make_kernel(), array.empty(3, np.float32)
     gpu.kinds = ctypes.c_uint64, ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_float
     waits = array.empty(900_000, np.uint8)
     del waits
-    monkeypatch.setattr(Bindings, "do_cuModuleLoadData", lambda self, code: 2 if self.left < 500_000 else (code,))
+    before = getattr(Bindings, f"do_{call}")
+    monkeypatch.setattr(Bindings, f"do_{call}", lambda self, *a: 2 if self.left < 500_000 else before(self, *a))
     kernel.launch(1, 32, x, 3, (1, 2), 0.0)
     assert gpu.launched[0] == (1, 1, 1) and gpu.left > 900_000
 
@@ -373,6 +424,33 @@ def test_cublas_that_finds_no_memory_is_asked_again(gpu, monkeypatch):
     monkeypatch.setattr(cublas, "_made", [])
     assert cublas.library() is None and len(answers) == 2
     assert cublas.library()[0] is found and cublas.library()[0] is found and not answers
+
+
+def test_cublas_that_does_not_fit_the_driver_is_asked_once(gpu, monkeypatch):
+    """The pool stays as it is: memory is not what is missing."""
+    from tinyrnn.kernels.cuda import cublas
+
+    asked = []
+    found = SimpleNamespace(cublasCreate_v2=lambda handle: asked.append(1) or 1)  # CUBLAS_STATUS_NOT_INITIALIZED
+    monkeypatch.setattr(cublas, "functions", lambda: found)
+    monkeypatch.setattr(cublas, "_made", [])
+    x = array.empty(3)
+    del x
+    assert cublas.library() is None and cublas.library() is None and asked == [1]
+    assert not any(name == "cuMemFree" for name, *_ in gpu.calls)
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("Failed to dlopen libcublas.so.13"), OSError("file too short")])
+def test_cublas_that_cannot_be_loaded_is_not_there(monkeypatch, problem):
+    import cuda.pathfinder
+
+    from tinyrnn.kernels.cuda import cublas
+
+    def load(name):
+        raise problem
+
+    monkeypatch.setattr(cuda.pathfinder, "load_nvidia_dynamic_lib", load)
+    assert cublas.functions.__wrapped__() is None
 
 
 def test_a_lock_that_was_held_is_open_in_a_forked_process(gpu):

@@ -217,6 +217,13 @@ def test_a_step_at_a_time_where_the_weights_have_no_room(gpu, launches):
     assert launches.count("step_forward") == 5 + 3
 
 
+def test_a_step_at_a_time_where_blocks_cannot_wait_for_one_another(gpu, launches):
+    """Some virtual GPUs have no cooperative launches."""
+    gpu.cooperative = False
+    check(LSTM, T=5)
+    assert "forward" not in launches and launches.count("step_forward") == 5
+
+
 def test_an_empty_batch(gpu):
     check(LSTM, B=0)
 

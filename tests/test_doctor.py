@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinyrnn
 from tinyrnn import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ def test_the_command():
         "All is well",
     ):
         assert what in done.stdout
-    for family in doctor.checks():
+    for family in (*doctor.checks(), *doctor.large_checks()):
         assert f"ok    {family}" in done.stdout
 
 
@@ -68,9 +69,45 @@ def test_it_notices(family):
         assert doctor.wrong((broken_gradient(function), reference, arrays), "cpu") == "a wrong gradient"
 
 
+@pytest.mark.parametrize("family", doctor.large_checks())
+def test_it_notices_in_float32(family):
+    function, reference, arrays = doctor.large_checks()[family]
+    assert not doctor.wrong((function, reference, arrays), "cpu", tinyrnn.float32)
+    slightly = lambda *a: function(*a) * 1.0001  # noqa: E731  (TF32 is wrong by more)
+    assert doctor.wrong((slightly, reference, arrays), "cpu", tinyrnn.float32) == "wrong values"
+    part = lambda x, *a: function(torch_half(x), *a)  # noqa: E731
+    assert doctor.wrong((part, reference, arrays), "cpu", tinyrnn.float32) == "a wrong gradient"
+
+
+def torch_half(x):
+    """x, of which half the gradient does not arrive."""
+    half = x.shape[0] // 2
+    return tinyrnn.cat([x[:half], x[half:].detach()])
+
+
+def test_a_gpu_that_cannot_be_used_is_a_failure(monkeypatch, capsys):
+    """The checks of the CPU go on."""
+    from tinyrnn.kernels.cuda import driver
+
+    def refused():
+        raise RuntimeError("CUDA error: CUDA_ERROR_DEVICE_UNAVAILABLE (cuDevicePrimaryCtxRetain)")
+
+    monkeypatch.setattr(driver, "missing", lambda: None)
+    monkeypatch.setattr(driver, "driver", refused)
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: True)
+    check = doctor.checks()["map"]
+    monkeypatch.setattr(doctor, "checks", lambda: {"map": check})
+    monkeypatch.setattr(doctor, "large_checks", dict)
+    assert doctor.doctor() == 1
+    said = capsys.readouterr()
+    assert "there is one, but it cannot be used: CUDA error: CUDA_ERROR_DEVICE_UNAVAILABLE" in said.out
+    assert "ok    map" in said.out and "on cuda" not in said.out and "the GPU itself" in said.err
+
+
 def test_a_failure_is_told(monkeypatch, capsys):
     checks = doctor.checks()
     monkeypatch.setattr(doctor, "checks", lambda: {"map": checks["map"], "gemm": (np.matmul, *checks["gemm"][1:])})
+    monkeypatch.setattr(doctor, "large_checks", dict)
     assert doctor.doctor() == 1
     said = capsys.readouterr()
     assert "ok    map" in said.out and "WRONG gemm" in said.out and "gemm on cpu" in said.err
@@ -78,4 +115,6 @@ def test_a_failure_is_told(monkeypatch, capsys):
 
 def test_on_a_gpu(gpu):
     assert "multiprocessors" in doctor.gpu()
-    assert {family: found for family, found, _ in doctor.examine("cuda")} == dict.fromkeys(doctor.checks(), "")
+    assert {family: found for family, found, _ in doctor.examine("cuda", large=False)} == dict.fromkeys(
+        doctor.checks(), ""
+    )

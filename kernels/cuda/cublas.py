@@ -19,27 +19,30 @@ _one_at_a_time = threading.Lock()  # the handle is shared by all threads, and a 
 @functools.cache
 def functions() -> Any:
     """The library, or None if it is not there."""
-    from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+    from cuda.pathfinder import load_nvidia_dynamic_lib
 
     try:
         found = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
-    except (DynamicLibNotFoundError, OSError):
+    except (RuntimeError, OSError):  # it is not there, or cannot be loaded
         return None
     return found if hasattr(found, "cublasSgemmStridedBatched_64") else None
 
 
-_made: list[tuple] = []  # the library and its handle, once there is one
+NO_MEMORY = 3  # cublasStatus_t
+_made: list[tuple | None] = []  # the library and its handle, or None if it makes none, once that is known
 
 
 def library() -> Any:
     """The library and a handle for the device, or None if it is not there, or has no memory to work in now."""
     if not _made and (found := functions()) is not None:
         handle = ctypes.c_void_p()
-        if found.cublasCreate_v2(ctypes.byref(handle)):
+        status = found.cublasCreate_v2(ctypes.byref(handle))
+        if status == NO_MEMORY:
             pool().empty()
-            if found.cublasCreate_v2(ctypes.byref(handle)):
+            status = found.cublasCreate_v2(ctypes.byref(handle))
+            if status == NO_MEMORY:
                 return None
-        _made.append((found, handle))
+        _made.append(None if status else (found, handle))  # it may be of another version than the driver
     return _made[0] if _made else None
 
 

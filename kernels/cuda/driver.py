@@ -17,6 +17,11 @@ import numpy as np
 
 EXTRA = "pip install 'tinyrnn[cuda]' (CUDA 13) or 'tinyrnn[cuda12]'"
 OLDEST = 8  # the first number of the compute capability of the oldest GPUs that have the instructions of the kernels
+HELP = {  # what to do about errors of cuInit, by their names
+    "CUDA_ERROR_SYSTEM_NOT_READY": "its GPUs are joined by NVSwitch, and nvidia-fabricmanager is not running",
+    "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the driver was updated: restart the machine",
+}
+STREAMS = "CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM"
 FORKED = (
     "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the 'spawn' start "
     "method"
@@ -39,6 +44,7 @@ class Driver(Protocol):
     multiprocessors: int
     capability: tuple[int, int]
     shared_limit: int  # the bytes of shared memory that a block may have
+    cooperative: bool  # whether blocks of a launch may wait for one another
 
     def allocate(self, size: int) -> int:
         """The address of `size` new bytes; raises OutOfMemory."""
@@ -98,6 +104,7 @@ class Cuda:
         self.capability = self.attribute("COMPUTE_CAPABILITY_MAJOR"), self.attribute("COMPUTE_CAPABILITY_MINOR")
         self.multiprocessors = self.attribute("MULTIPROCESSOR_COUNT")
         self.shared_limit = self.attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        self.cooperative = self.attribute("COOPERATIVE_LAUNCH") == 1
 
     def _after_fork(self) -> None:
         self.forked, self.local = True, threading.local()
@@ -154,7 +161,7 @@ class Cuda:
         values, addresses = loaded.packed(arguments)
         rest = () if cooperative else (0,)
         grid = (*three(blocks), *three(threads))
-        self.call(name, loaded.function, *grid, shared, 0, ctypes.addressof(addresses), *rest)
+        with_room(self.call, name, loaded.function, *grid, shared, 0, ctypes.addressof(addresses), *rest)
         del values  # held until here: the driver copies what the addresses lead to
 
     def blocks(self, n: int, threads: int) -> int:
@@ -235,6 +242,16 @@ _driver: Driver | None = None
 _process = 0  # the one in which CUDA was initialized
 
 
+def version_of_driver(bindings: Any) -> int:
+    """The version of CUDA that the driver is of: 13020 for 13.2."""
+    try:
+        return bindings.cuDriverGetVersion()[1]
+    except RuntimeError:  # the bindings do not get as far as that with one older than CUDA 12
+        version = ctypes.c_int()
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+        return version.value
+
+
 def missing() -> str | None:
     """What keeps this machine from using a GPU, in words; None if nothing does."""
     global _process
@@ -248,17 +265,23 @@ def missing() -> str | None:
         return f"the extra for CUDA is not installed: {EXTRA}"
     if np.lib.NumpyVersion(np.__version__) >= "2.5.0":  # which has no row_stack any more
         return f"numba-cuda needs a NumPy before 2.5, and this is {np.__version__}: {EXTRA} brings an earlier one"
+    if os.environ.get(STREAMS, "0") != "0":
+        return f"{STREAMS} is set, but all threads have to use one stream: unset it"
     try:
-        version, made_for = bindings.cuDriverGetVersion()[1] // 1000, int(cuda.bindings.__version__.partition(".")[0])
-        if 0 < version < made_for:
+        version, made_for = version_of_driver(bindings), int(cuda.bindings.__version__.partition(".")[0])
+        if 0 < version // 1000 < made_for:
+            other = ", or pip install 'tinyrnn[cuda12]'" if version // 1000 == 12 else ""
             return (
-                f"the driver of the GPU is of CUDA {version}, and the extra that is installed needs one of CUDA "
-                f"{made_for}: update the driver, or pip install 'tinyrnn[cuda12]'"
+                f"the driver of the GPU is of CUDA {version // 1000}.{version % 1000 // 10}, and the extra that is "
+                f"installed needs one of CUDA {made_for}: update the driver{other}"
             )
         error = bindings.cuInit(0)[0]
-        if error != 0 and _process not in (0, os.getpid()):
+        name = "" if error == 0 else bindings.cuGetErrorName(error)[1].decode()
+        if name == "CUDA_ERROR_NOT_INITIALIZED" or (name and _process not in (0, os.getpid())):
             return FORKED
-        if error != 0 or not bindings.cuDeviceGetCount()[1]:
+        if name not in ("", "CUDA_ERROR_NO_DEVICE"):
+            return f"the driver of the GPU cannot be used, {name}: {HELP.get(name, 'nvidia-smi may tell more')}"
+        if name or not bindings.cuDeviceGetCount()[1]:
             return "there is no GPU (nvidia-smi would show it)"
     except Exception as problem:  # the driver's library is not there
         return f"there is no GPU, or its driver is not installed ({type(problem).__name__}: nvidia-smi would show both)"

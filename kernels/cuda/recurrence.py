@@ -102,6 +102,8 @@ def plan(cell: Cell, steps: Steps, H: int, size: int, projected: bool, back: boo
     if projected or steps.T == 1 or steps.N == 0:
         return None
     device = driver()
+    if not device.cooperative:
+        return None
     threads = min(device.threads, THREADS)
     return geometry(H, steps.B, len(cell.gates), size, back, device.multiprocessors, threads, device.shared_limit)
 
