@@ -64,7 +64,11 @@ class Var:
     __hash__ = object.__hash__  # in dictionaries and sets, a value is itself
 
     def __bool__(self):
-        raise NotRecordable("it branches or loops on a value, which is not known yet; use where(condition, a, b)")
+        # The tape remembers it: whatever a program does then, it has not seen the other branch.
+        self.tape.branched = NotRecordable(
+            "it branches or loops on a value, which is not known yet; use where(condition, a, b)"
+        )
+        raise self.tape.branched
 
     def __float__(self):
         raise NotRecordable(
@@ -97,7 +101,13 @@ class Var:
     def __getattr__(self, name: str):
         if name == "array" or name.endswith("_") and not name.startswith("_"):
             raise AttributeError("a value is no tensor, and cannot be overwritten in place: use what functions return")
-        raise AttributeError(f"a value has no .{name}; functions are written tinyrnn.{name}(value)")
+        from .formulas import UNARY
+
+        written = f"functions are written tinyrnn.{name}(value)" if name in UNARY else (
+            "it is one number of each kind, that of one hidden unit at one step, and is used by + - * / **, "
+            "comparisons, where() and functions such as tinyrnn.tanh(value)"
+        )  # fmt: skip
+        raise AttributeError(f"a value has no .{name}; {written}")
 
 
 UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "power": "pow"} | {
@@ -124,6 +134,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.complete = False
+        self.branched: NotRecordable | None = None  # the error of a branch on a value
         self.names: set[str] = set()  # of the inputs
         self.instructions: list[Var] = []
         self.known: dict[tuple, Var] = {}  # instruction -> its result: the same is never computed twice
@@ -362,6 +373,8 @@ def record(function: Callable, **static: bool) -> Recording:
         (keywords if parameter.kind is parameter.KEYWORD_ONLY else inputs)[name] = tape.input(name)
     try:
         result = function(*inputs.values(), **keywords, **static)
+        if tape.branched:
+            raise tape.branched
     except Exception as error:
         why = str(error) if isinstance(error, NotRecordable) else f"it fails with {type(error).__name__}: {error}"
         if re.search(r"\bVar\b", why):

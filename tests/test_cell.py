@@ -661,7 +661,20 @@ def vector_with_the_states_name(a, *, h):  # here
     return a * h
 
 
+def caught_branch(a):
+    try:
+        return a if a > 0.0 else 0.0  # here
+    except TypeError:
+        return a
+
+
+def a_shape(a):
+    return a * len(a.shape)  # here
+
+
 REFUSED = {
+    caught_branch: "it branches or loops on a value",
+    a_shape: "a value has no .shape; it is one number of each kind, that of one hidden unit at one step",
     branching: "it branches or loops on a value, which is not known yet; use where(condition, a, b)",
     looping: "it branches or loops on a value",
     math_function: "it turns a value into a Python number (by int, float or a function of the math module)",

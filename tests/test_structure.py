@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import needs_torch
+from stories import as_torch
 from structure import OPS, ROWS
 from table import Row, check, gradients_check, torchs_answer
 
@@ -405,3 +406,56 @@ def test_masks_of_bytes_are_warned_of(use):
 def test_complex_numbers_are_refused_by_name(value):
     with pytest.raises(NotImplementedError, match="complex"):
         tinyrnn.tensor(value)
+
+
+# ------------------------------------------------------------------------------------------ unusual arguments
+UNUSUAL = {
+    "bins beyond all numbers": lambda t: t.bincount(t.tensor([2**63 - 1]), minlength=3),
+    "weighted bins beyond all numbers": lambda t: t.bincount(t.tensor([2**63 - 1]), t.ones(1)),
+    "deviations whose squares have no room": lambda t: (
+        t.tensor([[-1e25, 1e25, 3.0], [2e-30, 1e-30, 4e-30], [1.0, 1.0, 1.0]]).std(1).log10(), t.tensor([1.0, 1e30]).std()
+    ),
+    "norms of single numbers": lambda t: (
+        t.tensor([1e30]).norm(), t.tensor([[1e30, -1e-30]]).norm(dim=0, keepdim=True), t.tensor(-1e30).norm()
+    ),
+    "the gradient of such a norm": lambda t: grad_of(t, lambda x: x.norm(dim=1).sum(), [[-1e30], [1e-30]]),
+    "clamp by a number and a tensor": lambda t: (
+        t.arange(4.0).clamp(t.tensor(1.5), 2.5), t.clip(t.arange(4.0), min=1.0, max=t.tensor(2.0)), t.arange(4).clamp(1, t.tensor(2.5))
+    ),
+    "clamp by a number and a tensor with a gradient": lambda t: t.arange(4.0).clamp(t.ones((), requires_grad=True), 2.5),
+    "clamp by a number and a vector": lambda t: t.arange(4.0).clamp(t.ones(1), 2.5),
+    "amax over None": lambda t: (t.arange(6.0).view(2, 3).amax(None), t.ones(2, 3).amin(dim=None, keepdim=True)),
+    "tensordot that sums integers": lambda t: t.tensordot(t.ones(3, 5, dtype=t.int32), t.ones(1, 2, dtype=t.int32), 1),
+    "einsum: a product of two types": lambda t: t.einsum("ij,jk->ik", t.ones(2, 2), t.ones(2, 2).double()),
+    "einsum: no sum of two types": lambda t: t.einsum("i,j->ij", t.ones(2), t.ones(2).double()),
+    "einsum: a sum of one": lambda t: t.einsum("ij,ij->i", t.ones(3, 3), t.ones(3, 1).double()),
+    "einsum: of three types, one after the other": lambda t: t.einsum("i,j,j->i", t.ones(2), t.ones(2).double(), t.ones(2)),
+    "einsum: which fit one after the other": lambda t: t.einsum("i,j,j->i", t.ones(2), t.ones(2).double(), t.ones(2).double()),
+    "bytes beyond 255": lambda t: t.randint(0, 300, (3,), dtype=t.uint8),
+    "negative bytes": lambda t: t.randint(-5, 3, (3,), dtype=t.uint8),
+    "a third truth value": lambda t: t.randint_like(t.ones(3, dtype=t.bool), 3),
+    "sizes in a tensor": lambda t: t.zeros(t.tensor([2, 3])),
+    "dropout of channels without channels": lambda t: t.nn.Dropout2d(0.5)(t.ones(5)),
+    "bilinear without features": lambda t: t.nn.functional.bilinear(t.ones(2, 3), t.ones(2, 4), t.zeros(0, 3, 4)).shape,
+    "the end of the last bag": lambda t: [
+        t.nn.functional.embedding_bag(t.arange(4), t.arange(5.0)[:, None], t.tensor(ends), mode="sum", include_last_offset=True)
+        for ends in ([0, 1, 3], [0, 1, 1], [0, 4])
+    ],
+    "several draws in one piece": lambda t: t.ones(4, 5).multinomial(2).is_contiguous(),
+    "a normal distribution that is cut, transposed": lambda t: [
+        t.manual_seed(3) and None, t.nn.init.trunc_normal_(t.empty(40, 50).t(), 0, 1, -1, 1)[0, :5],
+        t.nn.init.trunc_normal_(t.empty(4, 5).t(), 0, 1, 2, 2.2),
+    ],
+}  # fmt: skip
+
+
+def grad_of(torch, function, values):
+    x = torch.tensor(values, requires_grad=True)
+    function(x).backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@as_torch(raises=Exception)
+def test_unusual_arguments(torch, name):
+    return UNUSUAL[name](torch)

@@ -727,3 +727,33 @@ def test_an_index_out_of_range_changes_nothing(index, grad):
         with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
             write(x, tinyrnn.tensor(index))
         assert tinyrnn.equal(x, tinyrnn.arange(20.0).view(5, 4)) and x._version == 0
+
+
+# ------------------------------------------------------------------------------------------ where new tensors lie
+LIKE = {
+    "in order": lambda torch: torch.ones(2, 3, 4),
+    "transposed": lambda torch: torch.ones(4, 2).t(),
+    "permuted": lambda torch: torch.ones(2, 3, 4).permute(2, 0, 1),
+    "with gaps": lambda torch: torch.ones(3, 4, 5).permute(2, 0, 1)[::2],
+    "expanded": lambda torch: torch.zeros(1, 1, 8).expand(2, 3, 8),
+    "expanded columns": lambda torch: torch.ones(1, 4).expand(3, 4),
+    "expanded, with gaps": lambda torch: torch.zeros(1, 2, 8).expand(2, 2, 8)[:, :, ::2],
+    "expanded and transposed": lambda torch: torch.ones(7, 5).t().expand(2, 5, 7),
+    "a layer's output": lambda torch: torch.ones(4, 2, 3).transpose(0, 1),
+}
+
+
+@pytest.mark.parametrize("like", LIKE)
+@pytest.mark.parametrize("ordered", [False, True])
+@as_torch
+def test_what_is_made_like_a_tensor_lies_as_it_does(torch, like, ordered):
+    """Numbers are drawn in the order in which they lie; an expanded tensor has one like it without shared places."""
+    x, how = LIKE[like](torch), {"memory_format": torch.contiguous_format} if ordered else {}
+    torch.manual_seed(5)
+    made = [
+        torch.zeros_like(x, **how), torch.ones_like(x, **how), torch.full_like(x, 2.0, **how),
+        torch.rand_like(x, **how), torch.randn_like(x, requires_grad=True, **how), torch.randint_like(x, 10, **how),
+        torch.randint_like(x, 3, 7, dtype=torch.int64, **how),
+    ]  # fmt: skip
+    assert made[4].is_leaf
+    return [(str(t.dtype), t.stride(), t) for t in (*made, torch.rand(2))], torch.empty_like(x, **how).stride()

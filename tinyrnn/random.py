@@ -426,9 +426,8 @@ class Generator:
         keys = rows / samples
         if n == 1:
             return keys.argmax(axis=1)
-        return foremost(
-            keys, 1, n, largest=True, sorted=True
-        )  # where positive ones run out, the others as topk has them
+        # Where positive ones run out, the others as topk has them.
+        return np.ascontiguousarray(foremost(keys, 1, n, largest=True, sorted=True))
 
     def _with_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:
         if not (rows >= 0).all():

@@ -168,7 +168,7 @@ def print_kernel(
     code = "".join(t.replace("{fields}", _fields(t)) for t in (printer.forward(), printer.backward()))
     called = set(re.findall(r"(\w+)\(", code)) - {*DRIVER, "real", "range", "min", "forward", "backward"}
     header = HEADER.format(
-        name=cell.name,
+        name=re.sub(r"\W", "_", cell.name),
         source="\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines()),
         dtype=dtype,
         functions=", ".join(sorted(called | {"lanes"})),

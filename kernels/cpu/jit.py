@@ -30,6 +30,7 @@ from numba.core.typed_passes import NopythonTypeInference
 from numba.extending import intrinsic
 
 from ..cache import base, digest, directory, keep, recall
+from ..interrupts import uninterrupted
 
 if numba.config.DISABLE_JIT:
     raise RuntimeError("the kernels of tinyrnn run compiled only, and NUMBA_DISABLE_JIT forbids that: unset it")
@@ -163,7 +164,7 @@ class Waiting:
 
         @functools.wraps(compile)
         def watched(*args, **kwargs):
-            with self.watch(what), uncollected():
+            with self.watch(what), uncollected(), uninterrupted():
                 return compile(*args, **kwargs)
 
         return watched
@@ -239,8 +240,9 @@ class DiskCache(caching.NullCache):
     def _file(self, signature, codegen) -> str:
         return f"{self.name}-{digest(repr((self.identity, signature, codegen.magic_tuple())))}.code"
 
+    @uninterrupted()
     def load_overload(self, sig, target_context):
-        target_context.refresh()
+        target_context.refresh()  # the first time, it imports half of Numba
         data = recall(self._file(sig, target_context.codegen()))
         if data is None:
             return None
@@ -249,6 +251,7 @@ class DiskCache(caching.NullCache):
             Kernel.known[symbol].compile()
         return compiler.CompileResult._rebuild(target_context, *pickle.loads(parts))
 
+    @uninterrupted()
     def save_overload(self, sig, data):
         if not data.library.has_dynamic_globals:  # an address in the code means nothing in another process
             text = data.library.get_llvm_str()
@@ -325,7 +328,8 @@ class Kernel:
                 function = ccallback.CFunc(self.function, kinds, {}, dict(OPTIONS), Pipeline)
                 function._cache = DiskCache(self.function)
                 function._compile_uncached = waiting.during(function._compile_uncached, self.function)
-                function.compile()
+                with uninterrupted():
+                    function.compile()
                 llvmlite.binding.add_symbol(self.symbol, function.address)
                 self.code, self.address = function, function.address
             if self.deferred:

@@ -105,7 +105,7 @@ def print_step(cell: Cell, dtype: str) -> tuple[str, list[str]]:
         code += FUNCTION.format(name=names[-1], body=body)
     called = sorted(set(re.findall(r"(\w+)\(", code)) - {"real", *names})
     header = HEADER.format(
-        name=cell.name,
+        name=re.sub(r"\W", "_", cell.name),
         source="\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines()),
         dtype=dtype,
         functions=f"from tinyrnn.kernels.cuda.functions import {', '.join(called)}\n" if called else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -395,9 +396,10 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
         raise RuntimeError(
             f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {w.shape[0]}"
         )
-    outputs, first, second = w.shape
-    rows = a.reshape(-1, first) @ w.permute(1, 0, 2).reshape(first, outputs * second)
-    result = (rows.reshape(-1, outputs, second) * b.reshape(-1, 1, second)).sum(-1).reshape(*a.shape[:-1], outputs)
+    count, (outputs, first, second) = math.prod(a.shape[:-1]), w.shape
+    rows = a.reshape(count, first) @ w.permute(1, 0, 2).reshape(first, outputs * second)
+    terms = rows.reshape(count, outputs, second) * b.reshape(count, 1, second)
+    result = terms.sum(-1).reshape(*a.shape[:-1], outputs)
     return result if bias is None else result + bias
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import tape
+from .. import dtypes, tape
 from ..devices import host
+from ..ops import create
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 
@@ -94,17 +95,17 @@ def trunc_normal_(
             low, high = tensor.new_tensor([a, b]).tolist()  # as the tensor's type can hold them
             tensor.normal_(mean, std, generator=generator)
             while (outside := (tensor < low) | (tensor > high)).any():
-                again = tensor.new_empty(tensor.shape).normal_(mean, std, generator=generator)
+                again = create.empty_like(tensor).normal_(mean, std, generator=generator)
                 tensor.copy_(again.where(outside, tensor))
             return tensor
         # Too few normal values would fall inside: take uniform ones, each with a probability that follows the density.
         log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
-        undecided = tape.wrap(np.ones(tensor.shape, bool, like=tensor.array))
+        undecided = create.ones_like(tensor, dtype=dtypes.bool)
         while undecided.any():
-            again = tensor.new_empty(tensor.shape).uniform_(a, b, generator=generator)
+            again = create.empty_like(tensor).uniform_(a, b, generator=generator)
             tensor.copy_(again.where(undecided, tensor))
             log_density = ((again - mean) / std).pow(2) * -0.5 - log_peak
-            undecided &= tensor.new_empty(tensor.shape).uniform_(generator=generator).log() > log_density
+            undecided &= create.empty_like(tensor).uniform_(generator=generator).log() > log_density
         return tensor
 
 

@@ -434,7 +434,7 @@ def sizes(args: Sequence[Any], call: str, named: dict | None = None, keyword: st
     try:
         return tuple(map(operator.index, args))
     except TypeError:
-        wrong = next(n for n in args if not hasattr(n, "__index__"))
+        wrong = next(n for n in args if isinstance(n, TensorBase) or not hasattr(n, "__index__"))
         raise TypeError(f"{call}(): sizes must be ints, but one is {type(wrong).__name__}") from None
 
 

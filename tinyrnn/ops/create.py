@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices, dlpack, dtypes
+from ..strides import memory_order
 from ..switches import warn_once
 from ..tape import astype, is_grad_enabled
 from .common import (
@@ -305,6 +306,23 @@ def beside(a: Any, options: dict) -> dict:
     return options
 
 
+def laid_out(a: Any, options: dict) -> tuple[int, ...] | None:
+    """The axes as they lie in memory in a tensor that is made like `a`, the farthest first; None if in order."""
+    if a.flags.c_contiguous or options.get("memory_format") is dtypes.contiguous_format:
+        return None
+    axes = memory_order(a)
+    several = [i for i in axes if a.shape[i] != 1]
+    return tuple(axes) if several != sorted(several) else None
+
+
+def template(a: Any, options: dict) -> Any:
+    """An array of the shape and type of `a` without gaps: what NumPy makes like it lies as torch's result does."""
+    if a.flags.c_contiguous:
+        return a
+    axes = laid_out(a, options) or range(a.ndim)
+    return np.empty([a.shape[i] for i in axes], a.dtype, like=a).transpose(np.argsort(axes))
+
+
 def zeros(*size: Any, **options: Any) -> Any:
     """Zeros of the given shape; float32 unless `dtype` says otherwise."""
     shape = shaped(size, options, "zeros")
@@ -337,26 +355,26 @@ def full(size: Any, fill_value: Any, **options: Any) -> Any:
 def zeros_like(input: Any, **options: Any) -> Any:
     """Zeros of the shape and type of `input`."""
     a = expect_tensor(input, "zeros_like").array
-    return full_of(np.zeros_like(a, kind_of(options, a.dtype)), "zeros_like", **beside(a, options))
+    return full_of(np.zeros_like(template(a, options), kind_of(options, a.dtype)), "zeros_like", **beside(a, options))
 
 
 def ones_like(input: Any, **options: Any) -> Any:
     """Ones of the shape and type of `input`."""
     a = expect_tensor(input, "ones_like").array
-    return full_of(np.ones_like(a, kind_of(options, a.dtype)), "ones_like", **beside(a, options))
+    return full_of(np.ones_like(template(a, options), kind_of(options, a.dtype)), "ones_like", **beside(a, options))
 
 
 def empty_like(input: Any, **options: Any) -> Any:
     """A tensor of the shape and type of `input` with whatever is in memory."""
     a = expect_tensor(input, "empty_like").array
-    return full_of(np.empty_like(a, kind_of(options, a.dtype)), "empty_like", **beside(a, options))
+    return full_of(np.empty_like(template(a, options), kind_of(options, a.dtype)), "empty_like", **beside(a, options))
 
 
 def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` in the shape and type of `input`."""
     a = expect_tensor(input, "full_like").array
     value = converted(fill_value, kind_of(options, a.dtype), "full_like")
-    return full_of(np.full_like(a, value, value.dtype), "full_like", **beside(a, options))
+    return full_of(np.full_like(template(a, options), value, value.dtype), "full_like", **beside(a, options))
 
 
 def eye(n: int, m: int | None = None, **options: Any) -> Any:

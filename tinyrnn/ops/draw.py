@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .. import dtypes, random
 from ..devices import host, of, put
 from .common import Op, TensorBase, cast, check_broadcast, expect_tensor, into, number, run, unsupported, wrap
-from .create import beside, full_of, kind_of, place, shaped
+from .create import beside, full_of, kind_of, laid_out, place, shaped
 
 
 def generator_of(options: dict) -> random.Generator:
@@ -29,27 +30,41 @@ def rand(*size: Any, **options: Any) -> Any:
 
 def randn(*size: Any, **options: Any) -> Any:
     """Standard normal numbers."""
-    generator, shape = generator_of(options), shaped(size, options, "randn")
-    dtype = kind_of(options, dtypes.get_default_dtype().numpy)
-    drawn = generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(options.get("out"), shape))
-    return full_of(drawn, "randn", **options)
+    shape = shaped(size, options, "randn")
+    return normal_numbers(shape, in_one_piece(options.get("out"), shape), options)
+
+
+def normal_numbers(shape: tuple[int, ...], whole: bool, options: dict) -> Any:
+    """Standard normal numbers, for contiguous memory or not: see `in_one_piece`."""
+    generator, dtype = generator_of(options), kind_of(options, dtypes.get_default_dtype().numpy)
+    return full_of(generator.normal(shape, 0.0, 1.0, dtype, whole), "randn", **options)
 
 
 def in_one_piece(out: Any, shape: tuple[int, ...]) -> bool:
-    """Whether normal numbers are drawn for contiguous memory, which torch fills otherwise than memory with gaps."""
+    """Whether normal numbers are drawn for elements that lie in order, which torch draws otherwise than others."""
     return out is None or out.array.shape != shape or out.array.flags.c_contiguous
+
+
+def drawn_like(input: Any, call: str, draw: Callable, options: dict) -> Any:
+    """draw(shape, whether the elements lie in order, options) for a tensor like `input`, as that lies in memory."""
+    options.setdefault("dtype", expect_tensor(input, call).dtype)
+    a = input.array
+    axes, options = laid_out(a, options), beside(a, options)
+    if axes is None:
+        return draw(a.shape, True, options)
+    grad = options.pop("requires_grad", False)
+    drawn = draw(tuple(a.shape[i] for i in axes), False, options)
+    return wrap(drawn.array.transpose(np.argsort(axes))).requires_grad_(grad)
 
 
 def rand_like(input: Any, **options: Any) -> Any:
     """Uniform numbers in [0, 1), of the shape and type of `input`."""
-    options.setdefault("dtype", expect_tensor(input, "rand_like").dtype)
-    return rand(input.array.shape, **beside(input.array, options))
+    return drawn_like(input, "rand_like", lambda shape, in_order, options: rand(shape, **options), options)
 
 
 def randn_like(input: Any, **options: Any) -> Any:
     """Standard normal numbers, of the shape and type of `input`."""
-    options.setdefault("dtype", expect_tensor(input, "randn_like").dtype)
-    return randn(input.array.shape, **beside(input.array, options))
+    return drawn_like(input, "randn_like", normal_numbers, options)
 
 
 def randint(*bounds: Any, **options: Any) -> Any:
@@ -68,13 +83,18 @@ def randint(*bounds: Any, **options: Any) -> Any:
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
     generator = generator_of(options)
     dtype = kind_of(options, np.dtype(np.int64))
+    if dtype.kind != "f" and low < high:
+        limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        for name, bound in (("from", low), ("to - 1", high - 1)):
+            if not limits[0] <= bound <= limits[1]:
+                raise RuntimeError(f"{name} is out of bounds for torch.{dtype}: randint({low}, {high})")
     drawn = generator.integers(low, high, shaped((size,), {}, "randint"))
     return full_of(drawn.astype(dtype, copy=False), "randint", **options)
 
 
 def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
     """Integers from low (0 unless given) to high - 1, of the shape and type of `input`."""
-    options.setdefault("dtype", expect_tensor(input, "randint_like").dtype)
+    expect_tensor(input, "randint_like")
     named = {name: options.pop(name) for name in ("low", "high") if name in options}
     if len(bounds) + len(named) not in (1, 2):
         raise TypeError(
@@ -84,7 +104,8 @@ def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
         (0, *bounds, *named.values())[-2:] if "low" not in named else (named["low"], named.get("high", *bounds[:1]))
     )
     low, high = (v.array.item() if isinstance(v, TensorBase) else v for v in (low, high))
-    return randint(low, high, input.array.shape, **beside(input.array, options))
+    draw = lambda shape, in_order, options: randint(low, high, shape, **options)  # noqa: E731
+    return drawn_like(input, "randint_like", draw, options)
 
 
 def randperm(n: int, **options: Any) -> Any:

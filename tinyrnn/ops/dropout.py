@@ -91,7 +91,9 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Each channel (N, C) of (N, C, ...) becomes zero with probability `p`, as dropout has it."""
     expect_probability(p)
-    if expect_tensor(input, "dropout2d").ndim not in (3, 4):
+    if expect_tensor(input, "dropout2d").ndim < 2 and training and p:
+        raise RuntimeError(f"Feature dropout requires at least 2 dimensions in the input: dropout2d() got {input.ndim}")
+    if input.ndim not in (3, 4):
         warnings.warn(
             f"dropout2d: Received a {input.ndim}-D input to dropout2d, which is deprecated and will result in an error "
             "in a future release.",

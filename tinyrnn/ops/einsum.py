@@ -17,6 +17,7 @@ from .common import Op, TensorBase, cast, expect_tensor, run
 from .diagonal import diagonal
 from .linear import product
 from .reduce import sum
+from .rows import kind
 from .shape import expand
 
 reduce = twin("reduce")
@@ -151,6 +152,21 @@ def split_equation(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ..
     return tuple(terms), result
 
 
+def check_types(tensors: Sequence, terms: Sequence[str], result: str) -> None:
+    """torch's error where two of different types are multiplied and summed up in one step, from left to right; only a
+    product of elements promotes."""
+    if len({t.array.dtype for t in tensors}) == 1:
+        return
+    known, first = dict(zip(terms[0], tensors[0].array.shape, strict=True)), tensors[0]
+    for k, (t, term) in enumerate(zip(tensors[1:], terms[1:], strict=True), 1):
+        rest = {*result, *"".join(terms[k + 1 :])}
+        here = dict(zip(term, t.array.shape, strict=True))
+        if any(known[c] != 1 != here[c] for c in here.keys() & known.keys() - rest) and t.dtype != first.dtype:
+            raise RuntimeError(f"expected scalar type {kind(first)} but found {kind(t)} (einsum(): operand {k})")
+        first = t if dtypes.promote(first.array, t.array) == t.array.dtype else first
+        known = {c: n for c, n in (known | here).items() if c in rest}
+
+
 def einsum(equation: Any, *operands: Any) -> Any:
     """Sums of products by Einstein's convention, e.g. einsum("bij,bjk->bik", a, b)."""
     if isinstance(equation, TensorBase):
@@ -188,6 +204,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
                     f"seen size {extent[c]}"
                 )
             extent[c] = n if extent[c] == 1 else extent[c]
+    check_types(tensors, terms, result)
     dtype = dtypes.promote(*(x.array for x in tensors))
     for k, (x, term) in enumerate(zip(tensors, terms, strict=True)):
         shape = tuple([extent[c] for c in term])

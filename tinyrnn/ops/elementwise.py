@@ -262,6 +262,11 @@ class Clamp(Op):
         return tuple(None if part is None else np.where(part, g, g.dtype.type(0)) for part in (inside, below, above))
 
 
+def lone(t: Any) -> bool:
+    """Whether a tensor counts as a number where a number is expected."""
+    return not t.array.shape and not t.requires_grad
+
+
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
     """Each element, but not below `min` and not above `max`: two numbers or two tensors."""
     if isinstance(input, Var):
@@ -271,6 +276,9 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     bounds = [b for b in (min, max) if b is not None]
     if not bounds:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if len(bounds) == 2 and isinstance(min, TensorBase) != isinstance(max, TensorBase):  # torch has it for a number
+        min, max = (b.array.item() if isinstance(b, TensorBase) and lone(b) else b for b in (min, max))
+        bounds = [min, max]
     if any(isinstance(b, TensorBase) for b in bounds):
         low, high = (None if b is None else expect_tensor(b, "clamp", n) for b, n in ((min, "min"), (max, "max")))
         dtype = dtypes.promote(input.array, *(b.array for b in bounds))

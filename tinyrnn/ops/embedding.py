@@ -233,11 +233,12 @@ def embedding_bag(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
             f"(got mode='{mode}')."
         )
-    starts = starts.astype(np.int64)
+    starts, end = starts.astype(np.int64), len(ids)
     if input.ndim == 1:
         if include_last_offset:
             if not len(starts):
                 raise RuntimeError("include_last_offset: numBags should be at least 1")
+            end = min(end, starts[-1])
             starts = starts[:-1]
         if len(starts) and starts[0] != 0:
             raise RuntimeError(
@@ -246,7 +247,7 @@ def embedding_bag(
             )
         if len(starts) and starts[-1] > len(ids):
             raise RuntimeError(f"offsets[-1] can not be greater than input's length {len(ids)} but got {starts[-1]}")
-    sizes = np.diff([*starts, len(ids)])
+    sizes = np.diff([*starts, end])
     of = np.repeat(np.arange(len(starts)), np.maximum(sizes, 0))
     padding, kept = row_number(padding_idx, weight.shape[0], call), None
     if padding is not None or len(of) != len(ids):

@@ -288,7 +288,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
             raise RuntimeError(f"tensordot(): a dimension appears multiple times in the list of dims {dims}")
         m, n = x.shape[i], y.shape[j]
         if 1 in (m, n) and m != n:  # a size of one is summed on the other side alone, as in torch
-            a, b = (sum(a, i, keepdim=True), b) if n == 1 else (a, sum(b, j, keepdim=True))
+            kind = a.dtype
+            a, b = (sum(a, i, True, dtype=kind), b) if n == 1 else (a, sum(b, j, True, dtype=kind))
         elif m != n:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {m} in dim {i} and second has size {n} in "

@@ -354,7 +354,7 @@ def extremes(name: str, largest: bool) -> tuple[Callable, Callable]:
     @numpy_names
     def several(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
         a = expect_tensor(input, f"a{name}").array
-        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+        dims = dim if isinstance(dim, (tuple, list)) else () if dim is None else (dim,)
         check_not_empty(a, tuple(axis(d, a.ndim) for d in dims) or None, f"a{name}")
         over = axes(dim, a.ndim)
         return into(out, run(extreme, (input,), (input.array,), ufunc=ufunc, axes=over, keepdim=keepdim), f"a{name}")
@@ -472,7 +472,10 @@ class Variance(Op):
         with np.errstate(all="ignore"):
             distance = a - with_axes(np.asarray(kernels.sum(a, axes) / a.dtype.type(n), like=a), axes)
             out = kernels.squares(distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
-            out = np.sqrt(out) if root else out
+            if root and a.dtype == np.float32 and not ((out > 0) & (out < np.inf)).all():
+                wide = kernels.squares(distance.astype(np.float64), axes)  # squares have no room in float32
+                out = (wide / builtins.max(n - correction, 0)).astype(np.float64)
+            out = np.sqrt(out).astype(a.dtype, copy=False) if root else out
         out = with_axes(out, axes) if keepdim else out
         return out, (distance, out if root else None, n - correction, axes, keepdim, whole)
 
@@ -558,7 +561,9 @@ class Norm(Op):
     @staticmethod
     def forward(a, *, p, axes, keepdim):
         if p == 2:
-            out = np.sqrt(kernels.squares(a, axes))
+            lone = math.prod([a.shape[i] for i in axes]) == 1  # whose square may have no room
+            out = np.abs(a).reshape([n for i, n in enumerate(a.shape) if i not in axes]) if lone else None
+            out = np.sqrt(kernels.squares(a, axes)) if out is None else out
         elif np.isinf(p):
             out = (np.maximum if p > 0 else np.minimum).reduce(np.abs(a), axes, initial=0 if p > 0 else None)
         elif p == 0:

@@ -106,6 +106,8 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         return wrap(np.zeros(minlength, np.int64, like=a))
     if a.ndim != 1 or a.min() < 0:
         raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got shape {list(a.shape)}")
+    if a.max() == np.iinfo(np.int64).max:  # one more is no number of bins
+        raise RuntimeError(f"maximum value of input overflowed, it should be < {a.max()} but got {a.max()}")
     if weights is None:
         return wrap(np.bincount(a.astype(np.int64), minlength=minlength))
     w = expect_tensor(weights, "bincount", "weights").array
