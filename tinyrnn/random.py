@@ -283,7 +283,7 @@ class Generator:
         """
         dtype = np.dtype(dtype)
         n = _size(shape)
-        smallest, largest = _whole_numbers(dtype)
+        smallest, largest = whole_numbers(dtype)
         if low is None and high is None:
             return self._remainders(n, largest + 1, wide=dtype.itemsize == 8).astype(dtype).reshape(shape)
         low = 0 if low is None else low
@@ -501,7 +501,8 @@ def _continuous(distribution: str, dtype: np.dtype, name: str) -> None:
 
 
 @cache
-def _whole_numbers(dtype: np.dtype) -> tuple[int, int]:
+@cache
+def whole_numbers(dtype: np.dtype) -> tuple[int, int]:
     """The smallest and the largest whole number of `dtype`; for a float type, of those without gaps."""
     if dtype.kind == "b":
         return 0, 1

@@ -443,7 +443,10 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, **options: Any) ->
     count = math.ceil((last - first) / by if kind == np.int64 else (end - start) / step)
     if kind.kind == "b":
         raise unsupported("arange", kind)
-    return full_of(shaped_as((first + by * np.arange(count)).astype(kind), **options), "arange", **options)
+    values = np.arange(count)
+    if first or by != 1:
+        values = first + by * values
+    return full_of(shaped_as(values.astype(kind, copy=False), **options), "arange", **options)
 
 
 def inclusive_range(start: Any, end: Any, step: Any = 1, **options: Any) -> Any:

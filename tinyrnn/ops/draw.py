@@ -84,10 +84,10 @@ def randint(*bounds: Any, **options: Any) -> Any:
     generator = generator_of(options)
     dtype = kind_of(options, np.dtype(np.int64))
     if dtype.kind != "f" and low < high:
-        limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        for name, bound in (("from", low), ("to - 1", high - 1)):
-            if not limits[0] <= bound <= limits[1]:
-                raise RuntimeError(f"{name} is out of bounds for torch.{dtype}: randint({low}, {high})")
+        least, most = random.whole_numbers(dtype)
+        if low < least or high - 1 > most:
+            name = "from" if low < least else "to - 1"
+            raise RuntimeError(f"{name} is out of bounds for torch.{dtype}: randint({low}, {high})")
     drawn = generator.integers(low, high, shaped((size,), {}, "randint"))
     return full_of(drawn.astype(dtype, copy=False), "randint", **options)
 
