@@ -73,6 +73,8 @@ def batch_norm(
     if eps < 0.0:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
     if x.ndim < 2:
+        if not x.size:
+            return input.clone()
         raise ValueError(f"batch_norm(): expected at least 2 dimensions, got shape {list(x.shape)}")
     expect_floating(input, "batch_norm")
     channels = x.shape[1]
