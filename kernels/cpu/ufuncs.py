@@ -18,7 +18,7 @@ NAMES = {
     "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "atan2": "arctan2",
 }  # fmt: skip
 UFUNCS = {op: getattr(np, NAMES.get(op, op)) for op in PRIMITIVES if hasattr(np, NAMES.get(op, op))}
-UFUNCS["pow"] = lambda a, b: np.exp2(b) if np.ndim(a) == 0 and a == 2.0 else np.power(a, b)
+UFUNCS["pow"] = lambda a, b: np.exp2(b) if np.ndim(a) == 0 and a == 2.0 else np.power(a, b)  # a seventh of the time
 
 
 def compute(results: Sequence[Var], known: dict[Var, np.ndarray], like: np.ndarray) -> tuple[np.ndarray, ...]:

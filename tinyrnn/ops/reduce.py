@@ -473,8 +473,8 @@ class Variance(Op):
             distance = a - with_axes(np.asarray(kernels.sum(a, axes) / a.dtype.type(n), like=a), axes)
             out = kernels.squares(distance, axes) / a.dtype.type(builtins.max(n - correction, 0))
             if root and a.dtype == np.float32 and not ((out > 0) & (out < np.inf)).all():
-                wide = kernels.squares(distance.astype(np.float64), axes)  # squares have no room in float32
-                out = (wide / builtins.max(n - correction, 0)).astype(np.float64)
+                # The squares may have no room in float32, where the root has.
+                out = kernels.squares(distance.astype(np.float64), axes) / np.float64(builtins.max(n - correction, 0))
             out = np.sqrt(out).astype(a.dtype, copy=False) if root else out
         out = with_axes(out, axes) if keepdim else out
         return out, (distance, out if root else None, n - correction, axes, keepdim, whole)
@@ -561,9 +561,10 @@ class Norm(Op):
     @staticmethod
     def forward(a, *, p, axes, keepdim):
         if p == 2:
-            lone = math.prod([a.shape[i] for i in axes]) == 1  # whose square may have no room
-            out = np.abs(a).reshape([n for i, n in enumerate(a.shape) if i not in axes]) if lone else None
-            out = np.sqrt(kernels.squares(a, axes)) if out is None else out
+            if math.prod([a.shape[i] for i in axes]) == 1:  # the square of a single number may have no room
+                out = np.abs(a).reshape([n for i, n in enumerate(a.shape) if i not in axes])
+            else:
+                out = np.sqrt(kernels.squares(a, axes))
         elif np.isinf(p):
             out = (np.maximum if p > 0 else np.minimum).reduce(np.abs(a), axes, initial=0 if p > 0 else None)
         elif p == 0:
