@@ -32,6 +32,8 @@ from .scalar import (
     erfc,
     exp,
     expm1,
+    floor,
+    fmod,
     hypot,
     log,
     log1p,
@@ -458,6 +460,31 @@ def logaddexp2_gradient(a, b, out, g):
     return g / (1.0 + 2.0 ** (b - a)), g / (1.0 + 2.0 ** (a - b))
 
 
+def remainder(a, b):
+    """What is left of a without multiples of b, with the sign of b; a zero has that of a."""
+    rest = fmod(a, b)
+    return where(rest == 0.0, rest, where((rest < 0.0) != (b < 0.0), rest + b, rest))
+
+
+def remainder_gradient(a, b, out, g):
+    return g, -g * floor_divide(a, b)
+
+
+def fmod_gradient(a, b, out, g):
+    quotient = a / b
+    return g, -g * where(quotient < 0.0, -floor(-quotient), floor(quotient))
+
+
+def floor_divide(a, b):
+    """As Python has it: the quotient of what the remainder leaves, to the nearest integer."""
+    rest = fmod(a, b)
+    quotient = (a - rest) / b
+    quotient = where(rest == 0.0, quotient, where((rest < 0.0) != (b < 0.0), quotient - 1.0, quotient))
+    whole = floor(quotient)
+    whole = where(quotient - whole > 0.5, whole + 1.0, whole)
+    return where(b == 0.0, a / b, where(quotient == 0.0, 0.0 * (a / b), whole))  # the zero of that sign
+
+
 def prelu(x, weight):
     """He et al. 2015, https://arxiv.org/abs/1502.01852."""
     return where(x > 0.0, x, weight * x)
@@ -469,10 +496,13 @@ BINARY |= {
     f.__name__: Formula(f, gradient, ufuncs=True)
     for f, gradient in (
         (atan2, None),
-        (hypot, None),
         (xlogy, xlogy_gradient),
     )
 }
+BINARY["hypot"] = Formula(hypot)
+BINARY["fmod"] = Formula(fmod, fmod_gradient)
+BINARY["remainder"] = Formula(remainder, remainder_gradient)
+BINARY["floor_divide"] = Formula(floor_divide)
 BINARY["logaddexp"] = Formula(logaddexp, logaddexp_gradient)
 BINARY["logaddexp2"] = Formula(logaddexp2, logaddexp2_gradient)
 

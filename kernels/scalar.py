@@ -122,7 +122,7 @@ RESERVED = (
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
     r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
-    r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|hypot|log|log1p|log2|log10|sqrt"
+    r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
 )
 
 
@@ -201,6 +201,8 @@ PRIMITIVES = {
         g * where(a * a + b * b == 0.0, 0.0, b / (a * a + b * b)),
         g * -where(a * a + b * b == 0.0, 0.0, a / (a * a + b * b)))),
     "hypot": Primitive(math.hypot, "hypot({0}, {1})", lambda a, b, y, g: (g * (a / y), g * (b / y))),
+    "fmod": Primitive(math.fmod, "fmod({0}, {1})", lambda a, b, y, g: (g, -(g * ((a - y) / b)))),
+    "floor": Primitive(math.floor, "floor({0})", lambda a, y, g: (None,)),
     # Comparisons have no gradient; `where` passes its gradient to the side that was chosen.
     "lt": Primitive(lambda a, b: a < b, "{0} < {1}", lambda a, b, y, g: (None, None)),
     "le": Primitive(lambda a, b: a <= b, "{0} <= {1}", lambda a, b, y, g: (None, None)),
@@ -317,6 +319,8 @@ def acosh(x): return emit("acosh", x)
 def atanh(x): return emit("atanh", x)
 def atan2(y, x): return emit("atan2", y, x)
 def hypot(x, y): return emit("hypot", x, y)
+def fmod(x, y): return emit("fmod", x, y)
+def floor(x): return emit("floor", x)
 def where(condition, a, b): return emit("where", condition, a, b)
 
 

@@ -489,7 +489,7 @@ def a_function_of_tensors(a):
 
 
 def a_function_of_two(a, h):
-    return torch.fmod(a, h)  # here
+    return torch.copysign(a, h)  # here
 
 
 def a_method(a, h):
@@ -695,7 +695,7 @@ REFUSED = {
     a_text_of_a_value: "it prints a value or makes a text of it",
     a_bound: "it turns a value into a Python number",
     layer_normalised: "it calls layer_norm(), but it is about one number of each kind",
-    a_function_of_two: "it calls fmod(), but it is about one number of each kind",
+    a_function_of_two: "it calls copysign(), but it is about one number of each kind",
     a_matrix_product: "unsupported operand type(s) for @: 'Var' and 'Var'; a Var stands for one number",
     into_a_tensor: "it fails with AttributeError: a value has no .requires_grad",
     unknown: "it fails with NameError: name 'no_such_function' is not defined",

@@ -593,6 +593,51 @@ def test_out_is_taken_where_torch_takes_it():
     assert not [name for name in documented if hasattr(tinyrnn, name) and not takes_out(name)]
 
 
+# ------------------------------------------------------------------------------------------ digits and signs
+def test_quotients_and_remainders_of_floats_are_torchs_to_the_bit(oracle):
+    """Signs of zeros too, which are printed."""
+    x = np.array([-4, 4, -0.0, 0, -5, 5, 0.3, -0.3, 3, 1e30, -1e-30, 16777217, np.inf, -np.inf, np.nan], np.float32)
+    y = np.array([2, -2, 0.5, 0.1, -0.3, np.inf, -np.inf, 0.0, -0.0, np.nan], np.float32)[:, None]
+
+    def body(torch):
+        found = {}
+        for bits in (32, 64):
+            a, b = (torch.from_numpy(v.astype(f"float{bits}")) for v in (x, y))
+            found |= {f"{bits} %": a % b, f"{bits} //": a // b, f"{bits} number": -4.0 % a}
+            found |= {f"{bits} fmod": torch.fmod(a, b), f"{bits} floor": torch.div(a, b, rounding_mode="floor")}
+        return {name: t.numpy() for name, t in found.items()}
+
+    found = body(tinyrnn)
+    for name, expected in oracle(body).items():
+        ours = found[name]
+        np.testing.assert_array_equal(ours, expected, err_msg=name)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(ours)[known], np.signbit(expected)[known], err_msg=name)
+
+
+def test_the_gamma_function_keeps_its_digits(oracle):
+    """At the zeros of its logarithm, between all formulas, near zero and far out; less close to poles and reflected."""
+    random = np.random.default_rng(3)
+    near = (1 + np.arange(2))[:, None] + random.normal(size=100) * 10 ** random.uniform(-12, -1, 100)
+    x = np.concatenate([np.linspace(0.01, 12, 500), near.ravel(), np.exp(random.uniform(-700, 600, 100))])
+    below = -np.linspace(0.013, 9.07, 300)
+
+    def body(torch):
+        found = {}
+        for name, values in (("x", x), ("below", below)):
+            for dtype in (np.float64, np.float32):
+                t = torch.from_numpy(values.astype(dtype))
+                found[f"lgamma {name} {dtype.__name__}"] = torch.lgamma(t).numpy()
+                found[f"digamma {name} {dtype.__name__}"] = torch.digamma(t).numpy()
+        return found
+
+    found = body(tinyrnn)
+    for name, expected in oracle(body).items():
+        rtol = {"x": 4e-15, "below": 1e-12}[name.split()[1]] if "64" in name else 2e-6
+        atol = 0 if name.startswith("lgamma x") else 0.2 * rtol  # digamma has a zero between 1 and 2
+        np.testing.assert_allclose(found[name], expected, rtol=rtol, atol=atol, err_msg=name)
+
+
 # ------------------------------------------------------------------------------------------ the test can fail
 def row_of(name: str) -> Row:
     return next(row for row in ROWS if row.name == name)

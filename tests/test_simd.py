@@ -73,7 +73,7 @@ def stated_bounds():
     """The table in the docstring of lanes.py: {dtype name: {function: ulp}}."""
     names, *rows = re.findall(r"^ {4,}(\S.*)$", emitted.__doc__, re.MULTILINE)
     names = names.split()
-    assert set(names) == set(emitted.OWN) and len(rows) == 2
+    assert set(names) == {*emitted.OWN, *emitted.OWN_OF_TWO} and len(rows) == 2
     return {kind: dict(zip(names, map(float, bounds), strict=True)) for kind, *bounds in map(str.split, rows)}
 
 
@@ -81,11 +81,13 @@ BOUNDS = stated_bounds()
 REFERENCE = {
     **{
         name: getattr(np, name)
-        for name in ("exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sqrt", "sin", "cos")
+        for name in ("exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sqrt", "sin", "cos", "floor")
     },
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": lambda x: np.array([math.erf(v) for v in x.tolist()]),
+    "erfc": lambda x: np.array([math.erfc(v) for v in x.tolist()]),
 }
+OF_DOUBLES = ("erf", "erfc")
 WIDE = np.longdouble if np.finfo(np.longdouble).eps < np.finfo(np.float64).eps else np.float64
 
 
@@ -122,7 +124,7 @@ def ulps(found, exact):
 def test_functions_keep_the_bounds_stated(real, name):
     x = points(real)
     with np.errstate(all="ignore"):
-        exact = REFERENCE[name](x.astype(np.float64 if name == "erf" else WIDE))
+        exact = REFERENCE[name](x.astype(np.float64 if name in OF_DOUBLES else WIDE))
         found = applied(getattr(simd, name), x)
         assert (np.isnan(found) == np.isnan(exact)).all()
         error = ulps(found, exact)
@@ -151,6 +153,8 @@ EXACT = {  # C's results, signs of zeros included
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (1000.0, 1.0), (-1000.0, -1.0)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (1000.0, 1.0), (-1000.0, 0.0)],
     "erf": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (1000.0, 1.0), (-1000.0, -1.0)],
+    "erfc": [(0.0, 1.0), (-0.0, 1.0), (INF, 0.0), (-INF, 2.0), (1000.0, 0.0), (-1000.0, 2.0)],
+    "floor": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (-0.5, -1.0), (1e30, 1e30)],
     "sin": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],
     "cos": [(0.0, 1.0), (-0.0, 1.0), (INF, NAN), (-INF, NAN)],
     "sqrt": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, NAN), (-1.0, NAN), (4.0, 2.0)],
@@ -282,7 +286,7 @@ def test_the_first_lane_of_a_mask(real):
 
 
 C = {"sin": np.sin, "cos": np.cos, "cosh": np.cosh, "atan": np.arctan, "log2": np.log2}
-C_OF_TWO = {"atan2": np.arctan2, "copysign": np.copysign, "fmod": np.fmod, "hypot": np.hypot}
+C_OF_TWO = {"atan2": np.arctan2, "copysign": np.copysign}
 
 
 def test_cs_functions_run_lane_by_lane(real):
@@ -292,6 +296,35 @@ def test_cs_functions_run_lane_by_lane(real):
     for name, expected in C_OF_TWO.items():
         found = applied(getattr(simd, name), x, -y)
         np.testing.assert_allclose(found, expected(x, -y), rtol=4 * np.finfo(real).eps)
+
+
+@functools.cache
+def pairs(real):
+    """Numbers of all sizes, and those beside them; some are many times the other; all pairs of special ones."""
+    random, info = np.random.default_rng(6), np.finfo(real)
+    size = np.log(float(info.max)) - 1
+    a, b = np.exp(random.uniform(-size, size, (2, 40_000)))
+    c, d = random.integers(-1000, 1000, (2, 40_000)) / 8
+    near = np.exp(random.uniform(-5, 30, 40_000))
+    odd = np.array([0.0, 1.0, 0.1, 3.0, 1e-30, 1e30, INF, NAN, info.tiny, info.smallest_subnormal, info.max], real)
+    odd = np.concatenate([odd, -odd])
+    parts = (a, b), (a, a * random.uniform(0.1, 10, a.size)), (c, d), (near, near / 7), np.meshgrid(odd, odd)
+    x, y = (np.concatenate([v.ravel().astype(real) for v in side]) for side in zip(*parts, strict=True))
+    return np.concatenate([x, x]), np.concatenate([y, -np.nextafter(y, real(INF))])
+
+
+@pytest.mark.parametrize("name", emitted.OWN_OF_TWO)
+def test_functions_of_two_keep_the_bounds_stated(real, name):
+    with np.errstate(all="ignore"):
+        x, y = pairs(real)
+        exact = getattr(np, name)(x.astype(WIDE), y.astype(WIDE))
+        found = applied(getattr(simd, name), x, y)
+        assert (np.isnan(found) == np.isnan(exact)).all()
+        assert (np.signbit(found) == np.signbit(exact))[~np.isnan(exact)].all()
+        error = ulps(found, exact)
+    worst = np.argmax(error)
+    bound = BOUNDS[np.dtype(real).name][name] + 0.5 * (WIDE is real and name == "hypot")
+    assert error[worst] <= bound, (name, x[worst], y[worst], found[worst], exact[worst])
 
 
 def test_powers(real):

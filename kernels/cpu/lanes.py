@@ -3,9 +3,9 @@
 PyPI's LLVM carries no vector math library, so these are our own, written once as plain arithmetic on `Lanes` objects.
 The largest errors over the whole range in units in the last place (ulp), as the tests count them:
 
-               exp  expm1  log  log1p  sinh  cosh  tanh  sigmoid  erf  sqrt  sin  cos
-    float32    1.1  2      1    2      3     2     3     3        2    0.5   1.5  1.5
-    float64    1    2      1    2      3     2     3     3        2    0.5   1.5  1.5
+               exp  expm1  log  log1p  sinh  cosh  tanh  sigmoid  erf  erfc  sqrt  sin  cos  floor  hypot  fmod
+    float32    1.1  2      1    2      3     2     3     3        2    0.6   0.5   1.5  1.5  0      0.6    0
+    float64    1    2      1    2      3     2     3     3        2    3     0.5   1.5  1.5  0      0.6    0
 
 NaN gives NaN, infinities and zeros give what C's functions give, and denormal numbers are numbers.  x ** y of float32
 is right to 0.52 ulp.
@@ -278,6 +278,19 @@ def log1p(x: Lanes) -> Lanes:
     return result.call("copysign", x).where(x >= -1.0, log(u))
 
 
+def where_near(near, result: Lanes, name: str, *arguments: Lanes) -> Lanes:
+    """`result` in the lanes where `near` holds, in most vectors in all; C's function of this name in the others."""
+    b, count = result.b, result.kind.count
+    before = b.block
+    with b.if_then(b.not_(llvm(b, f"llvm.vector.reduce.and.v{count}i1", ir.IntType(1), near)), likely=False):
+        careful = result.where(near, lanewise(name)(*arguments))
+        after = b.block
+    merged = b.phi(result.kind)
+    merged.add_incoming(result.value, before)
+    merged.add_incoming(careful.value, after)
+    return Lanes(b, merged)
+
+
 def erf(x: Lanes) -> Lanes:
     """Near zero x p(x**2), farther out 1 - exp(q(|x|)); p and q are Chebyshev fits.  One lane at a time in float64."""
     if not x.single:
@@ -290,6 +303,25 @@ def erf(x: Lanes) -> Lanes:
         -4.55127738e-5, 1.61024047e-6,
     )  # fmt: skip
     return near.where(y < 0.92, (1.0 - exp(far)).call("copysign", x))
+
+
+def erfc(x: Lanes) -> Lanes:
+    """e**-x**2 p(u) / (|x| + 3), p a Chebyshev fit in u = (|x| - 3) / (|x| + 3), in float64; 2 - erfc(|x|) for negative
+    x.  One lane at a time in float64."""
+    if not x.single:
+        return lanewise("erfc")(x)
+    halves = []
+    for v in widened(x):
+        y = v.call("fabs").at_most(10.3)
+        t = 1.0 / (y + 3.0)
+        u = (y - 3.0) * t
+        p = u.polynomial(
+            1.07400690718, -0.883394487481, 0.590228347085, -0.310465998794, 0.119528463721, -0.0268399728091,
+            -0.00122399535066, 0.00308149936134, -0.000486336707418, -0.000327656967079,
+        )  # fmt: skip
+        tail = exp(-(y * y), terms=9) * (p * t)
+        halves.append((2.0 - tail).where(v < 0.0, tail))
+    return narrowed(*halves)
 
 
 def sqrt(x: Lanes) -> Lanes:
@@ -305,7 +337,7 @@ FAR = {True: 1e5, False: 1e8}
 def of_angle(x: Lanes, name: str, quarters: int) -> Lanes:
     """The sine of x + quarters * pi / 2, from Taylor series for angles of up to pi / 4; C's function of this name in
     lanes that are NaN, or angles so large that their quadrant is lost."""
-    b, count = x.b, x.kind.count
+    b = x.b
     n = (x * (2.0 / math.pi)).call("rint")
     r = x
     for part in HALF_PI[x.single]:
@@ -321,14 +353,7 @@ def of_angle(x: Lanes, name: str, quarters: int) -> Lanes:
     if quarters == 0:
         result = x.where(x == 0.0, result)  # -0 for -0
     near = b.fcmp_ordered("<=", x.call("fabs").value, x.of(FAR[x.single]).value)
-    before = b.block
-    with b.if_then(b.not_(llvm(b, f"llvm.vector.reduce.and.v{count}i1", ir.IntType(1), near)), likely=False):
-        careful = result.where(near, lanewise(name)(x))
-        after = b.block
-    merged = b.phi(x.kind)
-    merged.add_incoming(result.value, before)
-    merged.add_incoming(careful.value, after)
-    return Lanes(b, merged)
+    return where_near(near, result, name, x)
 
 
 def sin(x: Lanes) -> Lanes:
@@ -337,6 +362,43 @@ def sin(x: Lanes) -> Lanes:
 
 def cos(x: Lanes) -> Lanes:
     return of_angle(x, "cos", 1)
+
+
+def floor(x: Lanes) -> Lanes:
+    return x.call("floor")
+
+
+def hypot(x: Lanes, y: Lanes) -> Lanes:
+    """sqrt(x * x + y * y), of float32 in float64; C's function where squares of float64 have no room.
+
+    h, the root as it is rounded, has the error (h * h - x * x - y * y) / 2 h (Borges 2019, "Fast compensated algorithms
+    for the reciprocal square root, the reciprocal hypotenuse, and Givens rotations").
+    """
+    b, p, q = x.b, x.call("fabs"), y.call("fabs")
+    if x.single:
+        result = narrowed(*((u * u + v * v).call("sqrt") for u, v in zip(widened(x), widened(y), strict=True)))
+        return x.of(math.inf).where(b.or_(p == math.inf, q == math.inf), result)  # beside NaN too
+    most, least = p.where(p > q, q), q.where(p > q, p)
+    near = b.and_(b.or_(most > 2.0**-480, most == 0.0), most < 2.0**500)
+    h = most.fma(most, least * least).call("sqrt")
+    h_square, square = (Lanes(b, b.fmul(v.value, v.value)) for v in (h, most))  # rounded: no part of a fused sum
+    between = Lanes(b, b.fsub(h_square.value, square.value))
+    error = (-least).fma(least, between) + (h.fma(h, -h_square) - most.fma(most, -square))
+    h = h.where(h == 0.0, h - error / (h + h))
+    return where_near(near, h, "hypot", x, y)
+
+
+def fmod(x: Lanes, y: Lanes) -> Lanes:
+    """What is left of x without multiples of y, with the sign of x; C's function where the quotient has many digits.
+
+    A smaller quotient, rounded and cut off, is right or one too large, and what is left is a number: FMA gives it.
+    """
+    b, p, q = x.b, x.call("fabs"), y.call("fabs")
+    quotient = p / q
+    near = b.and_(quotient < 2.0 ** MANTISSA[x.single], q < math.inf)
+    left = (-quotient.call("trunc")).fma(q, p)
+    left = (left + q).where(left < 0.0, left)
+    return where_near(near, left.call("copysign", x), "fmod", x, y)
 
 
 def lanewise(name: str) -> Callable[..., Lanes]:
@@ -353,4 +415,5 @@ def lanewise(name: str) -> Callable[..., Lanes]:
     return function
 
 
-OWN = {f.__name__: f for f in (exp, expm1, sinh, cosh, tanh, sigmoid, log, log1p, erf, sqrt, sin, cos)}
+OWN = {f.__name__: f for f in (exp, expm1, sinh, cosh, tanh, sigmoid, log, log1p, erf, erfc, sqrt, sin, cos, floor)}
+OWN_OF_TWO = {f.__name__: f for f in (hypot, fmod)}

@@ -260,7 +260,8 @@ def elementary(function, arguments: int = 1):
 
 
 FUNCTIONS = {name: elementary(function) for name, function in emitted.OWN.items()}
-OF_TWO = ("atan2", "copysign", "fmod", "hypot")  # C's functions of two arguments
+FUNCTIONS |= {name: elementary(function, 2) for name, function in emitted.OWN_OF_TWO.items()}
+OF_TWO = ("atan2", "copysign")  # C's functions of two arguments
 
 
 def __getattr__(name: str):

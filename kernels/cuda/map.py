@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import cache
 from ..cpu.map import layout
-from ..formulas import LOSSES, UNARY, UPDATES, Formula
+from ..formulas import BINARY, LOSSES, UNARY, UPDATES, Formula
 from ..scalar import Var, lines, spell
 from . import elementwise
 from .array import Array, empty, empty_as
@@ -124,6 +124,7 @@ def examples() -> list[Kernel]:
     for formula, name in (
         (UNARY["gelu"], "float32"),
         (UNARY["gelu"], "float64"),
+        (BINARY["floor_divide"], "float32"),
         (LOSSES["binary_cross_entropy_with_logits"], "float32"),
     ):
         dtype = np.dtype(name)

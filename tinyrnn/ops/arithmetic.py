@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtypes
 from ..kernels import twin
-from ..kernels.formulas import POWER, POWERS, SCALED_ADD, Formula
+from ..kernels.formulas import BINARY, POWER, POWERS, SCALED_ADD, Formula
 from ..strides import copied
 from ..tape import check_apart, check_writable, is_grad_enabled
 from .common import (
@@ -198,6 +198,16 @@ def check_divisor(a: np.ndarray, b: np.ndarray, call: str) -> None:
         raise RuntimeError(f"ZeroDivisionError: {call}() of integers by 0")
 
 
+def quotient(ufunc: np.ufunc, a: Any, b: Any, call: str) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """A whole quotient or what it leaves, by the formula of that name for floats and by NumPy for integers, and (a, b).
+
+    A NumPy number becomes an array: kernels take nothing else.
+    """
+    a, b = (np.asarray(x) if isinstance(x, np.generic) else x for x in (a, b))
+    check_divisor(a, b, call)
+    return maps.forward(BINARY[ufunc.__name__], (a, b))[0] if a.dtype.kind == "f" else ufunc(a, b), (a, b)
+
+
 class Remainder(Op):
     """a - b * floor(a / b): the sign is the divisor's."""
 
@@ -205,14 +215,11 @@ class Remainder(Op):
 
     @staticmethod
     def forward(a, b):
-        check_divisor(a, b, "remainder")
-        with np.errstate(all="ignore"):
-            return np.remainder(a, b), (a, b)
+        return quotient(np.remainder, a, b, "remainder")
 
     @staticmethod
     def backward(saved, needs, g):
-        a, b = saved
-        return g, -g * np.floor_divide(a, b) if needs[1] else None
+        return maps.backward(BINARY["remainder"], saved, (), g, needs) if needs[1] else (g, None)
 
 
 class RemainderOfNumber(Remainder):
@@ -232,9 +239,7 @@ class FloorDivide(Op):
 
     @staticmethod
     def forward(a, b):
-        check_divisor(a, b, "floor_divide")
-        with np.errstate(all="ignore"):
-            return np.floor_divide(a, b), ()
+        return quotient(np.floor_divide, a, b, "floor_divide")[0], ()
 
     @staticmethod
     def backward(saved, needs, g):
@@ -246,13 +251,13 @@ class RoundedDiv(Op):
 
     @staticmethod
     def forward(a, b, *, mode):
-        check_divisor(a, b, f"div_{mode}")
-        with np.errstate(all="ignore"):
-            if mode == "floor":
-                return np.floor_divide(a, b), ()
-            if a.dtype.kind == "f":
+        call = f"div_{mode}"
+        if mode == "floor":
+            return quotient(np.floor_divide, a, b, call)[0], ()
+        if a.dtype.kind == "f":
+            with np.errstate(all="ignore"):
                 return np.trunc(a / b), ()
-            return np.floor_divide(a, b) + ((a % b != 0) & ((a < 0) != (b < 0))), ()
+        return quotient(np.floor_divide, a, b, call)[0] + ((a % b != 0) & ((a < 0) != (b < 0))), ()
 
     @staticmethod
     def backward(saved, needs, g):

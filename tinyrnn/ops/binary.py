@@ -11,7 +11,7 @@ from .. import dtypes
 from ..kernels.formulas import BINARY
 from ..kernels.scalar import Var
 from ..tape import entitled
-from .arithmetic import check_divisor, mul, pow
+from .arithmetic import maps, mul, pow, quotient
 from .common import (
     Op,
     TensorBase,
@@ -89,15 +89,11 @@ class Fmod(Op):
 
     @staticmethod
     def forward(a, b):
-        check_divisor(a, b, "fmod")
-        with np.errstate(all="ignore"):
-            return np.fmod(a, b), (a, b)
+        return quotient(np.fmod, a, b, "fmod")
 
     @staticmethod
     def backward(saved, needs, g):
-        a, b = saved
-        with np.errstate(all="ignore"):
-            return g, -g * np.trunc(a / b) if needs[1] else None
+        return maps.backward(BINARY["fmod"], saved, (), g, needs) if needs[1] else (g, None)
 
 
 class Fmax(Op):
