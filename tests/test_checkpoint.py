@@ -167,3 +167,51 @@ def test_the_random_stream_may_be_left_alone():
         assert tinyrnn.equal(x.grad, y.detach()) == preserve
     with pytest.warns(UserWarning, match="use_reentrant"):
         checkpoint_sequential([lambda a: a * 2, lambda a: a * 3], 2, x)
+
+
+def hooked(t, use_reentrant):
+    """Gradients of which hooks make others: on a leaf and on an earlier result, each used in two parts."""
+    checkpoint = t.utils.checkpoint.checkpoint
+    x, w = (t.ones(2, requires_grad=True) for _ in range(2))
+    w.register_hook(lambda g: g * 2)
+    h = x * 2
+    h.register_hook(lambda g: g * 5)
+    h.retain_grad()
+    y = checkpoint(lambda a: a * w * 3, h, use_reentrant=use_reentrant)
+    z = checkpoint(lambda a, b: a * w + b, y, h, use_reentrant=use_reentrant)
+    z.sum().backward()
+    return {"w": w.grad.numpy(), "x": x.grad.numpy(), "h": h.grad.numpy()}
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_hooks_see_the_gradients_of_the_whole_walk(use_reentrant, oracle):
+    found = hooked(tinyrnn, use_reentrant)
+    for name, value in oracle(lambda t: hooked(t, use_reentrant)).items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def of_a_nested(parts):
+    return parts[0] * parts[1]["k"]
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("when", ["argument", "residual", "plain", "inside", "view", "nested", "closure"])
+def test_what_was_written_to_in_between_is_an_error(when, use_reentrant):
+    """What the second run would compute is then something else, and some gradients would have nowhere to go."""
+    h = tinyrnn.ones(2, requires_grad=True) * 2
+    v, z, c = h.view(1, 2), h * 1, tinyrnn.ones(2)
+    arguments = {"plain": (h, c), "view": (v,), "nested": ((h, {"k": h}),)}.get(when, (h,))
+    part = {
+        "inside": lambda a: a.mul_(3) * a, "plain": lambda a, b: a * b, "closure": lambda a: a + z, "nested": of_a_nested,
+    }.get(when, lambda a: a * a)  # fmt: skip
+    if use_reentrant and when == "nested":
+        arguments = *arguments, h  # one of them has to be a tensor
+        part = lambda parts, a: of_a_nested(parts)
+    y = checkpoint(part, *arguments, use_reentrant=use_reentrant)
+    if when == "residual":
+        h += y
+        y = h
+    elif when != "inside":
+        {"plain": c, "closure": z}.get(when, h).mul_(5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

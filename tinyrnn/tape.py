@@ -748,7 +748,8 @@ def backward(
     walked, of the calls that were recorded after the moment `since`, and the gradients of these are returned (None
     where none flows).
 
-    A leaf's hooks run as soon as its gradient is complete.
+    A leaf's hooks run as soon as its gradient is complete.  With `since`, this is a part of another walk, which calls
+    the hooks of what is wanted.
     """
     pending: dict[Node, list] = {}  # the gradients of the results of the nodes that are still to be walked
     heap: list[tuple[int, Node]] = []  # these nodes, the newest first
@@ -843,7 +844,7 @@ def backward(
         results = g = None  # an array must not outlive its use until the next round
         node = heappop(heap)[1]
         gradients = pending.pop(node)
-        if node.listeners is not None:
+        if node.listeners is not None and node.sequence > since:
             _show(node.listeners, node, gradients)
         if leads is not None:
             for slot, g in enumerate(gradients):
@@ -889,7 +890,7 @@ def backward(
         pile.settle()
     if wanted is not None or hooked:
         arrived = [entry for entry in arrived if entry[0]._requires or entry[0]._edge is not None]
-    if hooked:
+    if hooked and since < 0:
         for entry in arrived:
             _complete(entry, into_grad=wanted is None)
         arrived = [entry for entry in arrived if entry[1] is not None]  # what is not added yet

@@ -38,20 +38,25 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 class _Again:
-    """The op of a part that is computed again: `run` does it, `edges` is where its gradients go."""
+    """The op of a part that is computed again: `run` does it, on `given`, `edges` is where its gradients go."""
 
     bare = view = piles = last_first = False  # as for an Op
 
-    def __init__(self, run: Callable[[], Any], slots: list[int], preserve: bool, check: bool):
-        self.run, self.slots, self.preserve, self.check = run, slots, preserve, check
+    def __init__(self, run: Callable[[], Any], given: list[Tensor], preserve: bool, check: bool):
+        self.run, self.preserve, self.check = run, preserve, check
+        self.given = [(t.version, t.version[0], t.array) for t in given]
         self.state = random.get_rng_state() if preserve else None
+        self.slots: list[int] = []
         self.kinds: list = []
-        self.wanted: list[Tensor] = []
+        self.edges: tuple = ()
 
     def title(self) -> str:
         return "CheckpointFunctionBackward"
 
     def backward(self, saved: tuple, needs: tuple, *gradients: Any) -> tuple:
+        for version, expected, array in self.given:
+            if version[0] != expected:
+                raise tape.modified(array, None, version[0], expected)
         since = tape.moment()
         with random.fork_rng(enabled=self.preserve), enable_grad():
             if self.state is not None:
@@ -65,7 +70,14 @@ class _Again:
                 "computed again in the backward"
             )
         roots = [(t, g) for t, g in zip(results, gradients, strict=True) if g is not None and t.requires_grad]
-        return tuple(tape.backward(roots, False, self.wanted, since))
+        known = {edge[:2] for edge in self.edges}
+        if not all(edge[:2] in known for edge in tape.border([t for t, _ in roots], since)):
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                "checkpoint() computed its function again, and something that the function uses is no longer what it "
+                "was. Hint: save a copy, clone(), before the write, or write into a new tensor."
+            )
+        return tuple(tape.backward(roots, False, [tape.at(edge) for edge in self.edges], since))
 
 
 def checkpoint(
@@ -112,7 +124,7 @@ def checkpoint(
             return function(*args, **kwargs)
 
     since = tape.moment()
-    op = _Again(again, [], preserve, determinism_check == "default")
+    op = _Again(again, _tensors((args, kwargs)), preserve, determinism_check == "default")
     with first:
         result = function(*args, **kwargs)
     found = _tensors(result)
@@ -127,9 +139,8 @@ def checkpoint(
     if not recorded:
         return result
     op.kinds = [(t.shape, t.dtype) for t in recorded]
-    edges = tape.border(recorded, since)
-    op.wanted = [tape.at(edge) for edge in edges]
-    node = tape.noted(op, edges, tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
+    op.edges = tape.border(recorded, since)
+    node = tape.noted(op, op.edges, tuple(a.array for a in args if isinstance(a, Tensor)), len(recorded))
     if not use_reentrant:
         node.label = {slot: t._node.name(t._slot) for slot, t in enumerate(recorded) if t._node is not None}
     for slot, t in enumerate(recorded):
