@@ -1016,3 +1016,44 @@ def test_a_function_finds_its_saved_variables(torch):
     x = torch.tensor([3.0], requires_grad=True)
     Square.apply(x).backward()
     return x.grad
+
+
+@as_torch
+def test_a_function_that_is_called_with_names(torch):
+    """Arguments go to their places, in the newer style defaults too, and gradients come back by them."""
+    told = []
+
+    class Older(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, k=3, y=None):
+            ctx.k = k
+            return x * k if y is None else x * k * y
+
+        @staticmethod
+        def backward(ctx, g):
+            told.append(ctx.needs_input_grad)
+            return (g * ctx.k, None, g * 7)[: len(ctx.needs_input_grad)]
+
+    class Newer(torch.autograd.Function):
+        @staticmethod
+        def forward(x, k=3, y=None):
+            return x * k if y is None else x * k * y
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            told.append((len(inputs), ctx.needs_input_grad))
+            ctx.k = inputs[1]
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.k, None, g * 7 if ctx.needs_input_grad[2] else None
+
+    for function in (Older, Newer):
+        for form in ("x", "x, 4", "x, 4, y", "x=x", "x, k=4", "x, k=4, y=y", "y=y, x=x", "x, z=4"):
+            x, y = (torch.ones(2, requires_grad=True) for _ in range(2))
+            try:
+                eval(f"f({form})", {"f": function.apply, "x": x, "y": y}).sum().backward()
+                told += [x.grad, y.grad]
+            except TypeError:
+                told.append(f"no {form}")
+    return told

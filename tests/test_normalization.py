@@ -223,3 +223,24 @@ def test_half_precision_is_refused_and_its_absence_accepted():
     assert scaler.scale(loss) is loss and not scaler.is_enabled()
     assert tinyrnn.accelerator.is_available() == tinyrnn.cuda.is_available()
     assert (tinyrnn.accelerator.current_accelerator() is None) == (not tinyrnn.cuda.is_available())
+
+
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_old_states_do_not_count_batches(version, oracle):
+    """What torch saved before its version 2, and dicts without versions."""
+
+    def loaded(torch):
+        layer = torch.nn.BatchNorm1d(3)
+        state = layer.state_dict()
+        told = state._metadata[""]["version"]
+        del state["num_batches_tracked"]
+        state._metadata[""]["version"] = version
+        layer.num_batches_tracked.add_(4)
+        try:
+            layer.load_state_dict(state)
+        except RuntimeError:
+            return {"version": told, "batches": -1}
+        return {"version": told, "batches": layer.num_batches_tracked.item()}
+
+    expected = oracle(loaded)
+    assert {k: int(v) for k, v in expected.items()} == loaded(tinyrnn)

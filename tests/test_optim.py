@@ -1047,3 +1047,13 @@ def test_fifty_steps_from_the_same_seed(oracle, program):
     expected, got = oracle(program)["losses"], program(tinyrnn)["losses"]
     np.testing.assert_allclose(got, expected, 1e-5)
     assert got[-2] < got[0]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_parameter_whose_elements_share_memory_is_refused(name):
+    p = tinyrnn.ones(1).expand(3).detach().requires_grad_()
+    p.grad = tinyrnn.ones(3)
+    optimizer = getattr(tinyrnn.optim, name)([p], lr=0.5)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        optimizer.step()
+    assert p.tolist() == [1, 1, 1]

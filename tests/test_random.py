@@ -12,6 +12,7 @@ import pytest
 from conftest import needs_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phrases import check
 
 import tinyrnn
 from tinyrnn import random
@@ -512,3 +513,61 @@ def test_no_draw_keeps_its_memory():
         assert tracemalloc.get_traced_memory()[0] - before < 20_000
     finally:
         tracemalloc.stop()
+
+
+def test_draws_into_tensors_as_they_lie(oracle):
+    """torch draws in the order of the memory that it writes to; and which types and bounds it takes."""
+    lines = []
+    for out in (
+        "torch.empty(3, 5{}).t()",
+        "torch.empty(20, 5{}).t()",
+        "torch.empty(4, 10{})[:, ::2]",
+        "torch.empty(2, 3, 4{}).permute(2, 0, 1)",
+    ):
+        o, whole = out.format(""), out.format(", dtype=torch.int64")
+        lines += [
+            f"torch.rand(s, out={o})", f"torch.randn(s, out={o})", f"torch.randint(9, s, out={whole})",
+            f"torch.normal(1.0, 2.0, s, out={o})", f"torch.normal(torch.ones(s), torch.ones(s), out={o})",
+            f"torch.bernoulli(torch.linspace(0, 1, math.prod(s)).reshape(s), out={o})",
+        ]  # fmt: skip
+        lines[-6:] = [f"s = {o}.shape; torch.manual_seed(0); r = {line}, torch.rand(1)" for line in lines[-6:]]
+    f, d = "torch.zeros(20)", "torch.ones(20).double()"
+    calls = f"""
+        torch.normal({f}, {d})
+        torch.normal({d}, {f} + 1)
+        torch.normal(torch.tensor(0.0).double(), torch.ones(3))
+        torch.normal(0.0, {d})
+        torch.normal({f}.long(), 1.0)
+        torch.normal({f}.long(), {f} + 1)
+        torch.normal({f}, {f} * math.nan)
+        torch.normal({f}[:0], {d}[:0]).dtype
+        torch.empty(5).random_(2, to=9)
+        torch.empty(5).random_(to=9)
+        torch.empty(5).random_(**{{"from": 2, "to": 9}})
+        torch.empty(5).random_(**{{"from": 2}})
+        torch.empty(5).random_(2, **{{"from": 3}})
+        torch.empty(5).random_(too=4)
+        torch.empty(5).random_(2, 9, 3)
+        torch.empty(5).random_(torch.tensor(3))
+        torch.empty(5).random_(2, None).shape
+        torch.empty(5).uniform_(2, to=9)
+        torch.empty(5).uniform_(**{{"from": 2, "to": 9}})
+        torch.empty(5).uniform_(hi=2)
+        torch.empty(5).uniform_(low=2, high=4)
+        torch.empty(5).uniform_(2, **{{"from": 3}})
+        torch.empty(5).uniform_(2, 9, 3)
+        torch.randperm(300, dtype=torch.uint8)
+        torch.randperm(129, dtype=torch.int8)
+        torch.randperm(128, dtype=torch.int8).sum(), torch.randperm(256, dtype=torch.uint8).sum()
+        torch.randperm(2.5)
+        torch.randperm(torch.tensor(4))
+        torch.randint(torch.tensor(5), (3,))
+        torch.randint(torch.tensor(1), torch.tensor(5), (3,))
+        torch.randint(5.5, (2,))
+        torch.randint(1, 5.5, (2,))
+        torch.randint_like(x, 5.0)
+        torch.randint_like(x, torch.tensor(5.0))
+        torch.multinomial(torch.ones(3), torch.tensor(2))
+        """
+    lines += [f"torch.manual_seed(0); r = {line.strip()}" for line in calls.strip().splitlines()]
+    check("\n".join(lines), oracle)

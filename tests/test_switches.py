@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import os
 import pickle
 import threading
@@ -10,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from phrases import check
+from stories import as_torch
 
 import tinyrnn
 from tinyrnn import dtypes
@@ -308,6 +310,54 @@ def test_generators_go_though_forks_know_them():
     assert len(random._alive) <= before + 1
 
 
+@as_torch
+def test_a_scaler_of_losses(torch):
+    """Steps with infinite gradients are left out, and the scale follows; what it saves, it goes on from."""
+    p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    one, other = torch.optim.SGD([p], lr=0.5), torch.optim.Adam([q], lr=0.3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    told = [scaler.is_enabled(), scaler.get_scale()]
+    for factor in (1.0, 2.0, math.inf, 1.0, math.nan, 3.0, 1.0):
+        one.zero_grad(), other.zero_grad()
+        losses = scaler.scale([(p * factor).sum(), (q * 3).sum()])
+        for loss in losses:
+            loss.backward()
+        if factor == 2.0:
+            scaler.unscale_(one)
+            told.append(torch.nn.utils.clip_grad_norm_([p], 0.1))
+        told += [scaler.step(one), scaler.step(other), p.grad.clone()]
+        scaler.update()
+        told += [scaler.get_scale(), p.detach().clone(), q.detach().clone()]
+    state = scaler.state_dict()
+    told.append(sorted(state.items()))
+    again = torch.amp.GradScaler("cpu")
+    again.load_state_dict(state)
+    again.scale(p)
+    told.append(again.get_scale())
+    again.update(4.0)
+    return told, again.get_scale(), again.get_growth_factor(), again.get_backoff_factor(), again.get_growth_interval()
+
+
+def test_misuse_of_a_scaler(oracle):
+    start = "s = torch.amp.GradScaler('cpu'); p = nn.Parameter(x); o = torch.optim.SGD([p], lr=1.0); "
+    phrases = """
+        r = s.scale(3)
+        r = s.scale((p, [p]))
+        r = s.update()
+        r = s.step(o)
+        s.scale(p.sum()).backward(); s.unscale_(o); r = s.unscale_(o)
+        s.scale(p.sum()).backward(); s.step(o); r = s.step(o)
+        s.scale(p.sum()).backward(); s.step(o); r = s.unscale_(o)
+        s.scale(p.sum()).backward(); r = s.step(o, closure=None)
+        r = s.load_state_dict({})
+        r = torch.amp.GradScaler("cpu", growth_factor=1.0)
+        r = torch.amp.GradScaler("cpu", backoff_factor=1.0)
+        r = torch.amp.GradScaler("cpu", enabled=False).get_scale()
+        s.set_growth_factor(3.0); s.set_backoff_factor(0.1); s.set_growth_interval(7); r = s.state_dict()
+        """
+    check("\n".join(start + line.strip() for line in phrases.strip().splitlines()), oracle)
+
+
 # ------------------------------------------------------------------------------------------ assert_close
 def test_assert_close(oracle):
     check(
@@ -339,6 +389,13 @@ def test_assert_close(oracle):
         torch.testing.assert_close(z, z.clone())
         torch.testing.assert_close(nn.Parameter(x), x)
         torch.testing.assert_close(nn.Parameter(x), x, allow_subclasses=False)
+        torch.testing.assert_close(torch.tensor([2**62]), torch.tensor([-2**62]))
+        torch.testing.assert_close(torch.tensor([-2**63]), torch.tensor([2**63 - 1]))
+        torch.testing.assert_close(torch.tensor([100], dtype=torch.uint8), torch.tensor([200], dtype=torch.uint8))
+        torch.testing.assert_close([None, x], [None, x]), torch.testing.assert_close(None, None)
+        torch.testing.assert_close(None, x)
+        torch.testing.assert_close(np.float64(1.0), 1.0), torch.testing.assert_close(np.int64(3), 3)
+        torch.testing.assert_close(True, False)
         """,
         oracle,
     )

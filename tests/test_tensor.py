@@ -659,3 +659,60 @@ def test_that_warning_comes_once(monkeypatch):
         assert [float(x) for _ in range(3)] == [2.0, 2.0, 2.0]
         assert math.isfinite(x)
     assert len(told) == 1 and told[0].filename == __file__
+
+
+def test_what_shares_memory_and_what_does_not(oracle):
+    check_phrases(
+        """
+        r = x.to(torch.float32, False, True) is x, x.to("cpu", torch.float32, False, True) is x, x.to(i, False, True)
+        r = x.to("cpu") is x, x.to(torch.float32, True) is x, x.to(x) is x, x.to(None) is x, x.to() is x
+        x.to(torch.int32, torch.float32)
+        x.to("cpu", "cpu")
+        x.to(torch.float32, dtype=torch.float64)
+        x.to(torch.float32, False, True, None)
+        x.to(torch.float32, nonblocking=True)
+        m = copy.deepcopy([x, x[0], x.t(), x[1].detach()]); m[0][0, 1] = 9; m[3][0] = 7; r = m, x, [t.stride() for t in m]
+        e = copy.deepcopy(torch.ones(1).expand(3)); r = e.stride(), e
+        e = copy.deepcopy(torch.arange(8)[::2]); r = e.stride(), e
+        r = copy.deepcopy([z, sc, torch.zeros(0, 3)])
+        l = nn.Linear(2, 2); l.register_buffer("a", x); l.register_buffer("b", l.a[0]); c = copy.deepcopy(l); c.a.fill_(3); \
+            r = c.b, l.b
+        y = torch.from_dlpack(x); y[0, 1] = 50; r = x
+        y = torch.from_dlpack(x.t()); y[0, 1] = 50; r = x, y.stride()
+        y = torch.utils.dlpack.from_dlpack(torch.utils.dlpack.to_dlpack(x)); y[0, 1] = 50; r = x
+        y = torch.from_dlpack(torch.utils.dlpack.to_dlpack(torch.zeros(0, 2))); r = y.shape
+        y = x; x += np.ones(3); r = x, y is x
+        x += [1, 2, 3]
+        x -= "a"
+        x *= None
+        y = x; x *= np.float32(2); x /= 2; x **= 2; x %= 5; x -= 1; r = x, y is x
+        y = i; i //= 2; i <<= 1; i |= 1; i &= 7; i ^= 2; i >>= 1; r = i, y is i
+        y = x.t(); r = y.resize_(6), y.stride()
+        y = x.t(); r = y.resize_(3, 2), y.stride()
+        y = torch.arange(10.0)[2:8]; r = y.resize_(2, 2), y.stride()
+        y = torch.arange(10.0)[::2]; r = y.resize_(2, 2), y.stride()
+        y = torch.arange(10.0)[2:6]; r = y.resize_(7), y.stride()
+        y = torch.arange(12.0).reshape(3, 4)[:, 1:3]; r = y.resize_(2, 3), y.stride()
+        r = x.resize_(2).clone(), x.resize_(6)
+        """.replace("\\\n           ", ""),
+        oracle,
+    )
+
+
+def test_tensors_of_one_number_where_numbers_are_meant(oracle):
+    h, two = "torch.tensor(0.5)", "torch.tensor(2)"
+    check_phrases(
+        f"""
+        x.add(x, alpha={h}), x.clone().add_(x, alpha=-{h} * 2), x.sub(x, alpha={two})
+        x.add(x, alpha=torch.tensor(0.5, requires_grad=True))
+        x.add(x, alpha=torch.tensor([0.5]))
+        x.addcmul(x, x, value={h}), torch.addcdiv(x, x, x, value={h}), torch.full_like(x, {h}), torch.full((2,), {two})
+        nn.functional.elu(-x, {h}), nn.functional.leaky_relu(-x, {h}), nn.functional.hardtanh(x, -{h}, {h})
+        nn.functional.softplus(x, beta={two}), nn.functional.threshold(x, {two}, {h})
+        nn.functional.huber_loss(x, -x, delta={h}), nn.functional.smooth_l1_loss(x, -x, beta={h})
+        x.norm(p={two}), nn.functional.normalize(x, p={two}), nn.functional.cross_entropy(x, i[:2], label_smoothing={h})
+        torch.addmm(x[0], x[:, :2], x, beta={h}, alpha={h}), i.index_add(0, i[:1], i[:1], alpha={two})
+        torch.linspace(torch.tensor(0.0), {two}, 3), torch.arange({two}), nn.Linear({two}, {two}).weight.shape
+        """,
+        oracle,
+    )

@@ -1,4 +1,4 @@
-"""torch.amp where all arithmetic is in the tensors' own types: switched off it does nothing, switched on it refuses."""
+"""torch.amp where all arithmetic is in the tensors' own types: autocast does nothing or refuses; GradScaler scales."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from . import devices, dtypes
+from .grad_scaler import GradScaler as GradScaler
 
 
 class autocast(contextlib.ContextDecorator):
@@ -59,46 +60,3 @@ def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any =
 def custom_bwd(bwd: Any = None, *, device_type: str = "cuda") -> Any:
     """A Function's backward as it is.  Without `bwd`, a decorator."""
     return functools.partial(custom_bwd, device_type=device_type) if bwd is None else bwd
-
-
-class GradScaler:
-    """The scaling of losses that half precision needs; float32 does not, so that nothing is scaled here."""
-
-    def __init__(
-        self,
-        device: str = "cuda",
-        init_scale: float = 65536.0,
-        growth_factor: float = 2.0,
-        backoff_factor: float = 0.5,
-        growth_interval: int = 2000,
-        enabled: bool = True,
-    ):
-        if enabled:
-            told = "GradScaler is enabled, but there is nothing to scale for. Disabling."
-            warnings.warn(told, stacklevel=2 + (type(self) is not GradScaler))
-
-    def is_enabled(self) -> bool:
-        return False
-
-    def scale(self, outputs: Any) -> Any:
-        """The outputs, as they are."""
-        return outputs
-
-    def unscale_(self, optimizer: Any) -> None:
-        """Nothing was scaled."""
-
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """The optimizer's own step."""
-        return optimizer.step(*args, **kwargs)
-
-    def update(self, new_scale: Any = None) -> None:
-        """There is no scale."""
-
-    def get_scale(self) -> float:
-        return 1.0
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """There is no state."""

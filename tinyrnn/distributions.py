@@ -40,6 +40,9 @@ class Constraint(NamedTuple):
     text: str
     check: Callable[[Any], Any]
 
+    def __repr__(self) -> str:
+        return self.text
+
 
 REAL = Constraint("Real()", lambda x: x == x)
 NOT_NEGATIVE = Constraint("GreaterThanEq(lower_bound=0.0)", lambda x: x >= 0)
@@ -943,10 +946,30 @@ def _(p, q):
     return -(p.scale / q.scale).log() + (near + far) / q.scale - 0.5 * (1 + math.log(0.5 * math.pi))
 
 
+@register_kl(Laplace, Exponential)
 @register_kl(Laplace, Uniform)
+@register_kl(Normal, Exponential)
 @register_kl(Normal, Uniform)
 def _(p, q):
     return full_like(p.loc, math.inf)
+
+
+@register_kl(Exponential, Uniform)
+def _(p, q):
+    return full_like(p.rate, math.inf)
+
+
+@register_kl(Exponential, Normal)
+def _(p, q):
+    variance, square = q.scale.pow(2), p.rate.pow(2)
+    apart = square.reciprocal() - q.loc / p.rate + q.loc.pow(2) * 0.5
+    return 0.5 * (square * variance * 2 * math.pi).log() - 1 + apart / variance
+
+
+@register_kl(Uniform, Exponential)
+def _(p, q):
+    result = q.rate * (p.high + p.low) / 2 - ((p.high - p.low) * q.rate).log()
+    return result.masked_fill(p.low < 0, math.inf)
 
 
 @register_kl(Exponential, Exponential)

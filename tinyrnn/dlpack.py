@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import devices
+from .strides import span
 
 ON_CPU, ON_CUDA = 1, 2
 NUMPYS = ON_CPU, 3  # the second: of the CPU, pinned by CUDA
@@ -111,6 +112,16 @@ class _Capsule:
         return ON_CPU, 0
 
 
+def _writable(a: np.ndarray) -> np.ndarray:
+    """The memory of a capsule to which programs may write, which NumPy forbids: such capsules do not tell."""
+    if a.flags.writeable or not a.size:
+        return a
+    low, first, high = span(a)
+    memory: Any = (c_uint8 * (high - low)).from_address(low)
+    memory.owner = a
+    return np.ndarray(a.shape, a.dtype, memory, first - low, a.strides)
+
+
 def imported(other: Any) -> Any:
     """The array, on the CPU or on the GPU, of an object with __dlpack__, or of a capsule.
 
@@ -133,7 +144,7 @@ def imported(other: Any) -> Any:
     place = _pointer(inside, NEW)
     tensor = _Managed.from_address(place).tensor
     if tensor.device.type in NUMPYS:
-        return np.from_dlpack(_Capsule(inside))
+        return _writable(np.from_dlpack(_Capsule(inside)))
     if tensor.device.type != ON_CUDA:
         raise BufferError(f"from_dlpack: memory of the device type {tensor.device.type} cannot be shared")
     on_first(tensor.device.type, tensor.device.number)

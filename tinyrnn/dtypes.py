@@ -230,7 +230,8 @@ class iinfo(metaclass=Shown):
 
     _shown = "torch.iinfo"
 
-    def __init__(self, type: dtype):
+    def __init__(self, type: Any):
+        type = int64 if type is builtins.int else type
         if not isinstance(type, dtype) or _category(type) > 1:
             raise TypeError(f"torch.iinfo() requires an integer input type, got {type!r}: finfo is for floating point")
         if type is bool:
@@ -259,6 +260,9 @@ class layout(metaclass=Shown):
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:  # there is one of each
+        return self.name
 
 
 class memory_format(layout):

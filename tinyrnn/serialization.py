@@ -36,7 +36,7 @@ import numpy as np
 
 from . import devices, dtypes
 from .devices import device
-from .strides import address, at
+from .strides import address, at, memory_of
 from .tape import wrap
 from .tensor import STATE, Size, Tensor
 
@@ -318,16 +318,6 @@ class Pickler(pickle._Pickler):
             self.storages[start, size] = Storage(devices.host(whole), str(len(self.storages)), "cuda:0")
         stride = tuple(step // item for step in array.strides)
         return self.storages[start, size], (address(array) - start) // item, array.shape, stride
-
-
-def memory_of(array: np.ndarray) -> np.ndarray:
-    """The array that `array` is a view of in the end."""
-    base = array.base
-    while base is not None:
-        if isinstance(base, np.ndarray):
-            array = base
-        base = getattr(base, "base", None)  # as_strided puts an object that is no array between the two
-    return array
 
 
 def write_record(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:

@@ -117,6 +117,16 @@ def frames(window: tuple, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return around, inside
 
 
+def memory_of(array: np.ndarray) -> np.ndarray:
+    """The array that `array` is a view of in the end."""
+    base = array.base
+    while base is not None:
+        if isinstance(base, np.ndarray):
+            array = base
+        base = getattr(base, "base", None)  # as_strided puts an object that is no array between the two
+    return array
+
+
 def memory_order(x: np.ndarray) -> list[int]:
     """The axes of `x`, from the one with the largest steps in memory to the one with the smallest: the order in which
     torch draws numbers for it.  An axis that was expanded stays where it is.

@@ -19,12 +19,12 @@ import numpy as np
 from . import devices, dlpack, dtypes, printing, random, tape
 from .hooks import RemovableHandle
 from .kernels import Lazy
-from .ops import arithmetic, binary, create, elementwise, join, linear, methods, rows
+from .ops import arithmetic, binary, create, draw, elementwise, join, linear, methods, rows
 from .ops import index as indexing
 from .ops import scatter as scattering
 from .ops import shape as shapes
 from .ops.common import NO_BOOL, Number, cast, check_broadcast, converted, expect_tensor, number
-from .strides import address, contiguous, memory_order
+from .strides import address, contiguous, frames, memory_of, memory_order, window
 from .switches import warn_once
 from .tape import TensorBase, check_writable, run, wrap, write
 
@@ -391,7 +391,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
     def __dlpack__(self, **options: Any) -> Any:
         """A capsule that shares the memory with another library."""
         if self.is_cpu:
-            return self.numpy().__dlpack__()
+            return self.numpy().__dlpack__(**{k: v for k, v in options.items() if k != "stream"})
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         if options.get("stream") not in (None, 1, -1):
@@ -481,7 +481,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
                 "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
             )
         if id(self) not in memo:
-            other = memo[id(self)] = rebuild(type(self), self.array.copy(order="K"), self._requires, {})
+            other = memo[id(self)] = rebuild(type(self), _copied(self.array, memo), self._requires, {})
             other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in STATE})
             if self.grad is not None:
                 other.grad = wrap(self.grad.array.copy())
@@ -492,25 +492,29 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         """The tensor with another dtype or on another device: to(dtype), to(device, dtype), to(other); itself if
         nothing changes.
         """
-        dtype, device, copy = kwargs.pop("dtype", None), kwargs.pop("device", None), kwargs.pop("copy", False)
-        kwargs.pop("non_blocking", None), kwargs.pop("memory_format", None)
-        if kwargs:
-            raise TypeError(f"to() received an invalid keyword argument {next(iter(kwargs))!r}")
-        for x in args:
-            if isinstance(x, dtypes.dtype):
-                dtype = x
-            elif isinstance(x, TensorBase):
-                dtype, device = dtypes.of(x.array.dtype), devices.of(x.array)
-            elif isinstance(x, (str, devices.device)) or type(x) is builtins.int:
-                device = x
-            elif x in dtypes.PYTHON:
-                dtype = dtypes.PYTHON[x]
-            elif x is not None and not isinstance(x, bool):
-                raise TypeError(
-                    f"to() received an invalid combination of arguments - got ({type(x).__name__}): "
-                    "expected a dtype, a device or "
-                    "a tensor"
-                )
+        first = args[0] if args else None
+        one = isinstance(first, (dtypes.dtype, builtins.type, TensorBase))  # what stands for both
+        names = (("other",) if one else ("device", "dtype")) + ("non_blocking", "copy")
+        given = dict(zip(names, args, strict=False))
+        wrong = [n for n in kwargs if n in given or n not in TO or n == "dtype" and one]
+        wrong += [n for n in ("non_blocking", "copy") if n in given and not isinstance(given[n], bool)]
+        if wrong or len(args) > len(names):
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got {wrong or len(args)}: it takes "
+                f"{', '.join(TO)}"
+            )
+        given |= kwargs
+        other, dtype, device = given.get("other"), given.get("dtype"), given.get("device")
+        if isinstance(other, TensorBase):
+            dtype, device = dtypes.of(other.array.dtype), devices.of(other.array)
+        elif other is not None:
+            dtype = other
+        if dtype is not None and not isinstance(dtype, dtypes.dtype) and dtype not in dtypes.PYTHON:
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got ({type(dtype).__name__}): expected a dtype, "
+                "a device or a tensor"
+            )
+        copy = given.get("copy", False)
         dtype = dtypes.PYTHON.get(dtype, dtype)
         if device is not None and (device := devices.settled(device)) is not devices.of(self.array):
             moved = run(Moved, (self,), (self.array,), device=device)
@@ -581,14 +585,21 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         return self.apply_(lambda x: callable(x, next(others)))
 
     def resize_(self, *sizes: Any, memory_format: Any = None) -> Tensor:
-        """Another shape for this tensor itself: the elements in order, and undefined ones after them if need be."""
+        """Another shape for this tensor itself: the numbers that follow its first one in memory, and undefined ones
+        after them if need be.
+        """
         shape = create.shaped(sizes, {}, "resize_")
         if self.requires_grad:
             raise RuntimeError("cannot resize variables that require grad")
-        flat = contiguous(self.array).reshape(-1)
-        size, room = Size(shape).numel(), flat.base
-        if isinstance(room, np.ndarray) and room.dtype == flat.dtype and room.ctypes.data == flat.ctypes.data:
-            flat = room.reshape(-1) if room.flags.c_contiguous else flat  # what an earlier resize_ left out
+        a, size = self.array, Size(shape).numel()
+        if a.shape == shape:
+            return self
+        memory = memory_of(a) if type(a) is np.ndarray else a
+        if memory.dtype == a.dtype and (memory.flags.c_contiguous or memory.flags.f_contiguous):
+            flat = (memory if memory.flags.c_contiguous else memory.T).reshape(-1)
+            flat = flat[(address(a) - address(memory)) // a.itemsize :]
+        else:
+            flat = contiguous(a).reshape(-1)
         if size > flat.size:
             flat = np.concatenate([flat, np.empty(size - flat.size, flat.dtype, like=flat)])
         self.array = flat[:size].reshape(shape)
@@ -795,10 +806,11 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             triu_,
         )
         # fmt: on
-    __iadd__, __isub__, __imul__, __itruediv__ = methods.add_, methods.sub_, methods.mul_, methods.div_
-    __ipow__, __imod__, __ifloordiv__ = methods.pow_, methods.remainder_, methods.floor_divide_
-    __iand__, __ior__, __ixor__ = methods.bitwise_and_, methods.bitwise_or_, methods.bitwise_xor_
-    __ilshift__, __irshift__ = methods.bitwise_left_shift_, methods.bitwise_right_shift_
+    __iadd__, __isub__, __imul__ = operand(methods.add_), operand(methods.sub_), operand(methods.mul_)
+    __itruediv__, __ifloordiv__ = operand(methods.div_), operand(methods.floor_divide_)
+    __ipow__, __imod__ = operand(methods.pow_), operand(methods.remainder_)
+    __iand__, __ior__, __ixor__ = map(operand, (methods.bitwise_and_, methods.bitwise_or_, methods.bitwise_xor_))
+    __ilshift__, __irshift__ = operand(methods.bitwise_left_shift_), operand(methods.bitwise_right_shift_)
 
     def fill_(self, value: Any) -> Tensor:
         """Every element becomes `value`, a number or a 0-d tensor."""
@@ -842,15 +854,11 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         return write(self, source)
 
     def uniform_(
-        self,
-        low: builtins.float = 0.0,
-        high: builtins.float = 1.0,
-        *,
-        generator: random.Generator | None = None,
-        **bounds: builtins.float,
+        self, *bounds: builtins.float, generator: random.Generator | None = None, **named: builtins.float
     ) -> Tensor:
-        """Uniform numbers in [low, high); torch calls the bounds `from` and `to`."""
-        low, high = bounds.pop("from", low), bounds.pop("to", high)
+        """Uniform numbers in [from, to), which are 0 and 1 unless given."""
+        given = _bounds(bounds, named, "uniform_")
+        low, high = given.get("from", 0.0), given.get("to", 1.0)
         return self._drawn(lambda g, shape: g.uniform(shape, low, high, self.array.dtype.type), generator)
 
     def normal_(
@@ -891,11 +899,13 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         self, *bounds: builtins.int | None, generator: random.Generator | None = None, **named: builtins.int | None
     ) -> Tensor:
         """Integers: random_(), random_(to) or random_(from, to)."""
-        if named:
-            bounds = (*bounds, named.get("from"), named.get("to"))[-2:]
-        if len(bounds) == 1:
-            bounds = (0, *bounds)
-        return self._drawn(lambda g, shape: g.random_(shape, self.array.dtype.type, *bounds), generator)
+        given = _bounds(bounds if len(bounds) != 1 or named else (0, *bounds), named, "random_")
+        if given.keys() == {"from"}:
+            raise TypeError("random_() takes no bounds, `to`, or `from` and `to`; got `from` alone")
+        low, high = (
+            None if given.get(name) is None else draw.bound(given[name], "random_", name) for name in ("from", "to")
+        )
+        return self._drawn(lambda g, shape: g.random_(shape, self.array.dtype.type, low, high), generator)
 
     def _drawable(self) -> np.dtype:
         """The type to draw in: where there is nothing to draw, torch does not mind integers."""
@@ -1004,6 +1014,8 @@ NO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() t
 Filled, Zero = Replaced.called("FillBackward2"), Replaced.called("ZeroBackward0")
 STATE = {"array", "grad", "_grad", "_requires", "_edge", "_view", "_writes", "_hooks", "_later", "_retains"}
 
+TO = "device", "dtype", "other", "non_blocking", "copy", "memory_format"  # what Tensor.to takes
+
 
 TYPES = {f"torch.{name}": d for d, name in create.TYPED.items()}
 TYPES |= {"torch.HalfTensor": dtypes.float16, "torch.BFloat16Tensor": dtypes.bfloat16}
@@ -1072,6 +1084,32 @@ def is_floating_point(input: Tensor) -> builtins.bool:
 def numel(input: Tensor) -> builtins.int:
     """The number of elements."""
     return expect_tensor(input, "numel").array.size
+
+
+def _bounds(given: tuple, named: dict[str, Any], call: str) -> dict[str, Any]:
+    """The bounds of random numbers by name: `from` and `to` are torch's words, of which one is Python's too."""
+    if len(given) > 2:
+        raise TypeError(f"{call}() takes from 0 to 2 positional arguments but {len(given)} were given")
+    found = dict(zip(("from", "to"), given, strict=False))
+    for name, bound in named.items():
+        if name in found or name not in ("from", "to"):
+            why = f"multiple values for argument '{name}'" if name in found else f"an unexpected keyword '{name}'"
+            raise TypeError(f"{call}() got {why}; it takes `from` and `to`")
+        found[name] = bound
+    return found
+
+
+def _copied(a: Any, memo: dict) -> Any:
+    """A copy of an array.  Within one deepcopy, arrays that share memory have copies that do."""
+    memory = memory_of(a) if type(a) is np.ndarray else a
+    if memory.dtype != a.dtype or not a.size:
+        return a.copy(order="K")
+    where, key = window(memory, a), ("memory", id(memory))
+    if key not in memo:
+        flat = np.empty(where[0], a.dtype, like=a)
+        frames(where, flat)[0][...] = memory
+        memo[key] = flat, memory  # which is held: another array could have its id
+    return frames(where, memo[key][0])[1]
 
 
 def rebuild(

@@ -11,6 +11,7 @@ import numpy as np
 from . import dtypes
 from .devices import host, of
 from .tape import TensorBase, wrap
+from .tensor import Size
 
 __all__ = ["assert_allclose", "assert_close"]
 
@@ -68,32 +69,54 @@ def _fault(
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():
             here, there = (sorted(x - y, key=str) for x, y in ((a.keys(), b.keys()), (b.keys(), a.keys())))
-            return f"The keys of the mappings do not match:\nMissing keys in actual: {there}\nexcess: {here}{item}"
+            told = "".join(
+                f"\n{what} keys in the actual mapping: {keys}"
+                for what, keys in (("Missing", there), ("Additional", here))
+                if keys
+            )
+            return f"The keys of the mappings do not match:{told}{item}"
         return next((f for k in b if (f := _fault(a[k], b[k], *rest, f"{at}[{k!r}]"))), None)
     if all(isinstance(x, Sequence) and not isinstance(x, str) for x in (a, b)):
         if len(a) != len(b):
             return f"The length of the sequences mismatch: {len(a)} != {len(b)}{item}"
         return next((f for k in range(len(b)) if (f := _fault(a[k], b[k], *rest, f"{at}[{k}]"))), None)
+    if a is None and b is None:
+        return None
+    if (a is None) != (b is None):
+        return f"None mismatch: {a} is not {b}{item}"
+    if isinstance(a, (bool, np.bool_)) and isinstance(b, (bool, np.bool_)):
+        return None if bool(a) == bool(b) else f"Booleans mismatch: {a} is not {b}{item}"
     scalar = isinstance(a, Number) and isinstance(b, Number)
-    if scalar and dtype and type(a) is not type(b):
-        return f"The (d)types do not match: {type(a)} != {type(b)}.{item}"
+    if scalar and dtype and kind_of(a) is not kind_of(b):
+        return f"The (d)types do not match: {kind_of(a)} != {kind_of(b)}.{item}"
     comparable = all(isinstance(x, (TensorBase, np.ndarray, *Number)) for x in (a, b))
     if not comparable or not subclasses and type(a) is not type(b) or isinstance(a, Number) != isinstance(b, Number):
         raise TypeError(f"No comparison pair was able to handle inputs of type {type(a)} and {type(b)}.")
-    if (a is None) != (b is None):
-        return f"{a!r} != {b!r}{item}"
     x, y = (v.array if isinstance(v, TensorBase) else np.asarray(v) for v in (a, b))
     if device and type(x) is not type(y):
         return f"The values for attribute 'device' do not match: {of(x)} != {of(y)}.{item}"
     x, y = host(x), host(y)
     if x.shape != y.shape:
-        return f"The values for attribute 'shape' do not match: {x.shape} != {y.shape}.{item}"
+        return f"The values for attribute 'shape' do not match: {Size(x.shape)} != {Size(y.shape)}.{item}"
     if dtype and x.dtype != y.dtype:
         return f"The values for attribute 'dtype' do not match: {dtypes.of(x.dtype)} != {dtypes.of(y.dtype)}.{item}"
     if stride and wrap(x).stride() != wrap(y).stride():
         return f"The values for attribute 'stride()' do not match: {wrap(x).stride()} != {wrap(y).stride()}.{item}"
     fault = _difference(x, y, given, equal_nan)
     return fault and fault + item
+
+
+def kind_of(number: Any) -> type:
+    """Python's type of a number."""
+    return next(
+        kind for kind in (bool, int, float) if isinstance(number.item() if hasattr(number, "item") else number, kind)
+    )
+
+
+def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far apart whole numbers are, which may be more than their type holds."""
+    distance = np.maximum(x, y).astype(np.uint64) - np.minimum(x, y).astype(np.uint64)
+    return distance if distance.size == 0 or distance.max() > 2**63 - 1 else distance.astype(np.int64)
 
 
 def _difference(x: np.ndarray, y: np.ndarray, given: tuple, equal_nan: bool) -> str | None:
@@ -103,13 +126,15 @@ def _difference(x: np.ndarray, y: np.ndarray, given: tuple, equal_nan: bool) -> 
     common = np.result_type(x, y)
     x, y = (v.astype(np.int64 if common == np.bool_ else common) for v in (x, y))
     with np.errstate(all="ignore"):
-        distance = np.abs(x - y)
+        distance = np.abs(x - y) if common.kind == "f" else apart(x, y)
         same = (x == y) | (np.isfinite(y) & np.isfinite(x) & (distance <= atol + rtol * np.abs(y)))
         if equal_nan:
             same |= (x != x) & (y != y)
         if same.all():
             return None
         relative = distance / np.abs(y)
+        if common.kind != "f" and x.ndim:
+            relative = relative.astype(np.float32)
     word = "equal" if rtol == atol == 0 else "close"
     allowed = [f" (up to {t:g} allowed)" if word == "close" else "" for t in (atol, rtol)]
     if not x.ndim:
@@ -120,8 +145,8 @@ def _difference(x: np.ndarray, y: np.ndarray, given: tuple, equal_nan: bool) -> 
     wrong = np.count_nonzero(~same)
     lines = [f"Tensor-likes are not {word}!\n\nMismatched elements: {wrong} / {x.size} ({wrong / x.size:.1%})"]
     for name, values, bound in (("absolute", distance, allowed[0]), ("relative", relative, allowed[1])):
-        values = np.where(same, -math.inf, values)
-        place = np.unravel_index(np.argmax(np.where(values != values, math.inf, values)), x.shape)
+        ranks = np.where(same, -1, values)
+        place = np.unravel_index(np.argmax(np.where(values != values, math.inf, ranks)), x.shape)
         shown = tuple(int(i) for i in place)
         lines.append(f"Greatest {name} difference: {values[place].item()} at index {shown}{bound}")
     return "\n".join(lines)

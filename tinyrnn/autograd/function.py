@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 import weakref
 from collections.abc import Callable
@@ -163,18 +164,22 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward, and record the call if an argument requires a gradient.
 
-        Raises RuntimeError if forward wrote to a leaf, or did not return what it marked dirty; TypeError if something
-        else than tensors was saved.
+        Arguments given by name go to their places in forward, and in the newer style defaults do too: `backward`
+        returns a gradient for each.  Raises RuntimeError if forward wrote to a leaf, or did not return what it marked
+        dirty; TypeError if something else than tensors was saved, or forward does not take these arguments.
         """
+        older = cls.setup_context is Function.setup_context
+        if kwargs or not older:
+            args = _positional(cls, args, kwargs, older)
         context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         call, op = None, _UserOp(cls, args)
         if tape.is_grad_enabled() and any(context.needs_input_grad):
             call = tape.noted(op, tuple([tape.edge(a) if isinstance(a, Tensor) else None for a in args]), (), 0)
         with tape.no_grad():
-            if cls.setup_context is Function.setup_context:
-                output = cls.forward(context, *args, **kwargs)
+            if older:
+                output = cls.forward(context, *args)
             else:
-                output = cls.forward(*args, **kwargs)
+                output = cls.forward(*args)
                 cls.setup_context(context, args, output)
         results = output if isinstance(output, tuple) else (output,)
         if not all(any(t is r for r in results) for t in context._dirty):
@@ -206,6 +211,24 @@ class InplaceFunction(Function):
 
     def __init__(self, inplace: bool = False):
         self.inplace = inplace
+
+
+@functools.lru_cache(256)
+def _signature(forward: Callable) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
+def _positional(function: type[Function], args: tuple, kwargs: dict[str, Any], older: bool) -> tuple:
+    """The arguments of forward in their places, the context left out."""
+    bound = _signature(function.forward).bind(*(None,) * older, *args, **kwargs)
+    if not older:
+        bound.apply_defaults()
+    if bound.kwargs:
+        raise TypeError(
+            f"{function.__name__}.apply(): {', '.join(bound.kwargs)} cannot be given to forward by its place: an "
+            "argument before it is missing, or it is for keywords only"
+        )
+    return bound.args[older:]
 
 
 def _returned(result: Tensor, slot: int, call: tape.Node | None, context: Context, args: tuple) -> Tensor:

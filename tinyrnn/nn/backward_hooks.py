@@ -28,6 +28,8 @@ class BackwardHookFunction(tape.Op):
     The results are copies, so that a write on one side of the module's border is not seen on the other.
     """
 
+    label = "BackwardHookFunctionBackward"
+
     @staticmethod
     def forward(*arrays, show):
         return tuple(a.copy() for a in arrays), (show,)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ops.rows import reduction_of
 from . import functional as F
+from .layers import PairwiseDistance
 from .module import Module
 
 
@@ -343,7 +344,7 @@ class TripletMarginWithDistanceLoss(MarginLoss):
             raise ValueError(
                 f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead"
             )
-        self.distance_function = F.pairwise_distance if distance_function is None else distance_function
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.swap = swap
 
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:

@@ -23,6 +23,7 @@ class _BatchNorm(Module):
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
+    _version = 2  # since it counts the batches
 
     def __init__(
         self,
@@ -62,6 +63,13 @@ class _BatchNorm(Module):
             init.ones_(self.weight)
         if self.bias is not None:
             init.zeros_(self.bias)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any) -> None:
+        """State dicts from before version 2 do not count the batches: this module's own count stays."""
+        key, version = f"{prefix}num_batches_tracked", local_metadata.get("version")
+        if self.num_batches_tracked is not None and (version is None or version < 2) and key not in state_dict:
+            state_dict[key] = self.num_batches_tracked
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _check_input_dim(self, input: Any) -> None:
         """ValueError for an input of a shape that a subclass does not take."""

@@ -175,7 +175,9 @@ def as_tensor(x: Any) -> Any:
 
 
 def number(x: Any, call: str, argument: str) -> Any:
-    """`x` as a Python number (NumPy's truth values count as floats, as in torch); torch's TypeError if it is none."""
+    """`x`, which may be a 0-d tensor without a gradient, as a Python number (NumPy's truth values count as floats, as
+    in torch); torch's TypeError if it is none.
+    """
     if type(x) is float or type(x) is int:
         return x
     if isinstance(x, (np.number, np.bool_)) and not isinstance(x, np.complexfloating):
@@ -184,6 +186,8 @@ def number(x: Any, call: str, argument: str) -> Any:
         return x
     if isinstance(x, Var):
         raise unrecordable(call)
+    if isinstance(x, TensorBase) and not x.array.shape and not x.requires_grad:
+        return x.array.item()
     raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
 
 

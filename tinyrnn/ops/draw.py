@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .. import dtypes, random
 from ..devices import host, of, put
+from ..strides import memory_order
 from .common import Op, TensorBase, cast, check_broadcast, expect_tensor, into, number, run, unsupported, wrap
 from .create import beside, full_of, kind_of, laid_out, place, shaped
 
@@ -21,11 +23,20 @@ def generator_of(options: dict) -> random.Generator:
     return random.drawing(generator, of(place(options) if out is None else out.array))
 
 
+def as_it_lies(out: Any, shape: tuple[int, ...], draw: Callable) -> np.ndarray:
+    """draw(shape), whose elements are drawn in the order in which those of `out` lie in memory, as in torch."""
+    if in_one_piece(out, shape):
+        return draw(shape)
+    axes = memory_order(out.array)
+    return draw(tuple([shape[i] for i in axes])).transpose(np.argsort(axes))
+
+
 def rand(*size: Any, **options: Any) -> Any:
     """Uniform numbers in [0, 1)."""
     generator, shape = generator_of(options), shaped(size, options, "rand")
     dtype = kind_of(options, dtypes.get_default_dtype().numpy)
-    return full_of(generator.uniform(shape, 0.0, 1.0, dtype.type), "rand", **options)
+    drawn = as_it_lies(options.get("out"), shape, lambda shape: generator.uniform(shape, 0.0, 1.0, dtype.type))
+    return full_of(drawn, "rand", **options)
 
 
 def randn(*size: Any, **options: Any) -> Any:
@@ -37,7 +48,8 @@ def randn(*size: Any, **options: Any) -> Any:
 def normal_numbers(shape: tuple[int, ...], whole: bool, options: dict) -> Any:
     """Standard normal numbers, for contiguous memory or not: see `in_one_piece`."""
     generator, dtype = generator_of(options), kind_of(options, dtypes.get_default_dtype().numpy)
-    return full_of(generator.normal(shape, 0.0, 1.0, dtype, whole), "randn", **options)
+    drawn = as_it_lies(options.get("out"), shape, lambda shape: generator.normal(shape, 0.0, 1.0, dtype, whole))
+    return full_of(drawn, "randn", **options)
 
 
 def in_one_piece(out: Any, shape: tuple[int, ...]) -> bool:
@@ -67,6 +79,14 @@ def randn_like(input: Any, **options: Any) -> Any:
     return drawn_like(input, "randn_like", normal_numbers, options)
 
 
+def bound(x: Any, call: str, name: str) -> int:
+    """A bound of random integers: an int, or a tensor of one integer."""
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise TypeError(f"{call}(): argument '{name}' must be int, not {type(x).__name__}") from None
+
+
 def randint(*bounds: Any, **options: Any) -> Any:
     """Integers from low (0 unless given) to high - 1: randint(high, size) or randint(low, high, size)."""
     names: tuple[str, ...] = ("low", "high", "size")
@@ -78,7 +98,8 @@ def randint(*bounds: Any, **options: Any) -> Any:
         raise TypeError(
             f"randint() takes (high, size) or (low, high, size), got {len(bounds)} of them and {set(named)}"
         )
-    low, high, size = given.get("low", 0), given["high"], given["size"]
+    low, high = (bound(given.get(name, 0), "randint", name) for name in ("low", "high"))
+    size = given["size"]
     if not isinstance(size, (tuple, list)):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
     generator = generator_of(options)
@@ -88,7 +109,8 @@ def randint(*bounds: Any, **options: Any) -> Any:
         if low < least or high - 1 > most:
             name = "from" if low < least else "to - 1"
             raise RuntimeError(f"{name} is out of bounds for torch.{dtype}: randint({low}, {high})")
-    drawn = generator.integers(low, high, shaped((size,), {}, "randint"))
+    shape = shaped((size,), {}, "randint")
+    drawn = as_it_lies(options.get("out"), shape, lambda shape: generator.integers(low, high, shape))
     return full_of(drawn.astype(dtype, copy=False), "randint", **options)
 
 
@@ -103,7 +125,8 @@ def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
     low, high = (
         (0, *bounds, *named.values())[-2:] if "low" not in named else (named["low"], named.get("high", *bounds[:1]))
     )
-    low, high = (v.array.item() if isinstance(v, TensorBase) else v for v in (low, high))
+    low, high = (int(v.array.item()) if isinstance(v, TensorBase) else v for v in (low, high))
+    low, high = bound(low, "randint_like", "low"), bound(high, "randint_like", "high")
     draw = lambda shape, in_order, options: randint(low, high, shape, **options)  # noqa: E731
     return drawn_like(input, "randint_like", draw, options)
 
@@ -111,7 +134,9 @@ def randint_like(input: Any, *bounds: Any, **options: Any) -> Any:
 def randperm(n: int, **options: Any) -> Any:
     """The integers 0 to n - 1 in random order."""
     generator = generator_of(options)
-    kind = kind_of(options, np.dtype(np.int64))
+    n, kind = bound(n, "randperm", "n"), kind_of(options, np.dtype(np.int64))
+    if n - 1 > random.whole_numbers(kind)[1]:
+        raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow: randperm({n})")
     return full_of(generator.permutation(n).astype(kind, copy=False), "randperm", **options)
 
 
@@ -139,13 +164,15 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
         if options:
             raise TypeError(f"normal(): got an unexpected keyword argument '{next(iter(options))}' beside tensors")
         given = [v if isinstance(v, TensorBase) else None for v in (mean, std)]
-        dtype = dtypes.promote(*(t.array for t in given if t is not None))
+        dtype = next(t.array.dtype for t in given if t is not None)
         arrays = [
             np.asarray(number(v, "normal", name), dtype) if t is None else t.array
             for v, t, name in zip((mean, std), given, ("mean", "std"), strict=True)
         ]
-        if np.any(arrays[1] < 0):
-            raise RuntimeError(f"normal expects all elements of std >= 0.0, got {arrays[1].min()}")
+        if not np.all(arrays[1] >= 0):
+            raise RuntimeError(f"normal expects all elements of std >= 0.0, got {host(arrays[1]).min()}")
+        if dtype.kind != "f" and out is None:
+            raise unsupported("normal_kernel", dtype)
         if out is not None and expect_tensor(out, "normal", "out").array.dtype.kind != "f":
             raise unsupported("normal_kernel", out.array.dtype)
         target = [out.array] if out is not None and given[1] is None else []  # which torch broadcasts with
@@ -153,13 +180,16 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Any:
         dtype = dtype if out is None else out.array.dtype
 
         def draw(mean, std):
-            drawn = generator.normal(shape, 0.0, 1.0, dtype, in_one_piece(out, shape))
+            whole = in_one_piece(out, shape)
+            drawn = as_it_lies(out, shape, lambda shape: generator.normal(shape, 0.0, 1.0, dtype, whole))
             return (put(drawn, where) * std + mean).astype(dtype)
 
         return into(out, run(Drawn, given, arrays, draw=draw), "normal")
     dtype = kind_of(options, dtypes.get_default_dtype().numpy)
-    shape = shaped((size,), {}, "normal")
-    return full_of(generator.normal(shape, float(mean), float(std), dtype.type), "normal", **options)
+    shape, out = shaped((size,), {}, "normal"), options.get("out")
+    whole = in_one_piece(out, shape)
+    drawn = as_it_lies(out, shape, lambda shape: generator.normal(shape, float(mean), float(std), dtype.type, whole))
+    return full_of(drawn, "normal", **options)
 
 
 BERNOULLI = Drawn.called("BernoulliBackward0")
@@ -175,10 +205,13 @@ def bernoulli(input: Any, p: Any = None, *, generator: random.Generator | None =
         return drawn_into(out, wrap(put(source.bernoulli(a.shape, p).astype(a.dtype), of(a))))
     if a.dtype.kind != "f":
         raise unsupported("bernoulli_tensor", a.dtype)
-    return drawn_into(
-        out,
-        run(BERNOULLI, (input,), (a,), draw=lambda p: put(source.bernoulli_from(host(p)).astype(p.dtype), of(p))),
-    )
+
+    def draw(p):
+        axes = range(p.ndim) if in_one_piece(out, p.shape) else memory_order(out.array)
+        drawn = source.bernoulli_from(host(p).transpose(axes)).transpose(np.argsort(axes))
+        return put(drawn.astype(p.dtype), of(p))
+
+    return drawn_into(out, run(BERNOULLI, (input,), (a,), draw=draw))
 
 
 def drawn_into(out: Any, result: Any) -> Any:
@@ -200,7 +233,8 @@ def multinomial(
     int64.
     """
     weights = expect_tensor(input, "multinomial").array
-    drawn = random.drawing(generator, input.device).multinomial(host(weights), num_samples, replacement)
+    count = bound(num_samples, "multinomial", "num_samples")
+    drawn = random.drawing(generator, input.device).multinomial(host(weights), count, replacement)
     if out is not None and expect_tensor(out, "multinomial", "out").array.dtype != np.int64:
         raise RuntimeError(f"multinomial expects Long tensor out, got: {dtypes.word(out.array.dtype)}")
     return into(out, wrap(put(drawn, of(weights))), "multinomial")

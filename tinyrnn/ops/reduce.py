@@ -17,6 +17,7 @@ from ..tape import entitled
 from .arithmetic import add, div, plain, sub
 from .common import (
     Op,
+    TensorBase,
     axes,
     axis,
     cast,
@@ -608,6 +609,8 @@ def norm(
             raise RuntimeError(
                 f"linalg.vector_norm: Expected a floating point tensor and dtype. Got {dtypes.word(d.numpy)}"
             )
+    if isinstance(p, TensorBase):
+        p = number(p, "norm", "p")
     if p not in ("fro", "nuc", None) and not isinstance(p, (int, float)):
         raise RuntimeError(f"norm(): expected p to be a number, 'fro' or 'nuc', got {p!r}")
     if dtype is not None:

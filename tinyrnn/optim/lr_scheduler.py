@@ -584,7 +584,7 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"], group["max_lr"] = lr / div_factor, lr
                 group["min_lr"] = group["initial_lr"] / final_div_factor
             if cycle_momentum:
-                for name, value in ((low, base_momentum), (high, max_momentum)):
+                for name, value in ((high, max_momentum), (low, base_momentum)):
                     for group, momentum in zip(groups, per_group(name, value, groups), strict=True):
                         group[name] = momentum
         super().__init__(optimizer, last_epoch)

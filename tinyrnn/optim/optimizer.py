@@ -17,6 +17,7 @@ from ..dtypes import get_default_dtype
 from ..hooks import RemovableHandle
 from ..kernels import twin
 from ..kernels.formulas import UPDATES
+from ..strides import overlaps
 from ..tape import wrap
 from ..tensor import Tensor
 
@@ -329,17 +330,19 @@ class Updates:
         tape.wrote(self._params)
 
     def _check_shapes(self, formula: str, groups: Sequence[tuple]) -> None:
-        """Refuse a parameter with a gradient or a state of another shape; the steps counted are taken back."""
+        """Refuse a parameter whose elements share memory, or with a gradient or a state of another shape; the steps
+        counted are taken back."""
         for own, *others in groups:
+            why = tape.SHARED if overlaps(own) else ""
             for a in others:
                 if a.shape != own.shape:
-                    for p in self._params:
-                        if "step" in self._states.get(p, ()):
-                            self._states[p]["step"].array -= 1
-                    raise RuntimeError(
-                        f"{formula}: a parameter of shape {list(own.shape)} has a gradient or a state of shape "
-                        f"{list(a.shape)}"
-                    )
+                    shapes = f"a parameter of shape {list(own.shape)} has a gradient or a state of shape"
+                    why = f"{formula}: {shapes} {list(a.shape)}"
+            if why:
+                for p in self._params:
+                    if "step" in self._states.get(p, ()):
+                        self._states[p]["step"].array -= 1
+                raise RuntimeError(why)
 
 
 def update_copies(formula: str, arrays: Sequence[np.ndarray], numbers: tuple[float, ...]) -> None:
