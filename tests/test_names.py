@@ -240,3 +240,20 @@ def test_a_read_only_array_stays_as_it_is():
     assert fixed.tolist() == [1.0, 1.0] and (x + 1).tolist() == [2.0, 2.0]
     scaler = tinyrnn.cuda.amp.GradScaler(2.0, 2.0, 0.5, 9, False)
     assert isinstance(scaler, tinyrnn.amp.GradScaler) and scaler.scale(3) == 3
+
+
+def test_numbers_that_layers_and_packing_take(oracle):
+    check(
+        """
+        nn.LSTM(4, 3, batch_first=1)
+        nn.LSTM(4, 3, bias=1)
+        nn.LayerNorm(np.int64(3))(x).shape, nn.RMSNorm(np.int64(3))(x).shape
+        nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.PackedSequence(x, i[1:]))
+        nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.PackedSequence(torch.ones(5, 2), torch.tensor([2, 2])))
+        nn.TripletMarginWithDistanceLoss()
+        torch.save(x, "")
+        torch.iinfo(int), pickle.loads(pickle.dumps(torch.strided)) is torch.strided
+        torch.distributions.Normal(0.0, 1.0).support, str(torch.distributions.Uniform(0.0, 1.0).arg_constraints)
+        """,
+        oracle,
+    )

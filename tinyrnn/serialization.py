@@ -331,7 +331,12 @@ def write_record(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the place of the one at `path` when all is written, and vanishes if anything fails."""
+    """Open a new file that takes the place of the one at `path` when all is written, and vanishes if anything fails.
+
+    RuntimeError if the folder is not there; PermissionError if no file can be made in it.
+    """
+    if not os.fspath(path):
+        raise RuntimeError("invalid file name: '' (save)")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
@@ -343,6 +348,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 yield file
             return
         open(path, "r+b").close()  # open's own error if the file may not be written
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f"save(): the new file is made beside {os.fspath(path)!r} before it takes its place, but no files can be "
+            f"made in {folder!r}"
+        )
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -60,7 +60,8 @@ class PackedSequence(_Packed):
         return self._replace(data=data, sorted_indices=order, unsorted_indices=back)
 
     def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        return self.to(*args, **{**kwargs, "device": "cpu"})
+        there = self.to(*args, **kwargs)
+        return there if there.data.is_cpu else there.to("cpu")
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
         return self.to(*args, **({"device": "cuda"} if not args else {}), **kwargs)
@@ -193,6 +194,13 @@ def pad_packed_sequence(
             f"batch_sizes should be a 1D CPU int64 tensor, but got {sizes.ndim}D and {sequence.batch_sizes.dtype} "
             "(pad_packed_sequence)"
         )
+    rows = int(sizes.sum())
+    if len(data) != rows:
+        if len(data) < rows:
+            raise RuntimeError(
+                f"pad_packed_sequence(): expected as many rows as batch_sizes add up to, {rows}, got {len(data)}"
+            )
+        data = data[:rows]
     rest = data.array.shape[1:]
     padded = full((length * int(sizes[0]), *rest), padding_value, dtype=data.dtype, device=data.device)
     padded[wrap(places(sizes))] = data
