@@ -758,3 +758,25 @@ def test_what_is_made_like_a_tensor_lies_as_it_does(torch, like, ordered):
     ]  # fmt: skip
     assert made[4].is_leaf
     return [(str(t.dtype), t.stride(), t) for t in (*made, torch.rand(2))], torch.empty_like(x, **how).stride()
+
+
+def test_in_place_forms_allocate_nothing():
+    """A formula overwrites its input, also where it is recorded and its derivative reads the result alone."""
+    x, y, z = (tinyrnn.rand(1 << 18) for _ in range(3))
+    half = tinyrnn.rand(1 << 18, requires_grad=True) * 0.5
+    leaky = lambda t: tinyrnn.nn.functional.leaky_relu(t, 0.1, inplace=True)
+    forms = [
+        (x, lambda t: t.relu_()), (x, lambda t: t.tanh_().clamp_(0.0, 0.5)), (x, lambda t: t.addcmul_(y, z, value=0.5)),
+        (x, lambda t: t.lerp_(y, 0.5)), (x, leaky), (x, lambda t: t.fill_(0.5)), (half, lambda t: t.sigmoid_()),
+    ]  # fmt: skip
+    for t, form in forms:
+        form(t)  # compiled, and warm
+        tracemalloc.start()
+        try:
+            assert form(t) is t
+            assert tracemalloc.get_traced_memory()[1] < t.nbytes / 8
+        finally:
+            tracemalloc.stop()
+    a, b = tinyrnn.arange(8.0), tinyrnn.arange(8.0)
+    a[1:].lerp_(a[:-1], 0.5)  # which lie across each other
+    assert a[1:].equal(b[1:].lerp(b[:-1], 0.5))

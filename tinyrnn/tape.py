@@ -292,8 +292,9 @@ class Node:
         """A result was written into `tensor`: if it was saved, it is saved there from now on."""
         if any(a is array for a in self.saved):
             self.saved = tuple(tensor.array if a is array else a for a in self.saved)
-            version = tensor.version
-            self.watched += version, version[0], ~tensor._slot, tensor.array
+            version, watched = tensor.version, self.watched
+            others = [watched[i : i + 4] for i in range(0, len(watched), 4) if watched[i + 3] is not array]
+            self.watched = *itertools.chain(*others), version, version[0], ~tensor._slot, tensor.array
 
     def name(self, slot: int = 0) -> str:
         """What torch calls the call that gave result `slot`."""
@@ -675,13 +676,14 @@ def check_apart(target: np.ndarray, value: np.ndarray) -> None:
         )
 
 
-def write(target: Any, value: TensorBase) -> Any:
+def write(target: Any, value: TensorBase, checked: bool = False) -> Any:
     """Overwrite the content of `target` with `value`, a tensor of its shape, and record that.  Returns `target`.
 
     If `target` is no view, `value` is a result that nobody else holds: `target` takes its place on the tape.  It may
-    hold the target's own array, in which its op has changed something.
+    hold the target's own array, in which its op has changed something.  `checked`: whether check_writable has passed.
     """
-    check_writable(target, value.requires_grad)
+    if not checked:
+        check_writable(target, value.requires_grad)
     changed = value.array is target.array
     if not changed:
         check_apart(target.array, value.array)
@@ -694,8 +696,8 @@ def write(target: Any, value: TensorBase) -> Any:
     target.wrote()
     if place is not None:
         attach(*place)
-        if target._view is None and target._edge is not None:
-            target._edge[0].moved(value.array, target)
+        if value._edge is not None and (changed or target._view is None):
+            value._edge[0].moved(value.array, target)
     return target
 
 

@@ -24,7 +24,7 @@ from .ops import index as indexing
 from .ops import scatter as scattering
 from .ops import shape as shapes
 from .ops.common import NO_BOOL, Number, cast, check_broadcast, converted, expect_tensor, number
-from .strides import address, contiguous, frames, memory_of, memory_order, window
+from .strides import address, contiguous, copyto, frames, memory_of, memory_order, window
 from .switches import warn_once
 from .tape import TensorBase, check_writable, run, wrap, write
 
@@ -830,7 +830,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         if tape.is_grad_enabled() and self.requires_grad:
             return self._replaced(op, value)
         check_writable(self, False, several=True)
-        np.copyto(self.array, value.array)
+        copyto(self.array, value.array)
         self.wrote()
         return self
 

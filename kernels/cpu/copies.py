@@ -172,7 +172,7 @@ def copied(a: np.ndarray, how: Literal["C", "K"]) -> np.ndarray:
 
 def copyto(to: np.ndarray, a: np.ndarray) -> None:
     plain = to.size >= LARGE and type(a) is np.ndarray and to.dtype == a.dtype
-    if not (plain and not np.may_share_memory(to, a) and moved(to, a)):
+    if not (plain and not np.may_share_memory(to, a) and moved(to, np.broadcast_to(a, to.shape))):
         np.copyto(to, a)
 
 

@@ -1,6 +1,6 @@
 """Map: n arrays -> m arrays, element by element, with broadcasting.  The loop's body is a derived formula.
 
-    forward(formula, inputs, numbers)            -> the results, arrays of the broadcast shape
+    forward(formula, inputs, numbers, over)      -> the results, arrays of the broadcast shape
     backward(formula, saved, numbers, g, wanted) -> the gradient of each wanted input, of the broadcast shape
     arithmetic(ufunc, a, b, out)                 what NumPy's add, subtract, multiply or divide gives
     update(formula, groups, numbers) -> whether it was done: overwrites the first arrays of each group with the results
@@ -268,8 +268,12 @@ def layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int,
 
 
 def forward(
-    formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
+    formula: Formula,
+    inputs: tuple[np.ndarray, ...],
+    numbers: tuple[float, ...] = (),
+    over: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
+    """`over`: an array that the result may overwrite, if it is the first input; the others share no memory with it."""
     first = inputs[0]
     shape, dtype = first.shape, first.dtype
     for a in inputs:
@@ -281,7 +285,9 @@ def forward(
         moved = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(order) for a in inputs])
         return tuple([out.transpose(back) for out in forward(formula, moved, numbers)])
     outs: tuple[np.ndarray, ...]
-    if formula.results == 1:
+    if over is first and first.shape == shape and first.flags.c_contiguous:
+        outs = (first,)
+    elif formula.results == 1:
         outs = (np.empty(shape, dtype),)
     else:
         outs = tuple([np.empty(shape, dtype) for _ in range(formula.results)])

@@ -1,11 +1,12 @@
 """Formulas computed by NumPy's ufuncs, one instruction after the other over whole arrays: nothing has to be compiled.
 
-forward and backward are called as those of map are.
+forward and backward are called as those of map are; nothing is overwritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def numbered(formula: Formula, numbers: tuple[float, ...], dtype: np.dtype) -> d
 
 
 def forward(
-    formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = ()
+    formula: Formula, inputs: tuple[np.ndarray, ...], numbers: tuple[float, ...] = (), over: Any = None
 ) -> tuple[np.ndarray, ...]:
     shape = np.broadcast_shapes(*(a.shape for a in inputs))
     dtype = inputs[0].dtype

@@ -141,7 +141,10 @@ def memory_of(inputs: Sequence[Any]) -> tuple[np.dtype | None, ...]:
     return tuple([a.dtype if type(a) is Array else None for a in inputs])
 
 
-def forward(formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...] = ()) -> tuple[Array, ...]:
+def forward(
+    formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...] = (), over: Array | None = None
+) -> tuple[Array, ...]:
+    """`over`: an array that the result may overwrite, if it is the first input; the others share no memory with it."""
     inputs = tuple(map(elementwise.operand, inputs))
     arrays = [a for a in inputs if type(a) is Array]
     first = arrays[0]
@@ -150,7 +153,10 @@ def forward(formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...
     order = None
     if inputs[0] is first and first.shape == shape and not first.flags.c_contiguous:
         order = (layout(shape, first.strides) or (None,))[0]
-    outs = tuple([empty_as(first, shape, order=order) for _ in range(formula.results)])
+    if over is inputs[0] and over is first and first.shape == shape and order is None:
+        outs: tuple[Array, ...] = (first,)
+    else:
+        outs = tuple([empty_as(first, shape, order=order) for _ in range(formula.results)])
     run(body, (*inputs, *numbers), outs)
     return outs
 

@@ -35,7 +35,9 @@ def computed(body: Body, inputs: Sequence[Any], numbers: tuple[float, ...], read
     return out
 
 
-def forward(formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...] = ()) -> tuple[Array, ...]:
+def forward(
+    formula: Formula, inputs: tuple[Any, ...], numbers: tuple[float, ...] = (), over: Any = None
+) -> tuple[Array, ...]:
     inputs = tuple(map(operand, inputs))
     arrays = [a for a in inputs if type(a) is Array]
     shape = np.broadcast_shapes(*[a.shape for a in arrays])

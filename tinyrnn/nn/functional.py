@@ -12,11 +12,11 @@ import numpy as np
 
 from .. import random
 from ..devices import of, put
-from ..kernels.formulas import BINARY
+from ..kernels.formulas import BINARY, UNARY
 from ..kernels.scalar import Var
 from ..ops import elementwise
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.common import Op, expect_tensor, into, number, run, unsupported
+from ..ops.common import Op, change, expect_tensor, into, number, run, unsupported
 from ..ops.ctc import ctc_loss
 from ..ops.distances import (
     cosine_embedding_loss,
@@ -56,7 +56,7 @@ from ..ops.pooling import avg_pool1d
 from ..ops.rows import cross_entropy, layer_norm, nll_loss
 from ..ops.rows import log_softmax as _log_softmax
 from ..ops.rows import softmax as _softmax
-from ..tape import check_writable, entitled, write
+from ..tape import check_writable, entitled, is_grad_enabled, write
 
 __all__ = [
     "alpha_dropout",
@@ -149,7 +149,9 @@ def activate(name: str, input: Any, inplace: bool, *numbers: Any) -> Any:
     if not inplace:
         return activation(name, input, *values)
     check_writable(expect_tensor(input, name), False)
-    return write(input, activation(name, input.clone() if input.requires_grad else input, *values))
+    if is_grad_enabled() and input.requires_grad and UNARY[name].saves[0]:
+        return write(input, activation(name, input.clone(), *values))
+    return write(input, change(input.array, activation, name, input, *values))
 
 
 def in_place(function: Callable) -> Callable:

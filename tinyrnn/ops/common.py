@@ -260,7 +260,7 @@ changing = Changing()
 
 
 def change(array: np.ndarray | None, function: Any, *args: Any, **kwargs: Any) -> Any:
-    """function(...), in which `fresh` gives the array itself."""
+    """function(...), in which `fresh` gives the array itself, and formulas whose first input it is overwrite it."""
     changing.array = array
     try:
         return function(*args, **kwargs)
@@ -275,9 +275,14 @@ def fresh(a: np.ndarray) -> np.ndarray:
     return a if changing.array is a and a.flags.c_contiguous else a.copy(order="C")
 
 
-# The functions whose ops change what `fresh` gives them, and save nothing of it; or do, for their backward.
+# The functions whose op changes what `fresh` gives it, or is a formula that overwrites it, and does not need the old
+# content for its backward; or does.
 SPARING = {"scatter", "scatter_add", "index_add", "index_copy", "index_fill", "fill_diagonal"}
-SAVING = {"scatter_reduce", "index_reduce"}
+SPARING |= {"erfinv", "exp", "expm1", "reciprocal", "relu", "rsqrt", "sigmoid", "sqrt", "tan", "tanh"}
+SAVING = {
+    "abs", "addcdiv", "addcmul", "clamp", "clamp_max", "clamp_min", "cos", "cosh", "erf", "erfc",
+    "index_reduce", "lerp", "log", "log1p", "logit", "scatter_reduce", "sin", "sinh", "square",
+}  # fmt: skip
 
 
 def inplace(function: Any) -> Any:
@@ -289,10 +294,11 @@ def inplace(function: Any) -> Any:
     def overwrite(self, *args, **kwargs):
         if "out" in kwargs:
             raise TypeError(f"{name}() got an unexpected keyword argument 'out'")
-        recorded = any(isinstance(x, TensorBase) and x.requires_grad for x in (*args, *kwargs.values()))
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, TensorBase)]
+        recorded = bool(tensors) and any(x.requires_grad for x in tensors)
         check_writable(self, recorded)
         some = sparing or (saving and not (is_grad_enabled() and (recorded or self.requires_grad)))
-        if some and not any(shares(self, x) for x in (*args, *kwargs.values())):
+        if some and not (tensors and any(shares(self, x) for x in tensors)):
             result = change(self.array, function, self, *args, **kwargs)
         else:
             result = function(before(self) if recorded or self.requires_grad else self, *args, **kwargs)
@@ -307,9 +313,9 @@ def inplace(function: Any) -> Any:
         if of_truth and here.dtype.kind in "iu" and recorded and is_grad_enabled():
             raise RuntimeError(f"{name}(): what requires a gradient would be recorded in integers, which can have none")
         if here.dtype.kind == "f" and there.dtype.kind == "b":  # of truth values nothing was recorded
-            inputs = [x for x in (self, *args, *kwargs.values()) if isinstance(x, TensorBase)]
+            inputs = [self, *tensors]
             result = run(Truth, inputs, [x.array for x in inputs], truth=there.astype(here.dtype))
-        return write(self, result)
+        return write(self, result, checked=True)
 
     overwrite.__name__ = overwrite.__qualname__ = name
     overwrite.__doc__ = f"{function.__name__}, written into this tensor."

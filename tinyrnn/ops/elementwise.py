@@ -20,6 +20,7 @@ from .common import (
     TensorBase,
     binary,
     cast,
+    changing,
     check_broadcast,
     converted,
     converted_to,
@@ -50,7 +51,7 @@ def derived(formula: Formula) -> type[Op]:
 
         @staticmethod
         def forward(*arrays, numbers=()):
-            out = loops.forward(formula, arrays, numbers)[0]
+            out = loops.forward(formula, arrays, numbers, changing.array)[0]
             return out, kept((*arrays, out, numbers))
 
         @staticmethod
