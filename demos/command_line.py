@@ -101,12 +101,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(status)
 
 
-def answer_interrupt(kind, error, trace) -> None:
-    """In place of a traceback where nobody has caught Ctrl-C."""
+def answer(kind, error, trace) -> None:
+    """In place of a traceback where nobody has caught Ctrl-C, or what draws pictures is not installed."""
+    if issubclass(kind, ModuleNotFoundError) and error.name in ("matplotlib", "tqdm"):
+        refuse(f'{error.name} is not installed; `pip install -e ".[plot]"` installs what the demos need')
     if not issubclass(kind, KeyboardInterrupt):
         return sys.__excepthook__(kind, error, trace)
     print("Interrupted.", file=sys.stderr)
     sys.exit(130)
 
 
-sys.excepthook = answer_interrupt
+sys.excepthook = answer

@@ -15,8 +15,10 @@ import tinyrnn as torch
 from tinyrnn import nn
 from tinyrnn.autograd import gradcheck
 from tinyrnn.kernels import cells
+from tinyrnn.kernels.scalar import record
 from tinyrnn.nn import functional as F
 from tinyrnn.nn.utils import rnn
+from tinyrnn.ops import common
 
 RATE = 0.25
 
@@ -829,3 +831,32 @@ def test_every_name_of_a_printed_kernel_is_reserved():
     names |= {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
     for name in names - {*cell.recording.inputs, *cell.recording.keywords}:
         assert Tape().input(name).name == f"{name}_"
+
+
+def test_functions_that_an_error_offers_are_there():
+    """What the refusal of a step names, a step may call."""
+    offered = (common.UNARY.keys() | common.OF_TWO) - common.INTERNAL
+    assert str(common.unrecordable("max")).endswith(", ".join(sorted(offered)))
+    for name in sorted(offered):
+        function = getattr(torch, name, None) or getattr(nn.functional, name)
+        more = {"threshold": (0.5, 0.0), "clamp": (-1.0, 1.0)}.get(name, ())
+        step = (lambda a, h: function(a, h)) if name in common.OF_TWO else (lambda a, h: function(a, *more) * h)  # noqa: B023
+        assert record(step).outputs
+
+
+def test_a_kernel_is_printed_of_a_cell_in_a_type_that_there_is():
+    from tinyrnn.kernels.cpu.recurrence import print_kernel
+
+    layer = nn.LSTM(2, 2)
+    with pytest.raises(TypeError, match="expected a Cell, layer.cell, say, got LSTM"):
+        print_kernel(layer, "float32")
+    with pytest.raises(ValueError, match="'float32' or 'float64', got 'float16'"):
+        print_kernel(layer.cell, "float16")
+    assert "def backward" in print_kernel(layer.cell, "float64")
+
+
+def test_a_tensor_of_another_library_is_named():
+    other = type("Tensor", (), {"__module__": "elsewhere", "dim": lambda self: 3})()
+    for call in (lambda: nn.functional.relu(other), lambda: nn.LSTM(2, 2)(other), lambda: nn.Parameter(other)):
+        with pytest.raises(TypeError, match="elsewhere.Tensor, a tensor of another library"):
+            call()

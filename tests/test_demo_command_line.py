@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_demos import DEMOS  # and finds the demos
@@ -168,3 +169,16 @@ def test_a_progress_bar_is_not_drawn_at_every_step(demo):
     """tqdm draws it ten times a second at most, but set_postfix at once, unless it is told not to."""
     calls = re.findall(r"set_postfix\w*\(.*\)$", (DEMOS / f"{demo}.py").read_text(encoding="utf-8"), re.MULTILINE)
     assert all(call.endswith("refresh=False)") for call in calls)
+
+
+def test_what_draws_pictures_may_be_missing():
+    code = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; sys.argv = ['majority.py']; sys.path.insert(0, {0!r}); "
+        "runpy.run_path({0!r} + '/majority.py', run_name='__main__')"
+    )
+    folder = str(Path(__file__).parent.parent / "demos")
+    done = subprocess.run([sys.executable, "-c", code.format(folder)], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        'majority.py: error: matplotlib is not installed; `pip install -e ".[plot]"` installs what the demos need\n'
+    )

@@ -411,6 +411,30 @@ def test_list_missing_reads(tmp_path, text):
     assert told == sorted(f"torch.{name}" for name in MISSING[text])
 
 
+def test_list_missing_knows_what_objects_hold(tmp_path):
+    """The parts of torch's layers, the keys of containers, and what the program gives to an object itself."""
+    program = tmp_path / "program.py"
+    program.write_text("""\
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        self.t, self.d = nn.Transformer(8, 2, 1, 1, 8), nn.ModuleDict(dict(wte=nn.Embedding(5, 8)))
+        self.a, self.e, self.s = nn.MultiheadAttention(8, 2), nn.TransformerEncoderLayer(8, 2), nn.Linear(1, 1)
+        self.t.add_module("fc", nn.Linear(1, 1))
+    def forward(self, x):
+        self.a.out_proj(x), self.e.self_attn(x, x, x), self.e.linear1(x), self.e.dropout1(x), self.t.fc(x)
+        self.s.foo = nn.Linear(1, 1)
+        return self.t.encoder(self.d.wte(x)), self.s.foo(x)
+p = nn.Parameter(torch.ones(1))
+p.no_decay = True
+print(p.no_decay, nn.Linear(1, 1).to_empty(device="cpu"))
+""")
+    assert [line.removeprefix(str(program)) for line in reader.list_missing(str(program))] == [
+        ":14: torch.nn.Linear.to_empty is not in tinyrnn"
+    ]
+
+
 def test_list_missing_reads_a_layers_parts(tmp_path):
     program = tmp_path / "program.py"
     program.write_text("""\

@@ -7,6 +7,7 @@ layer (`self.rnn = nn.LSTM(...)`). Of such variables the methods are looked at, 
 
 import ast
 import builtins
+import functools
 import inspect
 import io
 import re
@@ -70,6 +71,7 @@ class Reader:
         ] = {}  # node -> the functions and classes around it, outermost first
         self.given: dict[tuple[ast.AST, str], list] = defaultdict(list)  # (where, variable) -> values; None: unknown
         self.known: dict[tuple[ast.AST, str], Any] = {}
+        self.own: set[str] = set()  # attributes that the program itself gives to something
         self.read_imports()
         self.place(tree, (tree,))
         for node in self.nodes:
@@ -119,7 +121,7 @@ class Reader:
                 line = node.end_lineno or node.lineno
                 if name := self.dotted(node):
                     yield line, name
-                elif (kind := self.kind(node.value)) is Tensor() and not hasattr(kind, node.attr):
+                elif self.kind(node.value) is Tensor() and self.lacks(Tensor(), node.attr):
                     yield line, f"torch.Tensor.{node.attr}"
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 stars = [star for star in self.stars if star.partition(".")[0] == "torch"]
@@ -138,8 +140,13 @@ class Reader:
                 yield node.lineno, f"{base}.{args[1].value!s}"
         if isinstance(function, ast.Attribute):
             kind = self.kind(function.value)
-            if isinstance(kind, type) and kind is not Tensor() and not hasattr(kind, function.attr):
+            if isinstance(kind, type) and kind is not Tensor() and self.lacks(kind, function.attr):
                 yield function.end_lineno or node.lineno, f"torch.nn.{kind.__name__}.{function.attr}"
+
+    def lacks(self, kind: type, name: str) -> bool:
+        """Whether objects of a class of ours have no such attribute, as far as the program and the class tell."""
+        known = kind.__name__ in CONTAINERS or name in self.own or hasattr(kind, name)
+        return not (known or name in given_by(kind))
 
     # -------------------------------------------------------------------------------- what variables hold
     def place(self, node: ast.AST, around: tuple[ast.AST, ...]) -> None:
@@ -163,7 +170,11 @@ class Reader:
         return None
 
     def read_assignments(self, node: ast.AST) -> None:
-        """Note the values that a statement gives to variables."""
+        """Note the values that a statement gives to variables, and the attributes that it makes."""
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            self.own.add(node.attr)
+        elif isinstance(node, ast.Call) and last_name(node.func) in MAKERS:
+            self.own.update(str(a.value) for a in node.args if isinstance(a, ast.Constant))
         if isinstance(node, ast.Assign):
             pairs: list = [(target, node.value) for target in node.targets]
         elif isinstance(node, ast.AnnAssign):
@@ -227,6 +238,22 @@ class Reader:
 
 
 ONE_RESULT = {"Linear", "Embedding", "Dropout", "LayerNorm", "ReLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "GELU"}
+
+
+MAKERS = {"add_module", "register_module", "register_buffer", "register_parameter", "setattr"}  # by their names
+CONTAINERS = ("ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential")  # whose names are keys
+
+
+def last_name(node: ast.AST) -> str:
+    """The last part of the name of what is called."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+@functools.cache
+def given_by(kind: type) -> set[str]:
+    """The attributes that the methods of a class of ours give to its objects."""
+    classes = [c for c in kind.__mro__ if c.__module__.startswith("tinyrnn.")]
+    return {name for c in classes for name in re.findall(r"\bself\.(\w+)", inspect.getsource(c))}
 
 
 def Tensor() -> Any:

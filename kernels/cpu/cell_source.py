@@ -160,7 +160,15 @@ def print_kernel(
     cell: Cell, dtype: str, projected: bool = False, zoned: Sequence[bool] = (), dropped: bool = False
 ) -> str:
     """The source of a cell's forward and backward: with a projection, with zoneout of some of its states, and with
-    recurrent dropout, or without."""
+    recurrent dropout, or without.
+
+    Raises TypeError for what is no Cell (that of a layer is layer.cell), ValueError for another type than float32 and
+    float64.
+    """
+    if not isinstance(cell, Cell):
+        raise TypeError(f"print_kernel(): expected a Cell, layer.cell, say, got {type(cell).__name__}")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"print_kernel(): expected dtype to be 'float32' or 'float64', got {dtype!r}")
     held = bool(zoned) and projected and zoned[0]
     if any(zoned):
         cell = cell.zoned((zoned[0] and not projected, *zoned[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ..dtypes import dtype as Dtype
+from ..ops.common import type_of
 from ..ops.create import empty
 from ..tape import wrap
 from ..tensor import Tensor
@@ -15,7 +16,7 @@ def _memory_of(data: Any, maker: type) -> Tensor:
     if data is None:
         return empty(0)
     if not isinstance(data, Tensor):
-        raise TypeError(f"{maker.__name__}(): expected data to be a Tensor, got {type(data).__name__}")
+        raise TypeError(f"{maker.__name__}(): expected data to be a Tensor, got {type_of(data)}")
     return data.detach()
 
 

@@ -21,6 +21,7 @@ from ..devices import host, of, put
 from ..kernels import cells
 from ..kernels.cells import PLAIN, Cell, Noise
 from ..ops import create
+from ..ops.common import type_of
 from ..ops.join import cat
 from ..ops.recurrent import run_cell
 from ..tensor import Tensor
@@ -181,6 +182,7 @@ class Recurrent(_Weighted):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.proj_size = proj_size
+        num_layers = int(num_layers) if isinstance(num_layers, np.integer) else num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(
@@ -394,6 +396,8 @@ class Recurrent(_Weighted):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Refuse an input (T, B, input_size), or (rows, input_size) if packed, of another type, rank or width."""
         name, dtype = type(self).__name__, self._weight("weight_ih_l0").array.dtype
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}: expected input to be a Tensor, got {type_of(input)}")
         if input.array.dtype != dtype:
             if batch_sizes is not None and len(self.cell.states) > 1:  # torch's LSTM leaves these to the product
                 raise RuntimeError(

@@ -41,13 +41,25 @@ OPERATORS = {
 }  # fmt: skip
 
 
+OF_TWO = {"atan2", "fmod", "hypot", "logaddexp", "logaddexp2", "maximum", "minimum", "xlogy"}  # which a step may call
+INTERNAL = {"gelu_tanh"}  # formulas that have no function of their name
+
+
 def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
     """`x`, if it is a tensor; torch's TypeError otherwise."""
     if not isinstance(x, TensorBase):
         if isinstance(x, Var):
             raise unrecordable(call)
-        raise TypeError(f"{call}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
+        raise TypeError(f"{call}(): argument '{argument}' must be Tensor, not {type_of(x)}")
     return x
+
+
+def type_of(x: Any) -> str:
+    """The type of something that is no tensor of ours, for an error."""
+    kind = type(x)
+    if kind.__name__ not in ("Tensor", "Parameter"):
+        return kind.__name__
+    return f"{kind.__module__}.{kind.__name__}, a tensor of another library (was an import left as it was?)"
 
 
 def unrecordable(call: str) -> NotRecordable:
@@ -58,7 +70,7 @@ def unrecordable(call: str) -> NotRecordable:
         return NotRecordable(f"it calls {call}() in place; a value cannot be overwritten: use what {call}() returns")
     return NotRecordable(
         f"it calls {call}(), but it is about one number of each kind, that of one hidden unit at one step, and made of "
-        f"+ - * / **, comparisons, where() and these functions: {', '.join(sorted(UNARY))}"
+        f"+ - * / **, comparisons, where() and these functions: {', '.join(sorted((UNARY.keys() | OF_TWO) - INTERNAL))}"
     )
 
 
@@ -188,7 +200,7 @@ def number(x: Any, call: str, argument: str) -> Any:
         raise unrecordable(call)
     if isinstance(x, TensorBase) and not x.array.shape and not x.requires_grad:
         return x.array.item()
-    raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type(x).__name__}")
+    raise TypeError(f"{call}(): argument '{argument}' must be Tensor or a number, not {type_of(x)}")
 
 
 @functools.cache

@@ -39,7 +39,8 @@ def weight_norm(module: AnyModule, name: str = "weight", dim: int | None = 0) ->
     The weight itself is computed before every forward.  Returns the module.
     """
     warnings.warn(
-        "`torch.nn.utils.weight_norm` is deprecated in favor of `torch.nn.utils.parametrizations.weight_norm`.",
+        "`torch.nn.utils.weight_norm` is deprecated in favor of `torch.nn.utils.parametrizations.weight_norm`, which "
+        "tinyrnn does not have.",
         FutureWarning,
         stacklevel=2,
     )
