@@ -554,11 +554,15 @@ def divide(a, b):
     return a / b
 
 
+def sign(x):
+    return where(x > 0.0, 1.0, where(x < 0.0, -1.0, 0.0))
+
+
 def scaled_add(a, b, *, alpha):
     return a + alpha * b
 
 
-SCALED_ADD = Formula(scaled_add)
+SCALED_ADD, SIGN = Formula(scaled_add), Formula(sign)
 ARITHMETIC = {f.__name__: Formula(f) for f in (add, subtract, multiply, divide)}  # under the names of NumPy's ufuncs
 
 
