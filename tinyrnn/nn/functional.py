@@ -145,7 +145,7 @@ def activate(name: str, input: Any, inplace: bool, *numbers: Any) -> Any:
 
     What its derivative needs of the old content is then kept in a copy.
     """
-    values = [number(n, name, "a number") for n in numbers]
+    values = [number(n, name, key) for key, n in zip(UNARY[name].recording.keywords, numbers, strict=True)]
     if not inplace:
         return activation(name, input, *values)
     check_writable(expect_tensor(input, name), False)

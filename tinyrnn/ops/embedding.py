@@ -11,7 +11,7 @@ from ..devices import host, put
 from ..kernels import twin
 from ..strides import contiguous
 from ..tape import check_writable, entitled, no_grad
-from .common import Op, expect_tensor, on_host, run, wrap
+from .common import Op, expect_tensor, number, on_host, run, wrap
 from .rows import kind
 
 kernels = twin("index")
@@ -70,6 +70,7 @@ def refuse_sparse(sparse: bool, call: str) -> None:
 
 def renormalise(weight: Any, ids: np.ndarray, most: float, norm_type: float) -> None:
     """Scale the rows that `ids` name down, in place, to a norm of at most `most`."""
+    most, norm_type = number(most, "embedding", "max_norm"), number(norm_type, "embedding", "norm_type")
     used = np.unique(ids)
     rows = weight.array[used]
     with no_grad():
