@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any
 
@@ -35,13 +36,17 @@ def cut(a: np.ndarray, upper: bool, diagonal: int) -> np.ndarray:
     """Matrices with zeros on one side of a diagonal."""
     if type(a) is not np.ndarray or a.size == 0:
         return contiguous((np.triu if upper else np.tril)(a, diagonal))
-    # What is kept of a row depends on column - row alone: all rows of the mask lie in one vector, each a place before
-    # the last.
-    rows, columns = a.shape[-2:]
+    return selecting.where(kept_of(*a.shape[-2:], upper, diagonal), a, a.dtype.type(0))
+
+
+@functools.lru_cache(64)
+def kept_of(rows: int, columns: int, upper: bool, diagonal: int) -> np.ndarray:
+    """Where a matrix keeps its elements.  That depends on column - row alone: all rows of the mask lie in one vector,
+    each a place before the last.
+    """
     side = np.arange(1 - rows, columns)
     kept = side >= diagonal if upper else side <= diagonal
-    mask = at(kept, (rows, columns), (-1, 1), rows - 1)
-    return selecting.where(mask, a, a.dtype.type(0))
+    return at(kept, (rows, columns), (-1, 1), rows - 1)
 
 
 def tril(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
