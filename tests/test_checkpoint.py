@@ -190,6 +190,64 @@ def test_hooks_see_the_gradients_of_the_whole_walk(use_reentrant, oracle):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+def stale(t, run):
+    """A view whose base was written to before the part looks at it."""
+    w = t.ones(4, requires_grad=True)
+    h = w * 1
+    v = h.view(2, 2)
+    h.relu_()
+    run(lambda v: v * v, v).sum().backward()
+    return w.grad
+
+
+def stale_within(t, run):
+    w, buffer = t.ones(4, requires_grad=True), t.zeros(2, 4)
+    rows = [buffer[0], buffer[1]]
+    buffer[0] = w * 2
+    run(lambda z: z * rows[0] * rows[1].exp(), w).sum().backward()
+    return w.grad
+
+
+def leaf_of_its_own(t, run):
+    x = t.ones(3, requires_grad=True)
+    run(lambda z: (z + t.zeros(3, requires_grad=True)) ** 2, x).sum().backward()
+    return x.grad
+
+
+def counts(t, run):
+    """The part may write to what it is given in a dict, as often as it runs."""
+    x, count = t.ones(3, requires_grad=True), t.zeros(1)
+
+    def part(x, told):
+        told["count"].add_(1)
+        return x.sin()
+
+    y = run(part, x, {"count": count})
+    y.sum().backward(retain_graph=True)
+    y.sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("body", [stale, stale_within, leaf_of_its_own, counts])
+def test_what_a_part_may_do(body, use_reentrant, oracle):
+    def run(t):
+        checkpoint = t.utils.checkpoint.checkpoint
+        return {"": body(t, lambda *given: checkpoint(*given, use_reentrant=use_reentrant)).numpy()}
+
+    np.testing.assert_allclose(run(tinyrnn)[""], oracle(run)[""], rtol=1e-6)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_what_was_detached_in_between_is_an_error(use_reentrant):
+    w = tinyrnn.ones(3, requires_grad=True)
+    h = checkpoint(lambda x: x * w, tinyrnn.ones(3, requires_grad=True), use_reentrant=use_reentrant)
+    y = checkpoint(lambda h: h * w, h, use_reentrant=use_reentrant)
+    h.detach_()
+    with pytest.raises(RuntimeError, match="detached in place"):
+        y.sum().backward()
+
+
 def of_a_nested(parts):
     return parts[0] * parts[1]["k"]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from . import devices
@@ -53,13 +54,15 @@ class GradScaler:
         return self._enabled
 
     def scale(self, outputs: Any) -> Any:
-        """A tensor, or each in a list or tuple, times the scale; ValueError for anything else."""
+        """A tensor, or each of several, times the scale; ValueError for anything else."""
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
             return outputs * self._scale
         if isinstance(outputs, (list, tuple)):
             return type(outputs)([self.scale(x) for x in outputs])
+        if isinstance(outputs, Iterable):
+            return map(self.scale, outputs)
         raise ValueError(f"outputs must be a Tensor or an iterable of Tensors, not {type(outputs).__name__}")
 
     def unscale_(self, optimizer: Any) -> None:

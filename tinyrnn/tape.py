@@ -1047,11 +1047,17 @@ def border(results: Sequence[TensorBase], since: int) -> tuple:
             continue
         seen.add(node)
         for edge in node.inputs:
-            if edge is not None and edge[1] is not None and edge[0].sequence > since:
+            if edge is not None and edge[1] is not None and edge[0].sequence > since and not again(edge[0], since):
                 stack.append(edge[0])
             elif edge is not None:
                 found[edge[0], edge[1]] = edge
     return tuple(found.values())
+
+
+def again(node: Node, since: int) -> bool:
+    """Whether a node stands for a view from before the moment `since` that was only brought up to date."""
+    base = node.inputs[0] if node.op is AsStrided else None
+    return base is not None and (base[1] is None or base[0].sequence <= since)
 
 
 def at(edge: tuple) -> Any:

@@ -484,7 +484,7 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             other = memo[id(self)] = rebuild(type(self), _copied(self.array, memo), self._requires, {})
             other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in STATE})
             if self.grad is not None:
-                other.grad = wrap(self.grad.array.copy())
+                other.grad = wrap(_copied(self.grad.array, memo))
         return memo[id(self)]
 
     # -------------------------------------------------------------------------------- types and devices
@@ -496,14 +496,15 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         one = isinstance(first, (dtypes.dtype, builtins.type, TensorBase))  # what stands for both
         names = (("other",) if one else ("device", "dtype")) + ("non_blocking", "copy")
         given = dict(zip(names, args, strict=False))
-        wrong = [n for n in kwargs if n in given or n not in TO or n == "dtype" and one]
-        wrong += [n for n in ("non_blocking", "copy") if n in given and not isinstance(given[n], bool)]
-        if wrong or len(args) > len(names):
-            raise TypeError(
-                f"to() received an invalid combination of arguments - got {wrong or len(args)}: it takes "
-                f"{', '.join(TO)}"
-            )
-        given |= kwargs
+        if kwargs or len(args) > 1:
+            wrong = [n for n in kwargs if n in given or n not in TO or n == "dtype" and one]
+            wrong += [n for n in ("non_blocking", "copy") if n in given and not isinstance(given[n], bool)]
+            if wrong or len(args) > len(names):
+                raise TypeError(
+                    f"to() received an invalid combination of arguments - got {wrong or len(args)}: it takes "
+                    f"{', '.join(TO)}, or a tensor in place of the first two"
+                )
+            given |= kwargs
         other, dtype, device = given.get("other"), given.get("dtype"), given.get("device")
         if isinstance(other, TensorBase):
             dtype, device = dtypes.of(other.array.dtype), devices.of(other.array)
@@ -1014,7 +1015,7 @@ NO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() t
 Filled, Zero = Replaced.called("FillBackward2"), Replaced.called("ZeroBackward0")
 STATE = {"array", "grad", "_grad", "_requires", "_edge", "_view", "_writes", "_hooks", "_later", "_retains"}
 
-TO = "device", "dtype", "other", "non_blocking", "copy", "memory_format"  # what Tensor.to takes
+TO = "device", "dtype", "non_blocking", "copy", "memory_format"  # what Tensor.to takes
 
 
 TYPES = {f"torch.{name}": d for d, name in create.TYPED.items()}
@@ -1104,7 +1105,12 @@ def _copied(a: Any, memo: dict) -> Any:
     memory = memory_of(a) if type(a) is np.ndarray else a
     if memory.dtype != a.dtype or not a.size:
         return a.copy(order="K")
-    where, key = window(memory, a), ("memory", id(memory))
+    key = "memory", id(memory)
+    if memory is a and key not in memo and a.flags.c_contiguous:  # as most are
+        copy = a.copy()
+        memo[key] = copy.reshape(-1), memory
+        return copy
+    where = window(memory, a)
     if key not in memo:
         flat = np.empty(where[0], a.dtype, like=a)
         frames(where, flat)[0][...] = memory

@@ -395,7 +395,7 @@ def fmod(x: Lanes, y: Lanes) -> Lanes:
     """
     b, p, q = x.b, x.call("fabs"), y.call("fabs")
     quotient = p / q
-    near = b.and_(quotient < 2.0 ** MANTISSA[x.single], q < math.inf)
+    near = b.and_(b.or_(quotient < 2.0 ** MANTISSA[x.single], q == 0.0), q < math.inf)  # NaN for zero, as C's
     left = (-quotient.call("trunc")).fma(q, p)
     left = (left + q).where(left < 0.0, left)
     return where_near(near, left.call("copysign", x), "fmod", x, y)

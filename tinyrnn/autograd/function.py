@@ -169,7 +169,7 @@ class Function:
         dirty; TypeError if something else than tensors was saved, or forward does not take these arguments.
         """
         older = cls.setup_context is Function.setup_context
-        if kwargs or not older:
+        if kwargs or not older and len(args) != _arguments(cls.forward):
             args = _positional(cls, args, kwargs, older)
         context = Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         call, op = None, _UserOp(cls, args)
@@ -216,6 +216,13 @@ class InplaceFunction(Function):
 @functools.lru_cache(256)
 def _signature(forward: Callable) -> inspect.Signature:
     return inspect.signature(forward)
+
+
+@functools.lru_cache(256)
+def _arguments(forward: Callable) -> int:
+    """How many arguments a forward takes that may all be given by their places; -1 if others are among them."""
+    kinds = {p.kind for p in _signature(forward).parameters.values()}
+    return len(_signature(forward).parameters) if kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD} else -1
 
 
 def _positional(function: type[Function], args: tuple, kwargs: dict[str, Any], older: bool) -> tuple:

@@ -38,30 +38,47 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 class _Again:
-    """The op of a part that is computed again: `run` does it, on `given`, `edges` is where its gradients go."""
+    """The op of a part that is computed again: `run` does it, `edges` is where its gradients go.
+
+    What it was given must be then what it was: `firm`, the arguments that the part may not write to, and `others`, to
+    which it may, each with its version and its place on the tape.
+    """
 
     bare = view = piles = last_first = False  # as for an Op
 
-    def __init__(self, run: Callable[[], Any], given: list[Tensor], preserve: bool, check: bool):
+    def __init__(self, run: Callable[[], Any], firm: list[Tensor], others: list[Tensor], preserve: bool, check: bool):
         self.run, self.preserve, self.check = run, preserve, check
-        self.given = [(t.version, t.version[0], t.array) for t in given]
+        self.firm = [(t, t.version[0]) for t in firm]
+        self.others = [(t, t.version[0]) for t in others]
         self.state = random.get_rng_state() if preserve else None
         self.slots: list[int] = []
         self.kinds: list = []
         self.edges: tuple = ()
+        self.places: list = []
+
+    def ran(self) -> None:
+        """Take note of what the part itself has written to, and of the views that it has brought up to date."""
+        self.others = [(t, t.version[0]) for t, _ in self.others]
+        self.places = [t._edge and t._edge[:2] for t, _ in self.firm + self.others]
 
     def title(self) -> str:
         return "CheckpointFunctionBackward"
 
     def backward(self, saved: tuple, needs: tuple, *gradients: Any) -> tuple:
-        for version, expected, array in self.given:
-            if version[0] != expected:
-                raise tape.modified(array, None, version[0], expected)
+        for (t, expected), place in zip(self.firm + self.others, self.places, strict=True):
+            if t.version[0] != expected:
+                raise tape.modified(t.array, None, t.version[0], expected)
+            if (t._edge and t._edge[:2]) != place:
+                raise RuntimeError(
+                    "checkpoint(): a tensor that was given to the function was detached in place before the function "
+                    "was computed again in the backward"
+                )
         since = tape.moment()
         with random.fork_rng(enabled=self.preserve), enable_grad():
             if self.state is not None:
                 random.set_rng_state(self.state)
             found = _tensors(self.run())
+        self.ran()
         results = [found[k] for k in self.slots if k < len(found)]
         kinds = [(t.shape, t.dtype) for t in results]
         if kinds != self.kinds and (self.check or len(kinds) != len(self.kinds)):
@@ -71,7 +88,8 @@ class _Again:
             )
         roots = [(t, g) for t, g in zip(results, gradients, strict=True) if g is not None and t.requires_grad]
         known = {edge[:2] for edge in self.edges}
-        if not all(edge[:2] in known for edge in tape.border([t for t, _ in roots], since)):
+        border = tape.border([t for t, _ in roots], since)
+        if not all(edge[1] is None or edge[:2] in known for edge in border):  # a leaf may be the function's own
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
                 "checkpoint() computed its function again, and something that the function uses is no longer what it "
@@ -94,7 +112,8 @@ def checkpoint(
 
     `preserve_rng_state=False` lets the second run draw other random numbers.  `context_fn` returns two context
     managers, for the first and the second run.  With `use_reentrant`, torch's older way, an argument must require a
-    gradient, and `function` takes no keywords.  Raises CheckpointError if the second run gives other shapes or types.
+    gradient, and `function` takes no keywords.  Raises CheckpointError if the second run gives other shapes or types,
+    RuntimeError if tensors that the function uses were written to in place, or detached, between the two.
     """
     if use_reentrant is None:
         warnings.warn(
@@ -124,9 +143,12 @@ def checkpoint(
             return function(*args, **kwargs)
 
     since = tape.moment()
-    op = _Again(again, _tensors((args, kwargs)), preserve, determinism_check == "default")
+    firm = [a for a in args if isinstance(a, Tensor)] if not use_reentrant else []  # as in torch
+    others = [t for t in _tensors((args, kwargs)) if not any(t is a for a in firm)]
+    op = _Again(again, firm, others, preserve, determinism_check == "default")
     with first:
         result = function(*args, **kwargs)
+    op.ran()
     found = _tensors(result)
     if use_reentrant:  # which does not look into nested tuples
         direct = result if isinstance(result, tuple) else (result,)
