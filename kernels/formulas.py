@@ -289,9 +289,9 @@ def threshold(x, *, threshold, value):
 
 
 def clamp(x, *, min, max):
-    """NaN if one of the three is NaN; `max` if the bounds are the wrong way round."""
-    above = where(x >= min, x, where(x < min, min, x + min))
-    return where(above <= max, above, where(above > max, max, above + max))
+    """NaN stays; `max` if the bounds, which are numbers, are the wrong way round."""
+    above = where(x < min, min, x)
+    return where(above > max, max, above)
 
 
 def clamp_gradient(x, out, g, *, min, max):

@@ -615,6 +615,35 @@ def test_quotients_and_remainders_of_floats_are_torchs_to_the_bit(oracle):
         np.testing.assert_array_equal(np.signbit(ours)[known], np.signbit(expected)[known], err_msg=name)
 
 
+def test_bounds_that_are_no_numbers(oracle):
+    """Clamped by NaN all is NaN, without a gradient; infinities and bounds the wrong way round are bounds."""
+    bounds = [
+        (math.nan, None),
+        (None, math.nan),
+        (-1.0, math.nan),
+        (2.0, -1.0),
+        (-math.inf, math.inf),
+        (0.0, None),
+        (-1, 1),
+    ]
+
+    def body(torch):
+        found = {}
+        for k, (low, high) in enumerate(bounds):
+            x = torch.tensor([1.0, -2.0, math.nan, math.inf, -math.inf, 0.0, -0.0, 3.0], requires_grad=True)
+            y = x.clamp(low, high)
+            y.sum().backward()
+            found |= {f"{k}": y.detach().numpy(), f"{k} in place": x.detach().clone().clamp_(low, high).numpy()}
+            found[f"{k} gradient"] = x.grad.numpy()
+        return found
+
+    found = body(tinyrnn)
+    for name, expected in oracle(body).items():
+        np.testing.assert_array_equal(found[name], expected, err_msg=name)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found[name])[known], np.signbit(expected)[known], err_msg=name)
+
+
 def test_the_gamma_function_keeps_its_digits(oracle):
     """At the zeros of its logarithm, between all formulas, near zero and far out; less close to poles and reflected."""
     random = np.random.default_rng(3)

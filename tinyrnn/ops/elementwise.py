@@ -297,8 +297,12 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
         x = input.array.astype(dtype, copy=False)
         low, high = (None if b is None else converted(b, dtype, "clamp") for b in (least, most))
         return into(out, run(Unrecorded, (input,), (x,), ufunc=lambda a: np.clip(a, low, high)), "clamp")
-    low = -np.inf if least is None else float(least)
-    return into(out, activation("clamp", cast(input, dtype), low, np.inf if most is None else float(most)), "clamp")
+    low, high = -np.inf if least is None else float(least), np.inf if most is None else float(most)
+    if low != low or high != high:  # NaN, which is then the result everywhere
+        low = high = np.nan
+        arrays = [input.array.astype(dtype, copy=False), *(np.asarray(b, dtype, like=input.array) for b in (low, high))]
+        return into(out, entitled(run(Clamp, (input, None, None), arrays), "ClampBackward1"), "clamp")
+    return into(out, activation("clamp", cast(input, dtype), low, high), "clamp")
 
 
 clip = clamp
