@@ -860,3 +860,8 @@ def test_a_tensor_of_another_library_is_named():
     for call in (lambda: nn.functional.relu(other), lambda: nn.LSTM(2, 2)(other), lambda: nn.Parameter(other)):
         with pytest.raises(TypeError, match="elsewhere.Tensor, a tensor of another library"):
             call()
+    ours = torch.ones(2)
+    with pytest.raises(TypeError, match=r"'alpha' must be Tensor or a number, not a Tensor of shape \[2\]$"):
+        ours.add(ours, alpha=ours)
+    with pytest.raises(TypeError, match=r"not a Tensor of shape \[\] that requires a gradient$"):
+        ours.add(ours, alpha=torch.tensor(0.5, requires_grad=True))

@@ -180,9 +180,9 @@ class Recurrent(_Weighted):
         recurrent_dropout: float = 0.0,
     ):
         super().__init__()
+        num_layers = int(num_layers) if isinstance(num_layers, np.integer) else num_layers
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.proj_size = proj_size
-        num_layers = int(num_layers) if isinstance(num_layers, np.integer) else num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(

@@ -55,8 +55,10 @@ def expect_tensor(x: Any, call: str, argument: str = "input") -> Any:
 
 
 def type_of(x: Any) -> str:
-    """The type of something that is no tensor of ours, for an error."""
+    """What something is that cannot be taken, for an error: a type, or of a tensor of ours why it is no number."""
     kind = type(x)
+    if isinstance(x, TensorBase):
+        return f"a Tensor of shape {list(x.array.shape)}{' that requires a gradient' if x.requires_grad else ''}"
     if kind.__name__ not in ("Tensor", "Parameter"):
         return kind.__name__
     return f"{kind.__module__}.{kind.__name__}, a tensor of another library (was an import left as it was?)"
