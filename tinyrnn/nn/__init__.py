@@ -115,7 +115,7 @@ from .padding import (
     ZeroPad3d,
 )
 from .parameter import Buffer, Parameter, UninitializedParameter
-from .pooling import AvgPool1d
+from .pooling import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, MaxPool1d
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase, cell
 from .seq2seq import AttentionDecoder
 from .transformer import (
@@ -127,7 +127,9 @@ from .transformer import (
 )
 
 __all__ = [
+    "AdaptiveAvgPool1d",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdaptiveMaxPool1d",
     "AlphaDropout",
     "AttentionDecoder",
     "AvgPool1d",
@@ -182,6 +184,7 @@ __all__ = [
     "LuongAttention",
     "MSELoss",
     "MarginRankingLoss",
+    "MaxPool1d",
     "Mish",
     "Module",
     "ModuleDict",

@@ -52,13 +52,23 @@ from ..ops.margins import (
 from ..ops.multihead import multi_head_attention_forward
 from ..ops.normalization import batch_norm, group_norm, rms_norm
 from ..ops.padding import pad
-from ..ops.pooling import avg_pool1d
+from ..ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    avg_pool1d,
+    max_pool1d,
+    max_pool1d_with_indices,
+)
 from ..ops.rows import cross_entropy, layer_norm, nll_loss
 from ..ops.rows import log_softmax as _log_softmax
 from ..ops.rows import softmax as _softmax
 from ..tape import check_writable, entitled, is_grad_enabled, write
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
     "alpha_dropout",
     "avg_pool1d",
     "batch_norm",
@@ -99,6 +109,8 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool1d_with_indices",
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
