@@ -535,7 +535,7 @@ ELSEWHERE = """
     set_anomaly_enabled set_default_device set_default_tensor_type set_deterministic_debug_mode
     set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always share_memory_ storage_offset
     typename
-    volatile range unravel_index
+    volatile range unravel_index adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d max_pool1d max_pool1d_with_indices
     bilinear celu celu_ cosine_similarity group_norm hardshrink layer_norm pairwise_distance prelu rms_norm rrelu rrelu_
     selu selu_ threshold threshold_
 """  # public names that other files test

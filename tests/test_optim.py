@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
+from stories import as_torch
 from test_losses import ids, leaf, reals, same
 
 import tinyrnn
@@ -419,6 +420,28 @@ def test_a_parameter_that_is_twice_in_a_group_takes_two_steps(name, monkeypatch)
         optimizer.step()
         optimizer.step()
     assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains")
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+@as_torch
+def test_a_parameter_that_is_twice_in_a_group(torch, name):
+    """As a tied embedding is in list(encoder.parameters()) + list(decoder.parameters())."""
+    course = []
+    for options in OPTIONS[name]:
+        if "foreach" in options:  # of which torch does both steps at once
+            continue
+        tied, other, last = (torch.nn.Parameter(torch.ones(n)) for n in (2, 3, 1))
+        groups = [{"params": [tied, other, tied]}, {"params": [last]}]
+        optimizer = getattr(torch.optim, name)(groups, **{"lr": 0.1} | options)
+        for _ in range(3):
+            optimizer.zero_grad()
+            sum(((p * p).sum() for p in (tied, other, last)), torch.zeros(())).backward()
+            optimizer.step()
+            saved = optimizer.state_dict()
+            course += [[round(x, 3) for x in tied.tolist()], list(saved["state"]), [group["params"] for group in saved["param_groups"]]]
+            optimizer.load_state_dict(saved)
+    return course
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .kernels import twin
+from .kernels.layouts import inverse, order_of
 
 copies = twin("copies")
 
@@ -127,20 +128,20 @@ def memory_of(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def memory_order(x: np.ndarray) -> list[int]:
+def memory_order(x: np.ndarray) -> tuple[int, ...]:
     """The axes of `x`, from the one with the largest steps in memory to the one with the smallest: the order in which
     torch draws numbers for it.  An axis that was expanded stays where it is.
     """
-    order = list(range(x.ndim))
-    for k in reversed(range(x.ndim - 1)):
-        at = k
-        for inner in range(k + 1, x.ndim):
-            a, b = order[at], order[inner]
-            if 0 in (x.strides[a], x.strides[b]):
-                continue
-            if x.strides[a] > x.strides[b] or (x.strides[a] == x.strides[b] and x.shape[a] < x.shape[b]):
-                break
-            if x.strides[a] < x.strides[b] or x.shape[a] > x.shape[b]:
-                order[at], order[inner] = b, a
-                at = inner
-    return order
+    return order_of(x.shape, (x.shape, x.strides)) or tuple(range(x.ndim))
+
+
+def laid_as(out: Any, *operands: Any) -> Any:
+    """The result of an operation on the elements of `operands` as torch's would lie in memory: itself or a copy."""
+    axes = order_of(out.shape, *[(a.shape, a.strides) for a in operands])
+    return contiguous(out) if axes is None else ordered(out, axes)
+
+
+def ordered(a: Any, axes: tuple[int, ...]) -> Any:
+    """An array whose axes lie in memory in this order, without gaps: itself or a copy."""
+    moved = a.transpose(axes)
+    return a if moved.flags.c_contiguous else contiguous(moved).transpose(inverse(axes))

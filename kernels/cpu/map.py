@@ -21,7 +21,6 @@ An update runs over all groups of arrays as if they were one, in one launch.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -31,6 +30,7 @@ import numpy as np
 
 from .. import cache
 from ..formulas import ARITHMETIC, Formula
+from ..layouts import inverse, order_of
 from ..scalar import Var, lines, needed, spell
 from .copies import contiguous
 from .scratch import WORDS
@@ -255,18 +255,6 @@ def launch(
             module.run(id(dense), id(outs), *map(float, numbers))
 
 
-@functools.lru_cache(1024)
-def layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The axes in the order in which they lie in memory, if that is another one, and the way back."""
-    axes = range(len(shape))
-    several = [i for i in axes if shape[i] > 1]
-    near = sorted(several, key=lambda i: -abs(strides[i]))
-    if near == several or 0 in map(strides.__getitem__, several):
-        return None
-    order = *[i for i in axes if shape[i] <= 1], *near
-    return order, tuple(map(order.index, axes))
-
-
 def forward(
     formula: Formula,
     inputs: tuple[np.ndarray, ...],
@@ -280,10 +268,12 @@ def forward(
         if a.shape != shape:
             shape = np.broadcast_shapes(*[a.shape for a in inputs])
             break
-    if not first.flags.c_contiguous and first.shape == shape and (found := layout(shape, first.strides)):
-        order, back = found  # results will lie as the first array does
-        moved = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(order) for a in inputs])
-        return tuple([out.transpose(back) for out in forward(formula, moved, numbers)])
+    axes = None
+    if not first.flags.c_contiguous or first.shape != shape:
+        axes = order_of(shape, *[(a.shape, a.strides) for a in inputs])
+        if axes is not None:
+            inputs = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(axes) for a in inputs])
+            shape = tuple([shape[k] for k in axes])
     outs: tuple[np.ndarray, ...]
     if over is first and first.shape == shape and first.flags.c_contiguous:
         outs = (first,)
@@ -292,7 +282,7 @@ def forward(
     else:
         outs = tuple([np.empty(shape, dtype) for _ in range(formula.results)])
     launch(forward_module(formula, dtype), inputs, numbers, outs)
-    return outs
+    return outs if axes is None else tuple([out.transpose(inverse(axes)) for out in outs])
 
 
 def backward(

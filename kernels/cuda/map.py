@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import cache
-from ..cpu.map import layout
 from ..formulas import BINARY, LOSSES, UNARY, UPDATES, Formula
+from ..layouts import order_of
 from ..scalar import Var, lines, spell
 from . import elementwise
 from .array import Array, empty, empty_as
@@ -151,8 +151,8 @@ def forward(
     body = forward_body(formula, first.dtype, memory_of(inputs))
     shape = first.shape if len(arrays) == 1 else np.broadcast_shapes(*[a.shape for a in arrays])
     order = None
-    if inputs[0] is first and first.shape == shape and not first.flags.c_contiguous:
-        order = (layout(shape, first.strides) or (None,))[0]
+    if not first.flags.c_contiguous or first.shape != shape:
+        order = order_of(shape, *[(a.shape, a.strides) for a in arrays])
     if over is inputs[0] and over is first and first.shape == shape and order is None:
         outs: tuple[Array, ...] = (first,)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import BINARY, POWER, POWERS, SCALED_ADD, SIGN, Formula
-from ..strides import copied
+from ..strides import copied, laid_as
 from ..tape import check_apart, check_writable, is_grad_enabled
 from .common import (
     NO_BOOL,
@@ -571,7 +571,7 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
         if number(value, "isclose", name) < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     check_broadcast(a, b)
-    return wrap(np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan))
+    return wrap(laid_as(np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan), a, b))
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import dtypes
 from ..kernels.formulas import BINARY
 from ..kernels.scalar import Var
+from ..strides import laid_as
 from ..tape import entitled
 from .arithmetic import maps, mul, pow, quotient
 from .common import (
@@ -177,7 +178,8 @@ class Integral(Op):
     def forward(a, b, *, call, ufunc, kinds):
         if a.dtype.kind not in kinds:
             raise unsupported(call, a.dtype)
-        return ufunc(a, b), (call,)
+        out = ufunc(a, b)
+        return out if a.flags.c_contiguous else laid_as(out, a, b), (call,)
 
     @staticmethod
     def backward(saved, needs, g):

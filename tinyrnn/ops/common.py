@@ -16,7 +16,7 @@ from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..kernels.formulas import UNARY
 from ..kernels.scalar import NotRecordable, Var
-from ..strides import copied, overlaps
+from ..strides import copied, laid_as, overlaps
 from ..tape import (
     SHARED,
     Cast,
@@ -171,11 +171,22 @@ def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
         x, y = a.array, b.array
         dtype = x.dtype
         if dtype is y.dtype and dtype.kind in kinds and x.shape == y.shape:  # as most are: nothing to promote
-            return record(op, (a, b), op.forward(x, y))
+            return record(op, (a, b), op.forward(x, y) if x.flags.c_contiguous else lying(op, x, y))
     elif not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
         a = as_tensor(a) if call in OF_NUMBERS and isinstance(a, Number) else expect_tensor(a, call)
     a, b, x, y = operands(a, b, call, kinds)
-    return record(op, (a, b), op.forward(x, y))
+    in_order = x.flags.c_contiguous and y.flags.c_contiguous
+    return record(op, (a, b), op.forward(x, y) if in_order else lying(op, x, y))
+
+
+def lying(op: type[Op], x: Any, y: Any) -> tuple:
+    """op.forward(x, y), with a result that lies in memory as torch's.
+
+    Of two arrays of one shape, NumPy's result is in order if one of them is, torch's if `x` is.
+    """
+    out, saved = op.forward(x, y)
+    found = laid_as(out, x, y)
+    return found, tuple([found if a is out else a for a in saved])
 
 
 OF_NUMBERS = {"add", "sub", "mul", "div", "floor_divide"}  # which torch also does for two numbers

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import random
 from ..devices import of, put
-from ..strides import memory_order
+from ..strides import laid_as, memory_order
 from ..tape import check_writable, write
 from .common import Op, expect_tensor, record, wrap
 
@@ -21,7 +21,8 @@ class Dropout(Op):
     @staticmethod
     def forward(x, *, mask):
         with np.errstate(invalid="ignore"):
-            return x * mask, (mask,)
+            out = x * mask
+        return out if x.flags.c_contiguous else laid_as(out, x, mask), (mask,)
 
     @staticmethod
     def backward(saved, needs, g):

@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import dtypes
 from ..kernels import twin
+from ..kernels.layouts import Layout, order_of
+from ..strides import contiguous
 from ..tape import entitled
 from .arithmetic import plain
 from .common import Op, TensorBase, cast, expect_tensor, run
@@ -27,9 +29,11 @@ class Einsum(Op):
     """The contraction of several operands; no index is repeated within one, and one index has one size in all."""
 
     @staticmethod
-    def forward(*arrays, terms, result):
-        out = contracted(terms, arrays, result)
-        return np.asarray(out, order="C", like=arrays[0]), (*arrays, terms, result)
+    def forward(*arrays, terms, result, given):
+        letters = lying(given, terms, result)
+        out = contracted(terms, arrays, letters)
+        back = tuple([letters.index(c) for c in result])
+        return contiguous(out).transpose(back), (*arrays, terms, result)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -57,7 +61,7 @@ def contracted(terms: tuple[str, ...], arrays: tuple, result: str) -> Any:
             if result[-1:] in x and result[-1:] not in y:  # columns are neighbours in the product, as in the result
                 (x, a), (y, b) = (y, b), (x, a)
             needed = set(result).union(*(term for term, _ in (*left, *taken)))
-            taken.append(joined(x, a, y, b, needed))
+            taken.append(joined(x, a, y, b, needed, result))
         left += taken
     term, a = summed(*left[0], set(result))
     return a.transpose([term.index(c) for c in result])
@@ -73,6 +77,45 @@ def pairs(terms: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], result: s
     return path[1:]
 
 
+@functools.lru_cache(256)
+def lying(given: tuple[Layout, ...], terms: tuple[str, ...], result: str) -> str:
+    """The axes of the result as torch's lies in memory, the farthest first.
+
+    torch takes the operands from left to right.  What has something to be summed up is a product of matrices: batches,
+    then what only the left one has, then what only the right one has, each in the order of the result; of no more
+    than two operands the right one's come first, if all of them do in the result.  What has not is a product of
+    elements.  An operand that is summed up alone, before that, is in order then.
+    """
+    axes = [*result, *sorted(set("".join(terms)) - set(result))]
+    steps: dict[str, int] = {}  # of the product so far, along axes that are longer than 1
+    for k, (term, (shape, strides)) in enumerate(zip(terms, given, strict=True)):
+        new = {c: step for c, n, step in zip(term, shape, strides, strict=True) if n > 1}
+        if k == 0:
+            steps = new
+            continue
+        later = {*result, *"".join(terms[k + 1 :])}
+        both = [c for c in axes if c in steps and c in new]
+        lost = {c for c in {*steps, *new} - later if c not in both}
+        for own in (steps, new):
+            alone = lost & own.keys()
+            if alone:
+                own |= {c: len(axes) - i for i, c in enumerate(axes) if c in own}
+                for c in alone:
+                    del own[c]
+        if any(c not in later for c in both):
+            rows, columns = ([c for c in axes if c in d and c in later and c not in both] for d in (steps, new))
+            if len(terms) == 2 and not lost and rows and columns and axes.index(columns[-1]) < axes.index(rows[0]):
+                rows, columns = columns, rows
+            near = dict.fromkeys([*(c for c in both if c in later), *rows, *columns])
+        else:
+            along = [c for c in axes if c in steps or c in new]
+            layouts = [((2,) * len(along), tuple([d.get(c, 0) for c in along])) for d in (steps, new)]
+            order = order_of((2,) * len(along), *layouts) or range(len(along))
+            near = dict.fromkeys([along[i] for i in order if along[i] in later])
+        steps = {c: len(near) - i for i, c in enumerate(near)}
+    return "".join([*steps, *(c for c in result if c not in steps)])
+
+
 def summed(term: str, a: Any, needed: set[str]) -> tuple[str, Any]:
     """Without the axes that nothing needs: their sums."""
     lost = tuple([k for k, c in enumerate(term) if c not in needed])
@@ -82,13 +125,18 @@ def summed(term: str, a: Any, needed: set[str]) -> tuple[str, Any]:
     return term, a
 
 
-def joined(x: str, a: Any, y: str, b: Any, needed: set[str]) -> tuple[str, Any]:
-    """Two terms as one: batches of what both have and something needs, sums over what both have and nothing needs."""
+def joined(x: str, a: Any, y: str, b: Any, needed: set[str], result: str) -> tuple[str, Any]:
+    """Two terms as one: batches of what both have and something needs, sums over what both have and nothing needs.
+
+    Axes of one kind come as in `result`.
+    """
     (x, a), (y, b) = summed(x, a, needed | set(y)), summed(y, b, needed | set(x))
     size = dict(zip(x + y, a.shape + b.shape, strict=True))
     both = [c for c in x if c in y]
     batch, inner = [c for c in both if c in needed], [c for c in both if c not in needed]
     rows, columns = [c for c in x if c not in y], [c for c in y if c not in x]
+    for group in (batch, rows, columns):
+        group.sort(key=result.find)
     letters = [*batch, *rows, *columns]
     a = a.transpose([x.index(c) for c in (*batch, *rows, *inner)])
     b = b.transpose([y.index(c) for c in (*batch, *inner, *columns)])
@@ -206,8 +254,9 @@ def einsum(equation: Any, *operands: Any) -> Any:
             extent[c] = n if extent[c] == 1 else extent[c]
     check_types(tensors, terms, result)
     dtype = dtypes.promote(*(x.array for x in tensors))
+    given = tuple([(x.array.shape, x.array.strides) for x in tensors])
     for k, (x, term) in enumerate(zip(tensors, terms, strict=True)):
         shape = tuple([extent[c] for c in term])
         tensors[k] = cast(x if x.array.shape == shape else expand(x, shape), dtype)
-    out = run(Einsum, tensors, [x.array for x in tensors], terms=tuple(terms), result=result)
+    out = run(Einsum, tensors, [x.array for x in tensors], terms=tuple(terms), result=result, given=given)
     return entitled(out, "ViewBackward0" if set(extent) - set(result) else "MulBackward0")

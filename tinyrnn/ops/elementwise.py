@@ -14,6 +14,7 @@ from .. import dtypes
 from ..kernels import twin
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
+from ..strides import laid_as
 from ..tape import entitled
 from .common import (
     Op,
@@ -210,7 +211,8 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0, *, out: Any
 
 
 def logsigmoid(input: Any, *, out: Any = None) -> Any:
-    """log(sigmoid(input)), with no underflow."""
+    """log(sigmoid(input)), with no underflow; in order in memory."""
+    input = input if isinstance(input, Var) else expect_tensor(input, "logsigmoid").contiguous()
     return into(out, activation("logsigmoid", input), "logsigmoid")
 
 
@@ -252,7 +254,8 @@ class Clamp(Op):
     @staticmethod
     def forward(x, low, high):
         y = x if low is None else np.maximum(x, low)
-        return np.array(y if high is None else np.minimum(y, high), like=x), (x, low, high)
+        y = np.array(y if high is None else np.minimum(y, high), like=x)
+        return laid_as(y, x, *[b for b in (low, high) if b is not None]), (x, low, high)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -326,7 +329,9 @@ class Where(Op):
     @staticmethod
     def forward(condition, a, b):
         in_order = condition.flags.c_contiguous and a.flags.c_contiguous and b.flags.c_contiguous
-        return (selecting.where if in_order else np.where)(condition, a, b), (condition,)
+        if in_order:
+            return selecting.where(condition, a, b), (condition,)
+        return laid_as(np.where(condition, a, b), condition, a, b), (condition,)
 
     @staticmethod
     def backward(saved, needs, g):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from typing import Any
@@ -12,7 +13,8 @@ from .. import dtypes, return_types
 from ..devices import TWO_DEVICES, array_types, check_same, host, of, put
 from ..gradients import Part
 from ..kernels import twin
-from ..strides import at, contiguous, copyto, overlaps
+from ..kernels.layouts import order_of
+from ..strides import at, contiguous, copyto, ordered, overlaps
 from ..tape import entitled, is_grad_enabled
 from .common import (
     Op,
@@ -65,7 +67,9 @@ class Gather(Op):
         except IndexError as error:
             index = of_nothing(a.shape, index, error)
             out = a[index]
-        return np.asarray(out, order="C", like=a), (a.shape, index)  # NumPy's result may lie in memory in another order
+        axes = None if a.flags.c_contiguous else axes_of(a, index, out.shape)
+        # NumPy's result may lie in memory in another order than torch's.
+        return np.asarray(out, order="C", like=a) if axes is None else ordered(out, axes), (a.shape, index)
 
     @staticmethod
     def backward(saved, needs, g):
@@ -83,6 +87,26 @@ class Gather(Op):
         else:
             kernels.scatter_add_rows(out.reshape(-1, width), rows.reshape(-1), contiguous(g).reshape(-1, width))
         return out
+
+
+def axes_of(a: np.ndarray, index: tuple, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """How torch's result a[index], of this shape, lies in memory, as strides.ordered takes it: the axes that are left
+    of `a` as they lie there; those of the indices take their place from the other axes."""
+    steps: list[int] = []
+    places, dim = [], 0  # where there are indices, counted in the axes that are left
+    for i in index:
+        if type(i) is slice:
+            steps.append(a.strides[dim])
+            dim += 1
+        else:
+            places.append(len(steps))
+            dim += i.ndim if i.dtype.kind == "b" else 1
+    steps += a.strides[dim:]
+    first = places[0] if len(set(places)) == 1 else 0
+    last = first + len(shape) - len(steps)
+    named = [math.prod(shape[k + 1 : last]) if first <= k < last else 0 for k in range(len(shape))]
+    kept = *steps[:first], *[0] * (last - first), *steps[first:]
+    return order_of(shape, (shape, kept), (shape, tuple(named)))
 
 
 def numbers_of(index: tuple, shape: tuple[int, ...]) -> np.ndarray:
@@ -323,6 +347,12 @@ def parts_of(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
     items = index if type(index) is tuple else (index,)
     if is_plain(items, a.shape):
         return items, None
+    if items[0] is Ellipsis or items[-1] is Ellipsis:
+        named = items[1:] if items[0] is Ellipsis else items[:-1]
+        others = (slice(None),) * (a.ndim - len(named) + sum([i is None for i in named]))
+        whole = (*others, *named) if items[0] is Ellipsis else (*named, *others)
+        if is_plain(whole, a.shape):
+            return whole, None
     if items and len(items) <= a.ndim:
         arrays = []
         for i in items:
@@ -590,7 +620,7 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
         return tuple(wrap(i) for i in selecting.nonzero(np.atleast_1d(a)))
     if a.ndim == 0:
         return into(out, wrap(np.argwhere(a)), "nonzero")
-    return into(out, wrap(np.stack(selecting.nonzero(a), 1)), "nonzero")
+    return into(out, wrap(np.stack(selecting.nonzero(a)).transpose()), "nonzero")  # as torch's lies in memory
 
 
 def unravel_index(indices: Any, shape: Any) -> tuple:

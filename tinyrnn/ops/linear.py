@@ -170,8 +170,9 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
 ger = outer
 
 
-def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
-    """beta * input + alpha * product; where beta is 0, NaN in the input does not count."""
+def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any, as_input: bool = False) -> Any:
+    """beta * input + alpha * product, which lies in memory as the product does, or `as_input`; where beta is 0, NaN in
+    the input does not count."""
     dtype = product.array.dtype
     if expect_tensor(input, call).array.dtype != dtype:
         raise RuntimeError(f"{call}: expected the dtype of the matrices, {product.dtype}, in input, got {input.dtype}")
@@ -180,7 +181,8 @@ def plus_product(call: str, input: Any, product: Any, beta: Any, alpha: Any) -> 
         beta, alpha = int(beta), int(alpha)
     input = input.expand(product.array.shape)
     scaled = where(wrap(np.zeros((), bool)), input, 0) if beta == 0 else input if beta == 1 else mul(input, beta)
-    return add(scaled, product if alpha == 1 else mul(product, alpha))
+    product = product if alpha == 1 else mul(product, alpha)
+    return add(scaled, product) if as_input else add(product, scaled)
 
 
 def addmm(input: Any, mat1: Any, mat2: Any, *old: Any, beta: float = 1, alpha: float = 1, out: Any = None) -> Any:
@@ -226,7 +228,8 @@ def addr(input: Any, vec1: Any, vec2: Any, *old: Any, beta: float = 1, alpha: fl
     input = input.expand(product.array.shape)
     if dtype.kind == "b":
         return into(out, wrap(input.array & bool(beta) | product.array & bool(alpha)), "addr")
-    return into(out, plus_product("addr", cast(input, dtype), cast(product, dtype), beta, alpha), "addr")
+    found = plus_product("addr", cast(input, dtype), cast(product, dtype), beta, alpha, as_input=True)
+    return into(out, found, "addr")
 
 
 def vdot(input: Any, other: Any, *, out: Any = None) -> Any:

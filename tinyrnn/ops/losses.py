@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..kernels.formulas import LOSSES
+from ..strides import laid_as
 from ..tape import no_grad
 from .arithmetic import mul, sub
-from .common import cast, check_broadcast, expect_tensor, number, operands, run, wrap
+from .common import cast, check_broadcast, expect_tensor, number, operands, record, wrap
 from .elementwise import abs, derived
 from .reduce import sum
 from .rows import by_reduction, constant, expect_floating, kind, reduction_of
@@ -23,7 +24,14 @@ def terms(name: str, input: Any, target: Any, *extra: Any, numbers: tuple[float,
     if x.dtype.kind != "f":
         expect_floating(input, name)
     extra = tuple(e.astype(x.dtype) for e in extra)
-    return run(derived(LOSSES[name]), (input, target, *(None for _ in extra)), (x, y, *extra), numbers=numbers)
+    op = derived(LOSSES[name])
+    out, saved = op.forward(x, y, *extra, numbers=numbers)
+    if name in TARGET_FIRST and not (x.flags.c_contiguous and y.flags.c_contiguous):
+        out = laid_as(out, y, *[x] * (y.shape != out.shape))
+    return record(op, (input, target, *(None for _ in extra)), (out, saved))
+
+
+TARGET_FIRST = {"binary_cross_entropy_with_logits", "kl_div", "kl_div_log_target"}  # whose results lie as targets do
 
 
 def broadcast(input: Any, target: Any, name: str) -> tuple[Any, Any]:

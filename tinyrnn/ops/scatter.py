@@ -10,6 +10,8 @@ import numpy as np
 from .. import dtypes
 from ..devices import check_same, host
 from ..kernels import twin
+from ..kernels.layouts import inverse
+from ..strides import memory_order
 from ..tape import entitled
 from .common import (
     Op,
@@ -30,7 +32,7 @@ from .common import (
 from .diagonal import diagonal
 from .index import Gather, Put, Slice, TakeAlong, everywhere, integers, select, setitem
 from .rearrange import Copy
-from .shape import expand, reshape
+from .shape import expand, permute, reshape
 
 kernels = twin("index")
 
@@ -401,7 +403,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
         raise IndexError(f"index {outside[0]} is out of bounds for dimension {over} with size {n} (index_fill_())")
     lone = not isinstance(value, TensorBase)
     filler = wrap(converted(value, input.array.dtype, "index_fill_")) if lone else value
-    a = input if input.array.ndim else reshape(input, 1)
+    a, axes = input if input.array.ndim else reshape(input, 1), memory_order(input.array)
+    if axes != tuple(range(len(axes))):  # the result lies in memory as the input does
+        found = index_fill(permute(input, axes), axes.index(over), index, value)
+        return entitled(permute(found, inverse(axes)), f"IndexFillBackward{int(isinstance(value, TensorBase))}")
     places = (*(slice(None),) * over, np.unique(ids % max(n, 1)))  # each once: the gradients of all are added up
     found = run(Put, (a, filler), (a.array, filler.array), (index,), index=places)
     entitled(found, f"IndexFillBackward{int(not lone)}")

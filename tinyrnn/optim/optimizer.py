@@ -121,7 +121,8 @@ class Optimizer:
         ids = {id(p) for p in group["params"]}
         if len(ids) != len(group["params"]):
             warnings.warn(
-                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error",
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
+                "see github.com/pytorch/pytorch/issues/40967 for more information",
                 stacklevel=3,
             )
         for other in self.param_groups:
@@ -163,10 +164,10 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """The state of each parameter, by number, and the groups with numbers in place of parameters."""
         numbers: dict[int, int] = {}
-        groups = []
+        groups, first = [], 0
         for group in self.param_groups:
-            for p in group["params"]:
-                numbers.setdefault(id(p), len(numbers))
+            numbers |= {id(p): number for number, p in enumerate(group["params"], first)}  # the last, if it comes twice
+            first += len(group["params"])
             options = {k: v for k, v in group.items() if k != "params"}
             groups.append({**options, "params": [numbers[id(p)] for p in group["params"]]})
         state = {numbers[id(p)] if isinstance(p, Tensor) else p: entries for p, entries in self.state.items()}

@@ -55,6 +55,7 @@ class SGD(Optimizer):
         loss, updates = closure_loss(closure), Updates(self.state)
         for group in self.param_groups:
             lr, decay, momentum = as_number(group["lr"]), as_number(group["weight_decay"]), group["momentum"]
+            fresh = set()  # whose first step it is, also where they come again
             for p in group["params"]:
                 if p._grad is None:
                     continue
@@ -62,8 +63,9 @@ class SGD(Optimizer):
                     updates.add("sgd_plain", p, (), (lr, decay), group["maximize"])
                     continue
                 state = self.state[p]
-                first = state.get("momentum_buffer") is None
+                first = state.get("momentum_buffer") is None or p in fresh
                 if first:
+                    fresh.add(p)
                     state["momentum_buffer"] = zeros_like(p)
                 keep = 1.0 if first else 1.0 - group["dampening"]
                 formula = "sgd_nesterov" if group["nesterov"] else "sgd"
