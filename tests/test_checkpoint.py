@@ -273,3 +273,23 @@ def test_what_was_written_to_in_between_is_an_error(when, use_reentrant):
         {"plain": c, "closure": z}.get(when, h).mul_(5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_states_of_devices_as_reversible_networks_keep_them(oracle):
+    """https://arxiv.org/abs/1707.04585: what is computed again has the random numbers of the first time."""
+
+    def ask(torch):
+        states_of = torch.utils.checkpoint
+        x = torch.ones(100)
+        torch.manual_seed(0)
+        kept, (devices, states) = torch.get_rng_state(), states_of.get_device_states(x, [x])
+        first = torch.nn.functional.dropout(x)
+        torch.set_rng_state(kept)
+        states_of.set_device_states(devices, states)
+        again = torch.nn.functional.dropout(x)
+        return {"": np.array([first.tolist(), again.tolist()]), "devices": np.array([len(devices), len(states)])}
+
+    expected, found = oracle(ask), ask(tinyrnn)
+    assert isinstance(tinyrnn.cuda._initialized, bool)
+    for name in found:
+        np.testing.assert_array_equal(found[name], expected[name])

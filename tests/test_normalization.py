@@ -1,4 +1,4 @@
-"""Batch and RMS normalisation against torch; and the switches of torch.amp and torch.accelerator."""
+"""Batch, instance and RMS normalisation against torch; and the switches of torch.amp and torch.accelerator."""
 
 import numpy as np
 import pytest
@@ -39,6 +39,11 @@ LAYERS = {
     "plain average": (lambda nn: nn.BatchNorm1d(4, momentum=None), (5, 4)),
     "no parameters": (lambda nn: nn.BatchNorm1d(4, affine=False), (5, 4)),
     "no running statistics": (lambda nn: nn.BatchNorm1d(4, track_running_stats=False), (5, 4)),
+    "instance norm": (lambda nn: nn.InstanceNorm1d(4), (5, 4, 3)),
+    "instance norm of one": (lambda nn: nn.InstanceNorm1d(4, affine=True), (4, 7)),
+    "instance norm, moving": (lambda nn: nn.InstanceNorm1d(4, 1e-3, 0.3, True, True), (5, 4, 3)),
+    "instance norm, still": (lambda nn: nn.InstanceNorm1d(4, momentum=None, track_running_stats=True), (5, 4, 3)),
+    "instance norm without bias": (lambda nn: nn.InstanceNorm1d(4, affine=True, bias=False), (2, 4, 3)),
     "rms norm": (lambda nn: nn.RMSNorm(4), (5, 4)),
     "rms norm over two": (lambda nn: nn.RMSNorm((3, 4), eps=1e-3), (2, 3, 4)),
     "rms norm without weight": (lambda nn: nn.RMSNorm(4, elementwise_affine=False), (2, 3, 4)),
@@ -189,6 +194,11 @@ WRONG = {
     "one value": lambda t: t.nn.BatchNorm1d(4)(t.ones(1, 4)),
     "channels": lambda t: t.nn.BatchNorm1d(4)(t.ones(3, 5)),
     "dimensions": lambda t: t.nn.BatchNorm1d(4)(t.ones(4)),
+    "instance norm: one value": lambda t: t.nn.InstanceNorm1d(4)(t.ones(2, 4, 1)),
+    "instance norm: channels": lambda t: t.nn.InstanceNorm1d(4, affine=True)(t.ones(2, 3, 5)),
+    "instance norm: dimensions": lambda t: t.nn.InstanceNorm1d(4)(t.ones(1, 2, 4, 5)),
+    "instance norm: weight": lambda t: t.nn.functional.instance_norm(t.ones(2, 3, 5), weight=t.ones(4)),
+    "instance norm: no statistics": lambda t: t.nn.functional.instance_norm(t.ones(2, 3, 5), use_input_stats=False),
     "width": lambda t: t.nn.RMSNorm(4)(t.ones(3, 5)),
     "rms norm: a number": lambda t: t.nn.functional.rms_norm(t.ones(2, 3), 3),
     "rms norm: no dimensions": lambda t: t.nn.functional.rms_norm(t.ones(2, 3), []),
@@ -203,6 +213,12 @@ def test_what_does_not_fit_is_refused(oracle, name):
         return {"class": caught.type.__name__}
 
     assert refused(tinyrnn)["class"] == oracle(refused)["class"]
+
+
+def test_instance_norm_warns_of_other_channels_than_it_was_made_for():
+    with pytest.warns(UserWarning, match="does not match num_features"):
+        y = nn.InstanceNorm1d(4)(tinyrnn.arange(30.0).reshape(2, 3, 5))
+    assert y.shape == (2, 3, 5)
 
 
 def test_functional_forms_are_the_layers():

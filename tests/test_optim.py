@@ -439,7 +439,11 @@ def test_a_parameter_that_is_twice_in_a_group(torch, name):
             sum(((p * p).sum() for p in (tied, other, last)), torch.zeros(())).backward()
             optimizer.step()
             saved = optimizer.state_dict()
-            course += [[round(x, 3) for x in tied.tolist()], list(saved["state"]), [group["params"] for group in saved["param_groups"]]]
+            course += [
+                [round(x, 3) for x in tied.tolist()],
+                list(saved["state"]),
+                [group["params"] for group in saved["param_groups"]],
+            ]
             optimizer.load_state_dict(saved)
     return course
 

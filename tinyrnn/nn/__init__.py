@@ -94,6 +94,7 @@ from .multihead import (
 from .normalization import (
     BatchNorm1d,
     GroupNorm,
+    InstanceNorm1d,
     RMSNorm,
     _BatchNorm,  # noqa: F401  (a name of torch.nn.modules.batchnorm)
 )
@@ -171,6 +172,7 @@ __all__ = [
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
     "KLDivLoss",
     "L1Loss",
     "LSTM",

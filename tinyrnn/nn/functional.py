@@ -50,7 +50,7 @@ from ..ops.margins import (
     soft_margin_loss,
 )
 from ..ops.multihead import multi_head_attention_forward
-from ..ops.normalization import batch_norm, group_norm, rms_norm
+from ..ops.normalization import batch_norm, group_norm, instance_norm, rms_norm
 from ..ops.padding import pad
 from ..ops.pooling import (
     adaptive_avg_pool1d,
@@ -100,6 +100,7 @@ __all__ = [
     "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
 from ..ops import create
-from ..ops.normalization import batch_norm, group_norm, rms_norm
+from ..ops.normalization import batch_norm, group_norm, instance_norm, rms_norm
 from . import init
 from .module import Module
 from .parameter import Parameter
@@ -101,6 +102,48 @@ class BatchNorm1d(_BatchNorm):
     def _check_input_dim(self, input: Any) -> None:
         if input.dim() not in (2, 3):
             raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
+
+
+class InstanceNorm1d(_BatchNorm):
+    """Instance normalisation of (N, C, L) or (C, L): see functional.instance_norm.
+
+    With `track_running_stats` evaluation uses the running mean and variance, else each example's own, as training does.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def forward(self, input: Any) -> Any:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
+        dim = input.dim() - 2
+        if input.size(dim) != self.num_features:
+            size = f"input's size at dim={dim}"
+            if self.affine:
+                raise ValueError(
+                    f"expected {size} to match num_features ({self.num_features}), but got: {input.size(dim)}."
+                )
+            warnings.warn(
+                f"{size} does not match num_features. You can silence this warning by not passing in num_features, "
+                "which is not used because affine=False",
+                stacklevel=2,
+            )
+        own = self.training or not self.track_running_stats
+        momentum = 0.0 if self.momentum is None else self.momentum
+        batch = input if dim else input.unsqueeze(0)
+        out = instance_norm(batch, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+        return out if dim else out.squeeze(0)
 
 
 class GroupNorm(Module):

@@ -401,7 +401,7 @@ def into(out: Any, result: Any, call: str, exact: bool | None = None, apart: Seq
             "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
             f"memory location. Please clone() the tensor before performing the operation. ({call}())"
         )
-    if not dtypes.can_cast(result.dtype, out.dtype):
+    if out.array.dtype != result.array.dtype and not dtypes.can_cast(result.dtype, out.dtype):
         raise cannot_write(result.array.dtype, out.array.dtype)
     if out.array.shape != result.array.shape:
         if out.array.size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..kernels import twin
 from ..kernels.formulas import BINARY, UNARY, Formula
 from ..kernels.scalar import Var
 from ..strides import laid_as
-from ..tape import entitled
+from ..tape import check_writable, entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,
@@ -27,6 +27,7 @@ from .common import (
     converted_to,
     expect_tensor,
     floating,
+    inplace,
     into,
     number,
     operands,
@@ -171,6 +172,25 @@ def activation(name: str, input: Any, *numbers: float) -> Any:
     return record(op, (input,), op.forward(input.array, numbers=numbers))
 
 
+def overwritten(t: Any, formula: Formula, others: tuple = (), numbers: tuple[float, ...] = ()) -> bool:
+    """Overwrite a tensor with the formula of it, of `others` and of numbers, if that is all there is to do: nothing to
+    record, to cast, to broadcast or to copy.  Whether it was done.
+    """
+    a = t.array
+    if a.dtype.kind != "f" or not a.flags.c_contiguous:
+        return False
+    if is_grad_enabled() and (t.requires_grad or any(x.requires_grad for x in others)):
+        return False
+    arrays = (a, *[x.array for x in others])
+    for b in arrays[1:]:
+        if b.dtype != a.dtype or b.shape != a.shape or type(b) is not type(a) or np.may_share_memory(a, b):
+            return False
+    check_writable(t, False)
+    map.forward(formula, arrays, numbers, a)
+    t.wrote()
+    return True
+
+
 def relu(input: Any) -> Any:
     """max(input, 0)."""
     if not isinstance(input, Var) and expect_tensor(input, "relu").array.dtype.kind != "f":
@@ -308,7 +328,29 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     return into(out, activation("clamp", cast(input, dtype), low, high), "clamp")
 
 
+def overwriting(function: Callable, at_once: Callable) -> Callable:
+    """The in-place form of `function`: what at_once(self, ...) does, or if it answers False, what is slower."""
+    overwrite = inplace(function)
+
+    @wraps(overwrite)
+    def compute(self, *args, **kwargs):
+        return self if at_once(self, *args, **kwargs) else overwrite(self, *args, **kwargs)
+
+    return compute
+
+
+PLAIN = (float, int)
+
+
+def clamped(self: Any, min: Any = None, max: Any = None, **unknown: Any) -> bool:
+    """Whether the bounds are numbers, and `self` was overwritten at once."""
+    low, high = -np.inf if min is None else min, np.inf if max is None else max
+    plain = type(low) in PLAIN and type(high) in PLAIN and low == low and high == high and min is not max
+    return plain and not unknown and overwritten(self, UNARY["clamp"], (), (low, high))
+
+
 clip = clamp
+clamp_ = clip_ = overwriting(clamp, clamped)
 
 
 def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:

@@ -607,7 +607,8 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     if truth.dtype != bool:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = check_broadcast(a, truth)
-    found = entitled(getitem(input.expand(shape), mask.expand(shape)), "MaskedSelectBackward0")
+    whole, where = (t if t.array.shape == shape else t.expand(shape) for t in (input, mask))
+    found = entitled(getitem(whole, where), "MaskedSelectBackward0")
     return into(out, found, "masked_select", apart=(input, mask))
 
 

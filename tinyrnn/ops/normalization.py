@@ -103,6 +103,44 @@ def batch_norm(
     return record(BatchNorm, (input, weight, bias), called)
 
 
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+) -> Any:
+    """Each channel of each example of (N, C, *) made mean 0 and variance 1, times weight (C) plus bias (C).
+
+    With `use_input_stats` mean and variance are its own, and the running ones (C), if given, move towards their means
+    over the batch by `momentum`; else they are the running ones.  Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022.
+
+    Raises ValueError if a channel has a single value, RuntimeError for sizes or types that do not fit.
+    """
+    shape = expect_tensor(input, "instance_norm").array.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"instance_norm(): expected at least 2 dimensions, got shape {list(shape)}")
+    if use_input_stats and math.prod(shape[2:]) == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {list(shape)}")
+    if not use_input_stats and (running_mean is None or running_var is None):
+        raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
+    batch, channels = shape[:2]
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, t in given.items():
+        if t is not None and t.array.shape != (channels,):
+            raise RuntimeError(f"{name} should contain {channels} elements not {t.array.size}")
+    many = [None if t is None else t.repeat(batch) for t in given.values()]  # each channel of each example is one
+    out = batch_norm(input.reshape(1, batch * channels, *shape[2:]), *many, use_input_stats, momentum, eps)
+    if use_input_stats:
+        for running, own in zip((running_mean, running_var), many, strict=False):
+            if running is not None:
+                running.copy_(own.reshape(batch, channels).mean(0))
+    return out.view(shape)
+
+
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-05) -> Any:
     """Each of `num_groups` groups of channels of (N, C, *) made mean 0 and variance 1, times weight (C) plus bias (C).
 

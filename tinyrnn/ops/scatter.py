@@ -12,7 +12,7 @@ from ..devices import check_same, host
 from ..kernels import twin
 from ..kernels.layouts import inverse
 from ..strides import memory_order
-from ..tape import entitled
+from ..tape import entitled, is_grad_enabled
 from .common import (
     Op,
     TensorBase,
@@ -26,11 +26,13 @@ from .common import (
     number,
     numpy_names,
     run,
+    shares,
     unsupported,
     wrap,
 )
 from .diagonal import diagonal
-from .index import Gather, Put, Slice, TakeAlong, everywhere, integers, select, setitem
+from .elementwise import overwriting
+from .index import Gather, Put, Slice, TakeAlong, everywhere, integers, select, setitem, whole_mask, written
 from .rearrange import Copy
 from .shape import expand, permute, reshape
 
@@ -519,6 +521,19 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         raise RuntimeError(f"Number of elements of source < number of ones in mask ({found.size} < {count})")
     setitem(out, where, reshape(source, -1)[:count])
     return entitled(out, "MaskedScatterBackward0")
+
+
+def filled(self: Any, mask: Any, source: Any) -> bool:
+    """Whether `self` was overwritten at once where a mask of its shape holds: with nothing to record or to refuse."""
+    if not isinstance(source, TensorBase) or (where := whole_mask(self, mask)) is None:
+        return False
+    if is_grad_enabled() and (self.requires_grad or source.requires_grad) or shares(self, mask):
+        return False
+    count, given = np.count_nonzero(where), source.array
+    return count <= given.size and written(self, (), (where,), wrap(given.reshape(-1)[:count]))
+
+
+masked_scatter_ = overwriting(masked_scatter, filled)
 
 
 # ------------------------------------------------------------------------------------------ what a view would show

@@ -442,7 +442,7 @@ class AsStrided(Op):
     @staticmethod
     def forward(a, *, memory, shape, strides, offset):
         view = at(memory, shape, strides, offset)
-        here = a.shape, span(a)[1] - span(memory)[0], a.strides
+        here = a.shape, address(a) - address(memory), a.strides
         return view, (here, memory.size, (shape, offset, strides))
 
     @staticmethod
@@ -468,9 +468,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
             f"as_strided: Negative sizes and strides are not supported, got {list(shape)} and {list(steps)}"
         )
     whole = input._view.base.array if input._view is not None else a
-    low, _, high = span(whole)
-    memory = at(flat_memory(whole), ((high - low) // a.itemsize if whole.size else 0,), (a.itemsize,))
-    offset = (span(a)[1] - low) // a.itemsize if storage_offset is None else operator.index(storage_offset)
+    memory = flat_memory(whole)
+    here = (address(a) - address(memory)) // a.itemsize
+    offset = here if storage_offset is None else operator.index(storage_offset)
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     need = 0 if 0 in shape else offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
@@ -486,6 +486,8 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
 
 def flat_memory(a: np.ndarray) -> np.ndarray:
     """The memory of an array, gaps included, as a vector that shares it."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1)
     low, first, high = span(a)
     size = (high - low) // a.itemsize if a.size else 0
     if first != low:

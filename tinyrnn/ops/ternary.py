@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..kernels.formulas import TERNARY
+from ..kernels.formulas import TERNARY, Formula
 from ..tape import entitled
 from .arithmetic import add, div, mul
 from .common import TensorBase, cast, check_broadcast, expect_tensor, into, number, record, unsupported
-from .elementwise import derived
+from .elementwise import PLAIN, derived, overwriting, overwritten
 from .old_forms import in_old_form
 
 
@@ -73,3 +74,25 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     else:
         found = computed("lerp", (input, end, third))
     return into(out, entitled(found, f"LerpBackward{int(third is not None)}"), "lerp", exact=third is not None)
+
+
+def in_one_pass(formula: Formula) -> Callable:
+    """Whether `self` was overwritten at once with it and a product or a quotient of two tensors."""
+
+    def at_once(self: Any, *tensors: Any, value: Any = 1, **unknown: Any) -> bool:
+        plain = len(tensors) == 2 and type(value) in PLAIN and not unknown
+        plain = plain and all(isinstance(x, TensorBase) for x in tensors)
+        return plain and overwritten(self, formula, tensors, (value,))
+
+    return at_once
+
+
+def moved(self: Any, end: Any, weight: Any = None, **unknown: Any) -> bool:
+    """Whether `weight` is a number, and `self` was overwritten at once."""
+    plain = isinstance(end, TensorBase) and type(weight) in PLAIN and not unknown
+    return plain and overwritten(self, TERNARY["lerp_by_number"], (end,), (weight,))
+
+
+addcmul_ = overwriting(addcmul, in_one_pass(TERNARY["addcmul"]))
+addcdiv_ = overwriting(addcdiv, in_one_pass(TERNARY["addcdiv"]))
+lerp_ = overwriting(lerp, moved)

@@ -17,7 +17,7 @@ from ..grad_mode import enable_grad, no_grad
 from ..nn.containers import Sequential
 from ..tensor import Tensor
 
-__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential"]
+__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "get_device_states", "set_device_states"]
 
 
 class CheckpointError(RuntimeError):
@@ -201,3 +201,15 @@ def checkpoint_sequential(
         step = part(start, start + length)
         input = checkpoint(step, input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
     return part(last, len(layers))(input)
+
+
+def get_device_states(*args: Any) -> tuple[list[int], list[Any]]:
+    """The GPUs of the tensors in `args`, by number, and the state of each one's random stream: the only one's."""
+    devices = sorted({t.get_device() for t in _tensors(args) if t.is_cuda})
+    return devices, [random.get_rng_state() for _ in devices]
+
+
+def set_device_states(devices: list[int], states: list[Any], *, device_type: str | None = None) -> None:
+    """Put the random streams of GPUs back to what get_device_states told."""
+    for _, state in zip(devices, states, strict=True):
+        random.set_rng_state(state)
