@@ -24,6 +24,7 @@ from types import SimpleNamespace
 import numpy as np
 from numba import float64, int64
 
+from ..layouts import order_of
 from .arrays import data, extent, stride
 from .copies import contiguous
 from .jit import inlined, kernel, njit
@@ -312,10 +313,13 @@ def squares(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _sum(a: np.ndarray, axes: tuple[int, ...], family: SimpleNamespace) -> np.ndarray:
-    if len(axes) == a.ndim and a.size <= BLOCK and a.flags.c_contiguous:  # as losses are: one block
-        folded, out = a.reshape(1, a.size, 1), np.empty((), a.dtype)
-        family.rows_sum(1, id(folded), id(out), id(out))
-        return out
+    if len(axes) == a.ndim and a.size <= BLOCK:  # as losses are: one block
+        if not a.flags.c_contiguous and (order := order_of(a.shape, (a.shape, a.strides))):
+            a = a.transpose(order)
+        if a.flags.c_contiguous:
+            folded, out = a.reshape(1, a.size, 1), np.empty((), a.dtype)
+            family.rows_sum(1, id(folded), id(out), id(out))
+            return out
     folded, shape = _fold(a, axes)
     outer, n, inner = folded.shape
     out = np.empty(shape, a.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..kernels.formulas import UNARY
+from ..kernels.layouts import inverse, order_of
 from ..kernels.scalar import NotRecordable, Var
 from ..strides import copied, laid_as, overlaps
 from ..tape import (
@@ -184,9 +185,19 @@ def lying(op: type[Op], x: Any, y: Any) -> tuple:
 
     Of two arrays of one shape, NumPy's result is in order if one of them is, torch's if `x` is.
     """
-    out, saved = op.forward(x, y)
-    found = laid_as(out, x, y)
-    return found, tuple([found if a is out else a for a in saved])
+    axes = order_of(x.shape, (x.shape, x.strides), (y.shape, y.strides)) if x.shape == y.shape else None
+    if axes is None:
+        out, saved = op.forward(x, y)
+        found = laid_as(out, x, y)
+        return found, tuple([found if a is out else a for a in saved])
+    across, along, back = x.transpose(axes), y.transpose(axes), inverse(axes)
+    out, saved = op.forward(across, along)
+    found = out.transpose(back)
+    if saved:
+        same = {id(across): x, id(along): y, id(out): found}
+        turned = [a.transpose(back) if type(a) in array_types and id(a) not in same else a for a in saved]
+        saved = tuple([same.get(id(a), a) for a in turned])
+    return found, saved
 
 
 OF_NUMBERS = {"add", "sub", "mul", "div", "floor_divide"}  # which torch also does for two numbers
