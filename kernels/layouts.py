@@ -2,6 +2,7 @@
 
     order_of(shape, *layouts)    its axes, from the largest steps in memory to the smallest; None if they are in order
     inverse(axes)                the permutation that takes axes in this order back
+    in_order(strides)            a quick yes for most of those that are: a first operand with them decides all
 
 `layouts` are the shapes and strides of the operands, which broadcast to `shape`.  Of two axes, the first operand that
 has steps along both tells which one is inside; an axis along which an operand is repeated has none.
@@ -47,3 +48,12 @@ def order_of(shape: tuple[int, ...], *layouts: Layout) -> tuple[int, ...] | None
 @functools.cache
 def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([axes.index(k) for k in range(len(axes))])
+
+
+def in_order(strides: tuple[int, ...]) -> bool:
+    last = strides[0] + 1
+    for step in strides:
+        if not 0 < step < last:
+            return False
+        last = step
+    return True

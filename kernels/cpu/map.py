@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import cache
 from ..formulas import ARITHMETIC, Formula
-from ..layouts import inverse, order_of
+from ..layouts import in_order, inverse, order_of
 from ..scalar import Var, lines, needed, spell
 from .copies import contiguous
 from .scratch import WORDS
@@ -269,7 +269,7 @@ def forward(
             shape = np.broadcast_shapes(*[a.shape for a in inputs])
             break
     axes = None
-    if not first.flags.c_contiguous or first.shape != shape:
+    if first.shape != shape or not (first.flags.c_contiguous or in_order(first.strides)):
         axes = order_of(shape, *[(a.shape, a.strides) for a in inputs])
         if axes is not None:
             inputs = tuple([(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(axes) for a in inputs])

@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import CPU, array_types, host, of, put
 from ..kernels.formulas import UNARY
-from ..kernels.layouts import inverse, order_of
+from ..kernels.layouts import in_order, inverse, order_of
 from ..kernels.scalar import NotRecordable, Var
 from ..strides import copied, laid_as, overlaps
 from ..tape import (
@@ -176,8 +176,8 @@ def binary(op: type[Op], a: Any, b: Any, call: str, kinds: str = "biuf") -> Any:
     elif not isinstance(a, TensorBase) and not isinstance(b, TensorBase):
         a = as_tensor(a) if call in OF_NUMBERS and isinstance(a, Number) else expect_tensor(a, call)
     a, b, x, y = operands(a, b, call, kinds)
-    in_order = x.flags.c_contiguous and y.flags.c_contiguous
-    return record(op, (a, b), op.forward(x, y) if in_order else lying(op, x, y))
+    simple = x.flags.c_contiguous and y.flags.c_contiguous
+    return record(op, (a, b), op.forward(x, y) if simple else lying(op, x, y))
 
 
 def lying(op: type[Op], x: Any, y: Any) -> tuple:
@@ -185,7 +185,11 @@ def lying(op: type[Op], x: Any, y: Any) -> tuple:
 
     Of two arrays of one shape, NumPy's result is in order if one of them is, torch's if `x` is.
     """
-    axes = order_of(x.shape, (x.shape, x.strides), (y.shape, y.strides)) if x.shape == y.shape else None
+    axes = None
+    if x.shape == y.shape:
+        if in_order(x.strides):
+            return op.forward(x, y)
+        axes = order_of(x.shape, (x.shape, x.strides), (y.shape, y.strides))
     if axes is None:
         out, saved = op.forward(x, y)
         found = laid_as(out, x, y)

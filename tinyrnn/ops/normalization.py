@@ -132,8 +132,10 @@ def instance_norm(
     for name, t in given.items():
         if t is not None and t.array.shape != (channels,):
             raise RuntimeError(f"{name} should contain {channels} elements not {t.array.size}")
-    many = [None if t is None else t.repeat(batch) for t in given.values()]  # each channel of each example is one
-    out = batch_norm(input.reshape(1, batch * channels, *shape[2:]), *many, use_input_stats, momentum, eps)
+    many: list[Any] = [None if t is None else t.repeat(batch) for t in given.values()]  # channels of all examples
+    mean, variance, weight, bias = many
+    apart = input.reshape(1, batch * channels, *shape[2:])
+    out = batch_norm(apart, mean, variance, weight, bias, use_input_stats, momentum, eps)
     if use_input_stats:
         for running, own in zip((running_mean, running_var), many, strict=False):
             if running is not None:
