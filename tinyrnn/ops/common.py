@@ -17,7 +17,7 @@ from ..devices import CPU, array_types, host, of, put
 from ..kernels.formulas import UNARY
 from ..kernels.layouts import in_order, inverse, order_of
 from ..kernels.scalar import NotRecordable, Var
-from ..strides import copied, laid_as, overlaps
+from ..strides import contiguous, copied, laid_as, overlaps
 from ..tape import (
     SHARED,
     Cast,
@@ -196,7 +196,7 @@ def lying(op: type[Op], x: Any, y: Any) -> tuple:
         return found, tuple([found if a is out else a for a in saved])
     across, along, back = x.transpose(axes), y.transpose(axes), inverse(axes)
     out, saved = op.forward(across, along)
-    found = out.transpose(back)
+    found = contiguous(out).transpose(back)
     if saved:
         same = {id(across): x, id(along): y, id(out): found}
         turned = [a.transpose(back) if type(a) in array_types and id(a) not in same else a for a in saved]
