@@ -408,7 +408,7 @@ class Generator:
             )
         if categories > 2**24:
             raise RuntimeError(f"number of categories cannot exceed 2^24, but it is {categories}")
-        rows = np.atleast_2d(probs)
+        rows = probs.reshape(-1, categories) if categories else np.atleast_2d(probs)
         if not len(rows):
             return np.empty((0, n), np.int64)
         picked = self._with_replacement(rows, n) if replacement and n > 1 else self._without_replacement(rows, n)
@@ -417,12 +417,16 @@ class Generator:
     def _without_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:
         from .ops.order import foremost
 
-        if not ((rows >= 0) & (rows < math.inf)).all():
+        least, most = rows.min(initial=math.inf), rows.max(initial=0.0)  # NaN where there is one
+        if not (least >= 0 and most < math.inf):
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        if not rows.any(axis=1).all():
+        if most == 0 or (len(rows) > 1 and not rows.any(axis=1).all()):
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-        axes = _memory_order(rows)  # in which torch gives them out
-        samples = self.exponential(rows.transpose(axes).shape, dtype=rows.dtype).transpose(np.argsort(axes))
+        if rows.flags.c_contiguous:
+            samples = self.exponential(rows.shape, dtype=rows.dtype)
+        else:
+            axes = _memory_order(rows)  # in which torch gives them out
+            samples = self.exponential(rows.transpose(axes).shape, dtype=rows.dtype).transpose(np.argsort(axes))
         keys = rows / samples
         if n == 1:
             return keys.argmax(axis=1)

@@ -193,9 +193,11 @@ def split_index(a: np.ndarray, index: Any) -> tuple[tuple, tuple | None]:
         if i is not None and i is not Ellipsis
     )
     if used > a.ndim:
+        if isinstance(index, slice):
+            raise IndexError("slice() cannot be applied to a 0-dim tensor.")
         raise IndexError(
             "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a Python number"
-            if a.ndim == 0
+            if a.ndim == 0 and not isinstance(index, tuple)
             else f"too many indices for tensor of dimension {a.ndim}: {used}"
         )
     at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
