@@ -50,7 +50,8 @@ _ELSEWHERE = {
     "hooks": "utils.hooks",
     "nn": """nn.modules nn.modules.activation nn.modules.batchnorm nn.modules.container nn.modules.distance
         nn.modules.dropout nn.modules.flatten nn.modules.instancenorm nn.modules.linear nn.modules.loss
-        nn.modules.module nn.modules.normalization nn.modules.padding nn.modules.pooling nn.modules.rnn nn.modules.sparse""",
+        nn.modules.module nn.modules.normalization nn.modules.padding nn.modules.pooling nn.modules.rnn
+        nn.modules.sparse""",
     "nn.parallel": "nn.parallel.data_parallel nn.parallel.distributed",
     "nn.adaptive": "nn.modules.adaptive",
     "nn.transformer": "nn.modules.transformer",
