@@ -198,6 +198,8 @@ WRONG = {
     "instance norm: channels": lambda t: t.nn.InstanceNorm1d(4, affine=True)(t.ones(2, 3, 5)),
     "instance norm: dimensions": lambda t: t.nn.InstanceNorm1d(4)(t.ones(1, 2, 4, 5)),
     "instance norm: weight": lambda t: t.nn.functional.instance_norm(t.ones(2, 3, 5), weight=t.ones(4)),
+    "instance norm: half of the statistics": lambda t: t.nn.functional.instance_norm(t.ones(2, 3, 5), t.zeros(3)),
+    "instance norm: a vector": lambda t: t.nn.functional.instance_norm(t.ones(3)),
     "instance norm: no statistics": lambda t: t.nn.functional.instance_norm(t.ones(2, 3, 5), use_input_stats=False),
     "width": lambda t: t.nn.RMSNorm(4)(t.ones(3, 5)),
     "rms norm: a number": lambda t: t.nn.functional.rms_norm(t.ones(2, 3), 3),

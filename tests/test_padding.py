@@ -91,6 +91,7 @@ def test_adaptive_pooling(oracle):
         **{f"mean {n} {shape}": (mean(n), reals(*shape)) for n in numbers for shape in [(2, 3, 7), (3, 8), (0, 2, 7)]},
         **{f"most {n} {shape}": (most(n), reals(*shape)) for n in numbers for shape in [(2, 3, 7), (3, 8), (0, 2, 7)]},
         **{f"places {n}": (places(n), gaps(reals(2, 3, 7))) for n in numbers},
+        "torch's own": (lambda torch, x: torch.adaptive_max_pool1d(x, 3)[1], reals(2, 3, 7)),
         "infinity stays where it is": (mean(3), np.array([[1, 2, 3, 4, 5, 6, np.inf]], np.float32)),
         "layers": (lambda torch, x: torch.cat([layer(x) for layer in layers(torch, 4)]), reals(2, 3, 9)),
         "printed": (lambda torch: [*layers(torch, 4), *layers(torch, (4,))],),

@@ -457,6 +457,13 @@ def test_detached_writes(torch):
 
 
 @as_torch
+def test_a_number_as_strided(torch):
+    x = torch.tensor(2.0, requires_grad=True)
+    x.as_strided((), (), 0).backward(torch.tensor(3.0))
+    return x.grad
+
+
+@as_torch
 def test_a_view_may_be_a_leaf_of_its_own(torch):
     base = torch.ones(3)
     view = base[:2].requires_grad_()

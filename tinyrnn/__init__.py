@@ -103,7 +103,10 @@ from .ops.order import (
 from .ops.rearrange import (
     clone, flip, fliplr, flipud, repeat_interleave, roll, rot90, tile,
 )
-from .ops.pooling import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d, max_pool1d_with_indices
+from .ops.pooling import (
+    adaptive_avg_pool1d, adaptive_max_pool1d_with_indices as adaptive_max_pool1d, avg_pool1d, max_pool1d,
+    max_pool1d_with_indices,
+)
 from .ops.reduce import (
     all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, nanmean, nansum, norm,
     prod, std, std_mean, sum, var, var_mean,

@@ -425,7 +425,7 @@ def into(out: Any, result: Any, call: str, exact: bool | None = None, apart: Seq
                 f"does not match the required output shape {list(result.array.shape)}.",
                 stacklevel=3,
             )
-        out.array = np.empty(result.array.shape, out.array.dtype, like=out.array)
+        out.array = np.empty_like(result.array, out.array.dtype)
     return write(out, result)
 
 

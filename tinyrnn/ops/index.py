@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import warnings
 from typing import Any
@@ -67,7 +66,8 @@ class Gather(Op):
         except IndexError as error:
             index = of_nothing(a.shape, index, error)
             out = a[index]
-        axes = None if a.flags.c_contiguous else axes_of(a, index, out.shape)
+        simple = a.flags.c_contiguous and all(type(i) is slice or i.flags.c_contiguous for i in index)
+        axes = None if simple else axes_of(a, index, out.shape)
         # NumPy's result may lie in memory in another order than torch's.
         return np.asarray(out, order="C", like=a) if axes is None else ordered(out, axes), (a.shape, index)
 
@@ -91,7 +91,7 @@ class Gather(Op):
 
 def axes_of(a: np.ndarray, index: tuple, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """How torch's result a[index], of this shape, lies in memory, as strides.ordered takes it: the axes that are left
-    of `a` as they lie there; those of the indices take their place from the other axes."""
+    of `a` as they lie there, those of the indices as they lie in the first that tells."""
     steps: list[int] = []
     places, dim = [], 0  # where there are indices, counted in the axes that are left
     for i in index:
@@ -104,9 +104,13 @@ def axes_of(a: np.ndarray, index: tuple, shape: tuple[int, ...]) -> tuple[int, .
     steps += a.strides[dim:]
     first = places[0] if len(set(places)) == 1 else 0
     last = first + len(shape) - len(steps)
-    named = [math.prod(shape[k + 1 : last]) if first <= k < last else 0 for k in range(len(shape))]
     kept = *steps[:first], *[0] * (last - first), *steps[first:]
-    return order_of(shape, (shape, kept), (shape, tuple(named)))
+    layouts = [(shape, kept)]
+    for i in index:
+        if type(i) is not slice and i.dtype.kind != "b":
+            named = np.broadcast_to(i, shape[first:last]).strides
+            layouts.append((shape, (*[0] * first, *named, *[0] * (len(shape) - last))))
+    return order_of(shape, *layouts)
 
 
 def numbers_of(index: tuple, shape: tuple[int, ...]) -> np.ndarray:

@@ -121,10 +121,12 @@ def instance_norm(
     Raises ValueError if a channel has a single value, RuntimeError for sizes or types that do not fit.
     """
     shape = expect_tensor(input, "instance_norm").array.shape
-    if len(shape) < 2:
-        raise RuntimeError(f"instance_norm(): expected at least 2 dimensions, got shape {list(shape)}")
     if use_input_stats and math.prod(shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {list(shape)}")
+    if len(shape) < 2:
+        raise RuntimeError(f"instance_norm(): expected at least 2 dimensions, got shape {list(shape)}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must either both be None or neither be None")
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
     batch, channels = shape[:2]

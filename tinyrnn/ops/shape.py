@@ -454,7 +454,8 @@ class AsStrided(Op):
         if size == 0:
             return np.zeros(inside.shape, g.dtype, like=g)
         shown = np.bincount(inside.reshape(-1), minlength=size)  # how often the tensor itself shows an element
-        return flat[put(inside, of(g))] / put(shown[inside].astype(g.dtype), of(g))
+        often = np.asarray(shown[inside], g.dtype)
+        return np.asarray(flat[put(inside, of(g))] / put(often, of(g)), like=g)
 
 
 def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
