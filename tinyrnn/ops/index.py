@@ -66,7 +66,7 @@ class Gather(Op):
         except IndexError as error:
             index = of_nothing(a.shape, index, error)
             out = a[index]
-        simple = a.flags.c_contiguous and all(type(i) is slice or i.flags.c_contiguous for i in index)
+        simple = a.flags.c_contiguous and all(type(i) is slice or i.ndim < 2 or i.flags.c_contiguous for i in index)
         axes = None if simple else axes_of(a, index, out.shape)
         # NumPy's result may lie in memory in another order than torch's.
         return np.asarray(out, order="C", like=a) if axes is None else ordered(out, axes), (a.shape, index)
