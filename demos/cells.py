@@ -4,7 +4,7 @@ Each cell learns the adding problem (Hochreiter and Schmidhuber 1997): of a sequ
 and their sum is asked for at the end.  The same step is then run as a loop of tensor operations, to see that it
 computes the same, and how much slower it is.
 
-    python demos/cells.py                             # all three, and a picture
+    python demos/cells.py                             # all four, and a picture
     python demos/cells.py --quick                     # fewer steps on shorter sequences, some seconds
     python demos/cells.py --print coupled_lstm        # the fused kernels derived from a cell, to be read
     python demos/cells.py --zoneout 0.1               # with zoneout (Krueger et al. 2017)
@@ -48,8 +48,15 @@ def coupled_lstm(f, g, o, c):
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+@nn.cell
+def minimal_gru(x_z, x_n, h):
+    """Feng et al. 2024, https://arxiv.org/abs/2410.01201: the gates see the input alone."""
+    z = torch.sigmoid(x_z)
+    return (1 - z) * h + z * x_n
+
+
 GUESS = 1 / 6  # the variance of the sum of two uniform numbers
-CELLS = {cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm)}
+CELLS = {cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm, minimal_gru)}
 
 
 def adding(count: int, length: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,15 +71,18 @@ def adding(count: int, length: int, device: str) -> tuple[torch.Tensor, torch.Te
 def in_a_loop(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What the layer computes, without its options, by tensor operations, one step after the other."""
     cell, hidden = layer.cell, layer.hidden_size
+    inner = [cell.gates[k] for k in cell.inner]  # which have weights for the hidden state
     h, *others = (torch.zeros(x.shape[1], hidden, device=x.device) for _ in cell.states)
     vectors = {name: getattr(layer, f"{name}_l0") for name in cell.vectors}
     outputs = []
     for row in x:
-        from_x = (row @ layer.weight_ih_l0.T + layer.bias_ih_l0).chunk(len(cell.gates), 1)
-        from_h = (h @ layer.weight_hh_l0.T + layer.bias_hh_l0).chunk(len(cell.gates), 1)
         known = {"h": h, **dict(zip(cell.states[1:], others, strict=True))}
-        for gate, a, b in zip(cell.gates, from_x, from_h, strict=True):
-            known |= {f"x_{gate}": a, f"h_{gate}": b} if f"x_{gate}" in cell.recording.inputs else {gate: a + b}
+        from_x = (row @ layer.weight_ih_l0.T + layer.bias_ih_l0).chunk(len(cell.gates), 1)
+        known |= {f"x_{gate}": a for gate, a in zip(cell.gates, from_x, strict=True)}
+        if inner:
+            from_h = (h @ layer.weight_hh_l0.T + layer.bias_hh_l0).chunk(len(inner), 1)
+            for gate, b in zip(inner, from_h, strict=True):
+                known |= {f"h_{gate}": b, gate: known[f"x_{gate}"] + b}
         names = [n for n, p in inspect.signature(layer.step).parameters.items() if p.kind is not p.KEYWORD_ONLY]
         new = layer.step(*(known[name] for name in names), **vectors)
         h, *others = new if isinstance(new, tuple) else (new,)

@@ -4,7 +4,8 @@ A step function computes one hidden unit at one time step.  Its parameters tell 
 
 * A positional parameter is the pre-activation of a gate of the same name:
       name = W_ih[name] x + b_ih[name] + W_hh[name] h + b_hh[name].
-  The pair `x_name`, `h_name` stands for the two halves of that sum, where the step treats them differently.
+  The pair `x_name`, `h_name` stands for the two halves of that sum, where the step treats them differently; `x_name`
+  without `h_name` is a gate of the input alone, which has no rows in W_hh and b_hh.
   The order of the gates in the weights is the order in which they first appear.
 * A positional parameter `h` is the hidden state of the step before.
 * The first result is the hidden state after the step.  Further results are further states; as they were before the
@@ -53,7 +54,11 @@ class Cell:
     states    the parameter of each state, or None for a hidden state that the step does not read
     vectors   the keyword-only parameters
     split     the numbers of the gates that come in two halves
-    order     the numbers of the gates as the kernels have them: whole ones first; `in_order` if the weights do too
+    outer     the numbers of the gates of the input alone
+    inner     the numbers of the others, which have rows in weight_hh
+    order     the numbers of the gates as the kernels have them: whole ones, split ones, outer ones; `in_order` if the
+              weights have them so, too
+    orders    the same as places in weight_ih, and in weight_hh
     zones     for a cell with zoneout (see `zoned`), the input that masks a state, by the state's number
 
     Raises TypeError for a step that cannot be derived, or whose parameters do not follow the rules above.
@@ -80,11 +85,10 @@ class Cell:
         given = [n for n in names[:split] if n != "h"]
         for name in given:
             gate, part = (name[2:], name[0]) if name.startswith(("x_", "h_")) else (name, "both")
-            other = {"x": "h_", "h": "x_"}.get(part, "") + gate
-            if other not in given:
+            if part == "h" and f"x_{gate}" not in given:
                 raise self._error(
-                    f"parameter {name} stands for the half of a gate that comes from {part}, but the other half, "
-                    f"{other}, is missing; a whole gate is a parameter whose name does not begin with x_ or h_"
+                    f"parameter {name} stands for the half of a gate that comes from h, but the other half, x_{gate}, "
+                    f"is missing; a whole gate is a parameter whose name does not begin with x_ or h_"
                 )
             if part != "both" and gate in given:
                 raise self._error(f"gate {gate} appears twice: whole, and in the halves x_{gate} and h_{gate}")
@@ -94,9 +98,13 @@ class Cell:
         if not self.gates:
             states = f"; it returns {count} states, so {', '.join(names[split:])} are states" if count > 1 else ""
             raise self._error(f"it has no gate, a positional parameter that is neither h nor another state{states}")
-        self.split = [g for g in range(len(self.gates)) if any(k == g and part == "h" for _, k, part in self.inputs)]
-        self.order = [g for g in range(len(self.gates)) if g not in self.split] + self.split
+        parts = [{part for _, k, part in self.inputs if k == g} for g in range(len(self.gates))]
+        self.split = [g for g, part in enumerate(parts) if "h" in part]
+        self.outer = [g for g, part in enumerate(parts) if part == {"x"}]
+        self.inner = [g for g in range(len(self.gates)) if g not in self.outer]
+        self.order = [g for g in self.inner if g not in self.split] + self.split + self.outer
         self.in_order = self.order == sorted(self.order)
+        self.orders = self.order, [self.inner.index(g) for g in self.order if g in self.inner]
         self.zones: dict[int, Var] = {}
 
     def _error(self, why: str) -> TypeError:
@@ -106,7 +114,9 @@ class Cell:
     def __repr__(self) -> str:
         states = ["h", *self.states[1:]]
         vectors = f"; learned vectors {', '.join(self.vectors)}" if self.vectors else ""
-        return f"<cell {self.name}: gates {', '.join(self.gates)}; states {', '.join(map(str, states))}{vectors}>"
+        outer = f" (of the input alone: {', '.join(self.gates[g] for g in self.outer)})" if self.outer else ""
+        gates = ", ".join(self.gates) + outer
+        return f"<cell {self.name}: gates {gates}; states {', '.join(map(str, states))}{vectors}>"
 
     @cached_property
     def source(self) -> str:

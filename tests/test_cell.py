@@ -88,6 +88,35 @@ def choices(a, b, h):
     return torch.tanh(larger) + (a >= 0.1) * inside + torch.where(b == a, a, -b) * 0.1 + (b != b) * a
 
 
+def of_the_input_alone(x_z, x_n, h):
+    """A minimal GRU: Feng et al. 2024, https://arxiv.org/abs/2410.01201."""
+    z = torch.sigmoid(x_z)
+    return (1 - z) * h + z * x_n
+
+
+def simple_unit(x_u, x_f, x_r, x_s, c, *, v_f, v_r):
+    """A simple recurrent unit: Lei et al. 2018, https://arxiv.org/abs/1709.02755."""
+    f, r = torch.sigmoid(x_f + v_f * c), torch.sigmoid(x_r + v_r * c)
+    c = f * c + (1 - f) * x_u
+    return r * c + (1 - r) * x_s, c
+
+
+def every_kind(x_a, f, x_n, h_n, x_b, h, c):
+    """Whole, split and outer gates, in another order than that of the kernels."""
+    c = torch.sigmoid(f) * c + torch.tanh(x_n + x_a * h_n)
+    return 0.5 * h + torch.tanh(c) * torch.sigmoid(x_b), c
+
+
+def whole_and_outer(f, x_a, c):
+    f = torch.sigmoid(f)
+    c = f * c + (1 - f) * x_a
+    return torch.tanh(c), c
+
+
+def split_and_outer(x_a, x_n, h_n):
+    return torch.tanh(x_n) * torch.sigmoid(h_n) + x_a
+
+
 CELLS = {  # step: gates, states
     minimal: ("f n", "h"),
     peephole: ("i f g o", "h c"),
@@ -99,6 +128,11 @@ CELLS = {  # step: gates, states
     functions: ("a b", "h"),
     operators: ("a b", "h"),
     choices: ("a b", "h"),
+    of_the_input_alone: ("z n", "h"),
+    simple_unit: ("u f r s", "h c"),
+    every_kind: ("a f n b", "h c"),
+    whole_and_outer: ("f a", "h c"),
+    split_and_outer: ("a n", "h"),
 }
 NAMES = [step.__name__ for step in CELLS]
 LAYERS = {step.__name__: nn.cell(step) for step in CELLS}
@@ -121,6 +155,8 @@ def tensor(seed, *shape, dtype="float64"):
 def step_by_step(layer, x, hx):
     """What `layer` computes for x (T, B, I) and a tuple of states, by tensor ops alone; no dropout."""
     gates, state_names = (names.split() for names in CELLS[layer.step])
+    signature = inspect.signature(layer.step).parameters
+    inner = [gate for gate in gates if gate in signature or f"h_{gate}" in signature]
     last = []
     for level in range(layer.num_layers):
         outputs = []
@@ -131,20 +167,23 @@ def step_by_step(layer, x, hx):
             ]
             states, results = dict(zip(state_names, (h[len(last)] for h in hx), strict=True)), []
             for t in reversed(range(len(x))) if suffix else range(len(x)):
-                from_x = (x[t] @ parts[0].T + parts[2]).chunk(len(gates), 1)
-                from_h = (states["h"] @ parts[1].T + parts[3]).chunk(len(gates), 1)
-                known = dict(states)
-                for gate, a, b in zip(gates, from_x, from_h, strict=True):
-                    known |= {gate: a + b, f"x_{gate}": a, f"h_{gate}": b}
+                from_x = dict(zip(gates, (x[t] @ parts[0].T + parts[2]).chunk(len(gates), 1), strict=True))
+                known = {f"x_{gate}": a for gate, a in from_x.items()}
+                if inner:
+                    from_h = (states["h"] @ parts[1].T + parts[3]).chunk(len(inner), 1)
+                    for gate, b in zip(inner, from_h, strict=True):
+                        known |= {gate: from_x[gate] + b, f"h_{gate}": b}
                 known |= states
                 arguments, vectors = [], {}
-                for name, parameter in inspect.signature(layer.step).parameters.items():
+                for name, parameter in signature.items():
                     if parameter.kind is parameter.KEYWORD_ONLY:
                         vectors[name] = getattr(layer, f"{name}_l{level}{suffix}")
                     else:
                         arguments.append(known[name])
                 new = layer.step(*arguments, **vectors)
                 states = dict(zip(state_names, new if isinstance(new, tuple) else (new,), strict=True))
+                if layer.proj_size:
+                    states["h"] = states["h"] @ getattr(layer, f"weight_hr_l{level}{suffix}").T
                 results.append(states["h"])
             outputs.append(torch.stack(results[::-1] if suffix else results))
             last.append(states)
@@ -157,7 +196,7 @@ def flat(result):
 
 
 def story(results, inputs, layer):
-    """The results, and the gradients that flow from a random weighting of them."""
+    """The results, and the gradients that flow from a random weighting of them, zeros for none."""
     layer.zero_grad()
     for t in inputs:
         t.grad = None
@@ -165,7 +204,8 @@ def story(results, inputs, layer):
     weights = [tensor(40 + k, *r.shape).detach().to(r.dtype) for k, r in enumerate(results)]
     sum((r * w).sum() for r, w in zip(results, weights, strict=True)).backward()
     named = [*enumerate(inputs), *layer.named_parameters()]
-    return {f"result {k}": r for k, r in enumerate(results)} | {f"gradient of {n}": t.grad for n, t in named}
+    gradients = {f"gradient of {n}": torch.zeros_like(t) if t.grad is None else t.grad for n, t in named}
+    return {f"result {k}": r for k, r in enumerate(results)} | gradients
 
 
 def assert_close(got, expected, tolerance=1e-12):
@@ -203,7 +243,7 @@ def test_gradcheck(name):
     assert gradcheck(lambda x, *rest: flat(run(layer, x, rest[: len(hx)])), (x, *hx, *layer.parameters()))
 
 
-@pytest.mark.parametrize("name", ["minimal", "peephole", "functions"])
+@pytest.mark.parametrize("name", ["minimal", "peephole", "functions", "simple_unit", "every_kind"])
 def test_in_single_precision(name):
     layer = filled(LAYERS[name](3, 17))
     x, hx = inputs_for(layer, dtype="float32")
@@ -211,11 +251,12 @@ def test_in_single_precision(name):
     assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer), 1e-5)
 
 
+OUTER = ["of_the_input_alone", "simple_unit", "every_kind"]
 OPTIONS = [{"num_layers": 2}, {"bidirectional": True, "num_layers": 2}, {"bias": False}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", ["peephole", "three", "no_input_from_the_past_state"])
+@pytest.mark.parametrize("name", ["peephole", "three", "no_input_from_the_past_state", *OUTER])
 def test_layers_and_directions(name, options):
     layer = filled(LAYERS[name](3, 2, dtype=torch.float64, **options))
     x, hx = inputs_for(layer)
@@ -223,7 +264,7 @@ def test_layers_and_directions(name, options):
     assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer))
 
 
-@pytest.mark.parametrize("name", ["peephole", "three", "minimal"])
+@pytest.mark.parametrize("name", ["peephole", "three", "minimal", *OUTER])
 def test_batch_first_unbatched_packed_and_without_a_state(name):
     layer = filled(LAYERS[name](3, 2, 2, bidirectional=True, dtype=torch.float64))
     x, hx = inputs_for(layer, 4, 3)
@@ -259,6 +300,38 @@ def test_dropout_is_the_one_of_the_built_in_layers():
     got = layer(x)[0]
     torch.manual_seed(3)
     assert torch.equal(got, second(F.dropout(first(x)[0], 0.5))[0])
+
+
+def test_gates_of_the_input_alone_have_no_weights_for_the_hidden_state():
+    shapes = {
+        "every_kind": {"weight_ih_l0": (20, 3), "weight_hh_l0": (10, 5), "bias_ih_l0": (20,), "bias_hh_l0": (10,)},
+        "of_the_input_alone": {"weight_ih_l0": (10, 3), "bias_ih_l0": (10,)},
+    }
+    for name, expected in shapes.items():
+        assert {n: tuple(p.shape) for n, p in LAYERS[name](3, 5).named_parameters()} == expected
+        bare = [n for n in expected if n.startswith("weight")]
+        assert [n for n, _ in LAYERS[name](3, 5, bias=False).named_parameters()] == bare
+    assert [*LAYERS["whole_and_outer"](3, 5, proj_size=2).state_dict()][1:] == [
+        "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hr_l0"
+    ]  # fmt: skip
+    layer = nn.cell(every_kind)(3, 5)
+    assert repr(layer.cell) == "<cell every_kind: gates a, f, n, b (of the input alone: a, b); states h, c>"
+    assert layer.cell.order == [1, 2, 0, 3]
+    with pytest.raises(ValueError, match="of_the_input_alone: recurrent_dropout must be 0 for a cell whose gates"):
+        LAYERS["of_the_input_alone"](3, 5, recurrent_dropout=0.5)
+
+
+@pytest.mark.parametrize("name", ["simple_unit", "whole_and_outer"])
+@pytest.mark.parametrize("sizes", [(1, 6, 300, 200), (5, 40, 3, 16), (40, 1, 20, 33)], ids=str)
+def test_gates_of_the_input_alone_at_sizes_with_ways_of_their_own(name, sizes):
+    """One step with large weights, many rows, and a single one; projected, too."""
+    T, B, width, hidden = sizes
+    for proj_size in (0, 2):
+        layer = filled(LAYERS[name](width, hidden, proj_size=proj_size, dtype=torch.float64))
+        x = tensor(2, T, B, width)
+        hx = tuple(tensor(9 + k, 1, B, (not k and proj_size) or hidden) for k in range(2))
+        got = story(run(layer, x, hx), (x, *hx), layer)
+        assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer), 1e-11)
 
 
 # ---------------------------------------------------------------------------------- the built-in ones are not special
@@ -627,10 +700,6 @@ def generator(a):  # here
     yield a
 
 
-def half_a_gate(f, x_n, h):  # here
-    return f * x_n + h
-
-
 def other_half(h_n):  # here
     return h_n
 
@@ -716,7 +785,6 @@ REFUSED = {
     a_list: "it returns a list;",
     a_tensor: "it returns a Tensor;",
     generator: "it returns a generator;",
-    half_a_gate: "parameter x_n stands for the half of a gate that comes from x, but the other half, h_n, is missing",
     other_half: "parameter h_n stands for the half of a gate that comes from h, but the other half, x_n, is missing",
     whole_and_halves: "gate n appears twice: whole, and in the halves x_n and h_n",
     no_gate: "it has no gate",

@@ -41,8 +41,25 @@ def all_split(x_a, h_a, *, q):
     return sigmoid(x_a) * h_a + q
 
 
+def all_outer(x_f, x_a, h, c, *, v):
+    """Nothing is multiplied by the hidden state."""
+    c = sigmoid(x_f + v * c) * c + x_a
+    return 0.5 * h + tanh(c), c
+
+
+def every_kind(x_a, f, x_n, h_n, x_b, h, c):
+    c = sigmoid(f) * c + tanh(x_n + x_a * h_n)
+    return 0.5 * h + tanh(c) * sigmoid(x_b), c
+
+
+def whole_and_outer(f, x_a, c):
+    c = sigmoid(f) * c + x_a
+    return tanh(c), c
+
+
 CELLS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
-CELLS |= {step.__name__: Cell(step) for step in (blend, three, split_first, all_split)}
+OWN = (blend, three, split_first, all_split, all_outer, every_kind, whole_and_outer)
+CELLS |= {step.__name__: Cell(step) for step in OWN}
 
 
 def numbers(cell, T, B, width, H, dtype, projection, sizes, zones, drop, plain, dense):
@@ -52,10 +69,10 @@ def numbers(cell, T, B, width, H, dtype, projection, sizes, zones, drop, plain, 
     def some(*shape):
         return random.uniform(-1, 1, shape).astype(dtype)
 
-    G, S, V = len(cell.gates), len(cell.states), len(cell.vectors)
+    G, R, S, V = len(cell.gates), len(cell.inner), len(cell.states), len(cell.vectors)
     P, N = projection or H, sum(sizes) if sizes else T * B
-    bias = (None, None) if plain else (some(G * H), some(G * H))
-    weights = [some(G * H, width), some(G * H, P), *bias]
+    bias = (None, None) if plain else (some(G * H), some(R * H))
+    weights = [some(G * H, width), some(R * H, P), *bias]
     weights.append(some(P, H) if projection else None)
     noise, rows = PLAIN, 1 if zones == "one" else N
     if zones or drop:
@@ -137,7 +154,7 @@ def test_every_cell_is_its_host_s(gpu, cell, way):
 @pytest.mark.parametrize(
     "noise", [{}, {"zones": "all", "drop": True}, {"zones": "one"}], ids=["plain", "noisy", "mean"]
 )
-@pytest.mark.parametrize("cell", [LSTM, CELLS["three"]], ids=["lstm", "three"])
+@pytest.mark.parametrize("cell", [LSTM, CELLS["three"], CELLS["whole_and_outer"]], ids=["lstm", "three", "outer"])
 def test_projections(gpu, cell, noise):
     check(cell, projection=2, T=4, sizes=[3, 3, 2, 1], **noise)
     check(cell, projection=2, reverse=True, dense=True, **noise)
@@ -176,14 +193,18 @@ GEOMETRIES = {  # units, rows of the batch, tile, threads, blocks
 }
 
 
-@pytest.mark.parametrize("H, cell, reverse", [(8, GRU, False), (7, CELLS["split_first"], True)], ids=["gru", "own"])
+@pytest.mark.parametrize(
+    "H, cell, reverse",
+    [(8, GRU, False), (7, CELLS["split_first"], True), (8, CELLS["every_kind"], False)],
+    ids=["gru", "own", "every kind"],
+)
 @pytest.mark.parametrize("shape", GEOMETRIES)
 def test_however_it_is_divided(gpu, shape, H, cell, reverse):
     (units, broad, tile, threads, most), other = GEOMETRIES[shape]
     gpu.multiprocessors = most
     sizes = [6, 5, 2] if broad < 8 else [9, 8]
     forth, back = (
-        divided(H, sizes[0], len(cell.gates), k, units, broad, tile, threads, most, **other) for k in (False, True)
+        divided(H, sizes[0], len(cell.inner), k, units, broad, tile, threads, most, **other) for k in (False, True)
     )
     check(cell, B=sizes[0], H=H, sizes=sizes, reverse=reverse, forth=forth, back=back)
 
@@ -196,7 +217,7 @@ def test_the_order_of_the_threads_changes_no_bit(gpu):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("cell", [LSTM, CELLS["blend"]], ids=["lstm", "blend"])
+@pytest.mark.parametrize("cell", [LSTM, CELLS["blend"], CELLS["every_kind"]], ids=["lstm", "blend", "every kind"])
 def test_nothing_races(cell):
     with simulated(strict=True):
         check(cell, T=4, sizes=[3, 3, 2, 1], drop=True)
@@ -206,6 +227,14 @@ def test_nothing_races(cell):
 def test_one_launch_for_all_steps(gpu, launches):
     check(LSTM, T=5)
     assert launches.count("forward") == launches.count("backward") == 1
+    assert not {"step_forward", "step_back"} & set(launches)
+
+
+def test_a_cell_without_a_product_needs_no_room_and_waits_for_nobody(gpu, launches):
+    gpu.shared_limit, gpu.threads, gpu.cooperative = 0, 32, False
+    check(CELLS["all_outer"], T=5, H=40)
+    check(CELLS["all_outer"], T=3, H=5, B=40, sizes=[40, 40, 7], reverse=True)
+    assert launches.count("forward") == launches.count("backward") == 2
     assert not {"step_forward", "step_back"} & set(launches)
 
 

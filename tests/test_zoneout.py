@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from stories import flat
-from test_cell import gru, lstm, rnn_tanh
+from test_cell import every_kind, gru, lstm, rnn_tanh, whole_and_outer
 
 import tinyrnn as torch
 from tinyrnn import nn
@@ -42,6 +42,8 @@ KINDS = {  # layer class, options, step, gates, states
     "blend": (BLEND, {}, blend, "f n", "h c"),
     "three": (THREE, {}, three, "a b", "h fast slow"),
     "three_PROJ": (THREE, {"proj_size": 3}, three, "a b", "h fast slow"),
+    "every_kind": (nn.cell(every_kind), {}, every_kind, "a f n b", "h c"),
+    "outer_PROJ": (nn.cell(whole_and_outer), {"proj_size": 2}, whole_and_outer, "f a", "h c"),
 }
 
 
@@ -76,6 +78,8 @@ def loop(kind, layer, x, hx, sizes):
     """
     _, _, step, gates, names = KINDS[kind]
     gates, names, hx = gates.split(), names.split(), flat(hx)
+    called = inspect.getfullargspec(step)
+    inner = [gate for gate in gates if gate in called.args or f"h_{gate}" in called.args]
     starts, N, B, H = np.cumsum([0, *sizes]), sum(sizes), sizes[0], layer.hidden_size
     P = layer.proj_size or H
     given = layer.zoneout
@@ -102,13 +106,12 @@ def loop(kind, layer, x, hx, sizes):
             for t in reversed(range(len(sizes))) if suffix else range(len(sizes)):
                 for b in range(sizes[t]):
                     r, old = starts[t] + b, {name: states[name][b] for name in names}
-                    from_x = (w_ih @ x[r] + b_ih).chunk(len(gates))
-                    from_h = (w_hh @ (old["h"] * drop[b]) + b_hh).chunk(len(gates))
-                    known = dict(old)
-                    for gate, u, v in zip(gates, from_x, from_h, strict=True):
-                        known |= {gate: u + v, f"x_{gate}": u, f"h_{gate}": v}
+                    from_x = dict(zip(gates, (w_ih @ x[r] + b_ih).chunk(len(gates)), strict=True))
+                    from_h = (w_hh @ (old["h"] * drop[b]) + b_hh).chunk(len(inner))
+                    known = {f"x_{gate}": u for gate, u in from_x.items()}
+                    for gate, v in zip(inner, from_h, strict=True):
+                        known |= {gate: from_x[gate] + v, f"h_{gate}": v}
                     known |= old
-                    called = inspect.getfullargspec(step)
                     new = step(*(known[name] for name in called.args), **dict.fromkeys(called.kwonlyargs, vector))
                     for name, value in zip(names, new if isinstance(new, tuple) else (new,), strict=True):
                         if name == "h" and w_hr is not None:

@@ -241,18 +241,18 @@ def shared(real) -> SimpleNamespace:
             all_strips(n, PACKED // max(k, 1), WIDE, k, b, b_row, b_column, to)
 
     @kernel
-    def pack_rows(w, width, whole, halves, to, to_split):
-        """The weights (whole + halves, width), transposed: those of whole gates, and those of split ones."""
+    def pack_rows(w, width, whole, others, to, to_split):
+        """The weights (whole + others, width), transposed: those of whole gates, and those of the others."""
         pack_all(whole, width, data(w), stride(w, 1), stride(w, 0), to)
-        pack_all(halves, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), to_split)
+        pack_all(others, width, data(w) + whole * stride(w, 0), stride(w, 1), stride(w, 0), to_split)
 
     @kernel
     def set_biases(job):
         """The sums of both biases; of a split gate, b_hh goes with the other half."""
         whole, bias, bias_split = word(job, AT.whole), word(job, AT.bias), word(job, AT.bias_split)
         b_ih, b_hh = word(job, AT.b_ih), word(job, AT.b_hh)
-        halves = word(job, AT.columns) - whole
-        copy_row(whole + halves, data(b_ih) if b_ih else 0, stride(b_ih, 0) if b_ih else 0, bias)
+        halves = word(job, AT.halves)
+        copy_row(word(job, AT.columns), data(b_ih) if b_ih else 0, stride(b_ih, 0) if b_ih else 0, bias)
         if b_hh:
             for j in range(whole):
                 put(real, bias + S * j, get(real, bias + S * j) + get(real, data(b_hh) + j * stride(b_hh, 0)))
@@ -266,7 +266,7 @@ def shared(real) -> SimpleNamespace:
         """What the hidden state adds to the gates of a single step."""
         B, P, columns, whole = word(job, AT.B), word(job, AT.P), word(job, AT.columns), word(job, AT.whole)
         w_hh, h, gates, row = word(job, AT.w_hh), word(job, AT.carried), word(job, AT.gates), S * columns
-        up, across, halves = stride(w_hh, 0), stride(w_hh, 1), columns - whole
+        up, across, halves = stride(w_hh, 0), stride(w_hh, 1), word(job, AT.halves)
         multiply(B, whole, P, h, S * P, S, data(w_hh), across, up, gates, row, gates, row)
         multiply(
             B, halves, P, h, S * P, S, data(w_hh) + whole * up, across, up, word(job, AT.bias_split), 0,
@@ -282,7 +282,7 @@ def shared(real) -> SimpleNamespace:
         set_biases(job)
         set_states(job, word(job, AT.firsts), word(job, AT.carried), word(job, AT.states))
         if not word(job, AT.single):
-            pack_rows(word(job, AT.w_hh), P, whole, columns - whole, word(job, AT.w_h), word(job, AT.w_h_split))
+            pack_rows(word(job, AT.w_hh), P, whole, word(job, AT.halves), word(job, AT.w_h), word(job, AT.w_h_split))
         if w_hr:
             pack_all(P, H, data(w_hr), stride(w_hr, 1), stride(w_hr, 0), word(job, AT.w_r))
         if word(job, AT.fused):
@@ -310,8 +310,7 @@ def shared(real) -> SimpleNamespace:
         d_gates, d_hidden, d_projected = word(job, AT.d_gates), word(job, AT.d_hidden), word(job, AT.d_projected)
         w_ih, x, d_x = word(job, AT.w_ih), word(job, AT.inputs), word(job, AT.d_x)
         d_w_ih, d_w_hh, d_w_hr = word(job, AT.d_w_ih), word(job, AT.d_w_hh), word(job, AT.d_w_hr)
-        d_b_ih, d_b_hh = word(job, AT.d_b_ih), word(job, AT.d_b_hh)
-        halves = columns - whole
+        d_b_ih, d_b_hh, halves = word(job, AT.d_b_ih), word(job, AT.d_b_hh), word(job, AT.halves)
         if d_x:
             multiply(
                 rows, I, columns, d_gates, S * columns, S, data(w_ih), stride(w_ih, 0), stride(w_ih, 1),
@@ -350,7 +349,8 @@ def shared(real) -> SimpleNamespace:
         T, B, P, H, V = word(job, AT.T), word(job, AT.B), word(job, AT.P), word(job, AT.H), word(job, AT.vectors_count)
         whole, zeros = word(job, AT.whole), word(job, AT.zeros)
         w_hh, w_hr, d_vectors = word(job, AT.w_hh), word(job, AT.w_hr), word(job, AT.d_vectors)
-        halves, lower = word(job, AT.columns) - whole, data(w_hh) + whole * stride(w_hh, 0)
+        columns, halves = word(job, AT.columns), word(job, AT.halves)
+        lower = data(w_hh) + whole * stride(w_hh, 0)
         if not word(job, AT.single):
             pack_all(P, whole, data(w_hh), stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h))
             pack_all(P, halves, lower, stride(w_hh, 0), stride(w_hh, 1), word(job, AT.w_h_split))
@@ -374,7 +374,7 @@ def shared(real) -> SimpleNamespace:
             if word(job, AT.single):
                 d_h, up, across = word(job, AT.d_carried), stride(w_hh, 0), stride(w_hh, 1)
                 multiply(
-                    B, P, whole, word(job, AT.d_gates), S * (whole + halves), S, data(w_hh), up, across,
+                    B, P, whole, word(job, AT.d_gates), S * columns, S, data(w_hh), up, across,
                     d_h, S * P, d_h, S * P,
                 )  # fmt: skip
                 multiply(B, P, halves, word(job, AT.d_hidden), S * halves, S, lower, up, across, d_h, S * P, d_h, S * P)

@@ -1,7 +1,8 @@
 """The job of a recurrence: all that its kernels are told, in one array of 64-bit words.
 
-B batch, T time, I input, H hidden, G gates, W of them whole and Q split (the step sees both halves), S states, V
-learned vectors.  P numbers of hidden state go from one step to the next: P = H, unless a projection makes them fewer.
+B batch, T time, I input, H hidden, G gates, W of them whole and Q split (the step sees both halves), the others of the
+input alone, S states, V learned vectors.  P numbers of hidden state go from one step to the next: P = H, unless a
+projection makes them fewer.
 
 All steps of all sequences are rows of matrices, step by step, and within a step the rows that are alive: N rows,
 T * B if all sequences are as long.  Sequences are sorted, longest first, so that the rows of a step are the first of
@@ -9,7 +10,7 @@ those of the step before.  This is the layout of a PackedSequence; a dense (T, B
 
 STRIDED, arrays of any strides, as the caller has them (0 for None):
 
-    w_ih (G*H, I)   w_hh (G*H, P)   b_ih, b_hh (G*H,)   w_hr (P, H), which projects the hidden state
+    w_ih (G*H, I)   b_ih (G*H,)   w_hh ((W+Q)*H, P)   b_hh ((W+Q)*H,)   w_hr (P, H), which projects the hidden state
 
 ARRAYS, contiguous:
 
@@ -32,7 +33,8 @@ ARRAYS, contiguous:
 
 KEPT, by the forward for the backward:
 
-    gates           (N, G*H), pre-activations, whole gates first; of a split gate, the half that comes from x
+    gates           (N, G*H), pre-activations: whole gates, then of split ones the half that comes from x, then those
+                    of the input alone
     hidden          (N, Q*H), the other half of the split gates; both are (turns * B, .) if not `lasting`
     carried         (N, P), the hidden state before the step
     entering        (N, P), the same as it enters the product with w_hh: with recurrent dropout; else it is `carried`
@@ -41,9 +43,9 @@ KEPT, by the forward for the backward:
 
 SPARE, memory for one call; the weights are packed in strips for `product` (cell_driver.py):
 
-    w_x, w_x_split, w_h, w_h_split, w_r        of x, of the hidden state, and the projection; w_x is of all gates if it
-                                               is multiplied `ahead`; the backward packs w_h, w_h_split and w_r
-                                               transposed
+    w_x, w_x_split, w_h, w_h_split, w_r        of x, of the hidden state, and the projection; `split` those of all but
+                                               whole gates, but w_x is of all if it is multiplied `ahead`; the backward
+                                               packs w_h, w_h_split and w_r transposed
     bias (G*H,), bias_split (Q*H,)             the sums of both biases, and b_hh of the split gates
     d_gates, d_hidden, d_projected             the gradients of a chunk's gates, hidden and out, a row for each row
     d_full (B, H), d_vectors (B, V, H)         the gradients of full, and of the vectors by sequence
@@ -77,7 +79,7 @@ NUMBERS = (
     "block",  # rows that go through a step at a time
     "spread",  # whether each product is divided among threads, instead of the sequences
     "d_out_row",
-    "columns", "whole",  # G*H, and W*H of them
+    "columns", "whole", "halves",  # G*H, of them W*H and Q*H
     "fused",  # whether x is multiplied together with the hidden state, in each step
     "ahead",  # else, of how many steps at a time within the loop; 0 if of all steps before it
     "turns",  # how many steps' gates there is room for, if they are not `lasting`

@@ -6,7 +6,8 @@ Both take a job (cell_job.py, which has the names and shapes of all buffers) and
 sequences go through all steps, and nothing waits for another part.  For each step, `block` rows at a time:
 
     forward     the products of x and the hidden state with the packed weights (x may be multiplied for some steps
-                ahead, or before the loop; neither is here for a single step), then the cell, vector by vector: it reads
+                ahead, or before the loop; neither is here for a single step or a cell whose gates are all of the input
+                alone), then the cell, vector by vector: it reads
                 pre-activations and states, and writes the states straight to the rows of the next step, or, for a
                 sequence that ends, to `last`
     backward    from the last step to the first, the derivative of the cell: it computes the activations anew from the
@@ -105,7 +106,6 @@ def backward(job, part):
                 for j in range(0, H, LANES):
                     n, here = H - j, SIZE * j
 {cell}
-            chunk_row = row + top - first_row
 {products}
 """
 
@@ -193,8 +193,8 @@ class Printer:
 
     def __init__(self, cell: Cell, projected: bool, held: bool, dropped: bool):
         self.cell, self.projected, self.held, self.dropped = cell, projected, held, dropped
-        self.gates, self.halves = len(cell.gates), len(cell.split)
-        self.whole, self.states, self.vectors = self.gates - self.halves, len(cell.states), len(cell.vectors)
+        self.gates, self.halves, self.whole = len(cell.gates), len(cell.split), len(cell.inner) - len(cell.split)
+        self.states, self.vectors = len(cell.states), len(cell.vectors)
         self.parameters = {**cell.recording.inputs, **cell.recording.keywords}
         G, Q = self.gates, self.halves
         self.inputs = {f"gate_{k}": f"gates + SIZE * (gates_row * {G} * H + {k} * H)" for k in range(G)}
@@ -234,15 +234,19 @@ class Printer:
                 "        P, entering + SIZE * r * P, SIZE * P, w_h,",
                 f"        bias if fused else pre, 0 if fused else SIZE * {G} * H, pre, SIZE * {G} * H)",
             ]
-        if Q:
+        if G > W:
             products += [
                 "if fused:",
-                f"    product(spread, rows, {Q} * H, I, inputs + SIZE * r * I, SIZE * I, w_x_split, 0, 0, 0, 0,",
+                f"    product(spread, rows, {G - W} * H, I, inputs + SIZE * r * I, SIZE * I, w_x_split, 0, 0, 0, 0,",
                 f"            bias + SIZE * {W} * H, 0, gates + SIZE * (gates_row * {G} + {W}) * H, SIZE * {G} * H)",
+            ]
+        if Q:
+            products += [
                 f"product(spread, rows, {Q} * H, P, entering + SIZE * r * P, SIZE * P, w_h_split, 0, 0, 0, 0,",
                 f"        bias_split, 0, hidden + SIZE * gates_row * {Q} * H, SIZE * {Q} * H)",
             ]
-        products = ["if not single:", *_indented((DROP.splitlines()[1:] if self.dropped else []) + products)]
+        products = (DROP.splitlines()[1:] if self.dropped else []) + products
+        products = ["if not single:", *_indented(products)] if W + Q else []
         outputs = self.cell.recording.outputs
         body = [f"{v.name} = {_load(pointer)}" for v, pointer in self.reads().items()] + lines(outputs)
         after = {f"after_{k}": f"after + SIZE * ({k - 1} * width + place) * H" for k in range(1, self.states)}
@@ -295,11 +299,13 @@ class Printer:
             ("zeros, 0", "d_entering") if self.dropped else ("d_carried + SIZE * top * P, SIZE * P", "d_carried")
         )
         products = [
+            "chunk_row = row + top - first_row",
             f"product(spread, rows, P, {W} * H, d_gates + SIZE * chunk_row * {G} * H, SIZE * {G} * H, w_h,",
             f"        {Q} * H, d_hidden + SIZE * chunk_row * {Q} * H, SIZE * {Q} * H, w_h_split,",
             f"        {start}, {to} + SIZE * top * P, SIZE * P)",
         ]
-        products = ["if not single:", *_indented(products + (D_DROP.splitlines()[1:] if self.dropped else []))]
+        products += D_DROP.splitlines()[1:] if self.dropped else []
+        products = ["if not single:", *_indented(products)] if W + Q else []
         projection = D_PROJECT.replace("{zoned}", D_ZONED if self.held else D_PLAIN).splitlines()[1:]
         return BACKWARD.format(
             fields="{fields}",

@@ -6,7 +6,8 @@
     x        (N, I)          the rows of all steps, one step after the other: N = T * B if all sequences are as long
     steps    Steps           which rows belong to which step
     initial  [(B, P), S-1 times (B, H)]  the states before the first step, None for zeros
-    weights  (w_ih (G*H, I), w_hh (G*H, P), b_ih (G*H,) or None, b_hh (G*H,) or None, w_hr (P, H) or None)
+    weights  (w_ih (G*H, I), w_hh (R*H, P), b_ih (G*H,) or None, b_hh (R*H,) or None, w_hr (P, H) or None); R of the
+             G gates are not of the input alone
     vectors  (V, H)          the cell's learned vectors
     noise    Noise           the masks of zoneout and of recurrent dropout
     out      (N, P)          the hidden state after each step: h itself, P = H; or, where there is a w_hr, the
@@ -119,14 +120,14 @@ AHEAD = 64  # rows, for each thread, of which x is multiplied ahead
 CHUNK = 1024  # rows of which the backward keeps the gates' gradients at a time
 
 
-def division(steps: Steps, columns: int, width: int, size: int) -> tuple[int, int, int]:
+def division(steps: Steps, columns: int, weights: int, size: int) -> tuple[int, int, int]:
     """(parts, block, spread): how many threads divide the sequences, how many rows go through a step at a time, and
-    whether instead each step's product is divided."""
-    threads, weights = get_threads(), columns * width * size
-    if threads > 1 and weights > CACHED // 2 and 4 * threads > steps.B:
+    whether instead each step's product is divided; a step has so many `columns` of gates and reads so many weights."""
+    threads = get_threads()
+    if threads > 1 and weights * size > CACHED // 2 and 4 * threads > steps.B:
         return 1, max(steps.B, 1), 1
-    parts = max(1, min(threads, steps.B, steps.N * columns * (width + 16) // 2_000_000))
-    if weights > CACHED // 8:
+    parts = max(1, min(threads, steps.B, steps.N * (weights + 16 * columns) // 2_000_000))
+    if weights * size > CACHED // 8:
         return parts, max(steps.B, 1), 0
     return parts, max(HIGH, (1 << 15) // max(1, columns * size) // HIGH * HIGH), 0
 
@@ -161,12 +162,13 @@ def plan(
     if found is not None:
         return found
     I, P, H = widths
-    G, Q, S, V, size = len(cell.gates), len(cell.split), len(cell.states), len(cell.vectors), dtype.itemsize
-    GH, QH, N, B = G * H, Q * H, steps.N, steps.B
+    GH, RH, QH = (len(gates) * H for gates in (cell.gates, cell.inner, cell.split))
+    WH, S, V, size, N, B = RH - QH, len(cell.states), len(cell.vectors), dtype.itemsize, steps.N, steps.B
     common = shared(dtype.type)
     single = steps.T == 1 and not dropped
-    fused = forward and not single and ((I + P) * GH * size <= CACHED or MANY * get_threads() * steps.T <= N)
-    parts, block, spread = division(steps, GH, P + I if fused else P, size)
+    small = (I * GH + P * RH) * size <= CACHED or MANY * get_threads() * steps.T <= N
+    fused = forward and RH > 0 and not single and small
+    parts, block, spread = division(steps, GH, P * RH + fused * I * GH, size)
     chunk_rows = min(N, CHUNK + B)
     rows = N // max(steps.T * parts, 1)  # of a step, for each thread; steps in which few sequences are left count, too
     ahead = 0 if fused or single or spread or rows < HIGH else -(-AHEAD // rows)
@@ -185,13 +187,13 @@ def plan(
     }  # fmt: skip
     if forward:
         spare = {
-            "w_x": strips(I, GH) if ahead else fused * strips(I, GH - QH), "w_x_split": fused * strips(I, QH),
-            "w_h": several * strips(P, GH - QH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
+            "w_x": strips(I, GH) if ahead else fused * strips(I, WH), "w_x_split": fused * strips(I, GH - WH),
+            "w_h": several * strips(P, WH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
             "bias": GH, "bias_split": QH,
         }  # fmt: skip
     else:
         spare = {
-            "w_h": several * strips(GH - QH, P), "w_h_split": several * strips(QH, P), "w_r": projected * strips(P, H),
+            "w_h": several * strips(WH, P), "w_h_split": several * strips(QH, P), "w_r": projected * strips(P, H),
             "d_gates": chunk_rows * GH, "d_hidden": chunk_rows * QH, "d_projected": projected * chunk_rows * P,
             "d_full": projected * B * H, "d_vectors": B * V * H, "d_entering": dropped * B * P,
         }  # fmt: skip
@@ -207,7 +209,7 @@ def plan(
         words[AT.entering // 8] = words[AT.carried // 8]
     numbers = {
         "T": steps.T, "B": B, "N": N, "I": I, "P": P, "H": H, "reverse": reverse, "block": block, "spread": spread,
-        "columns": GH, "whole": GH - QH, "fused": fused, "ahead": ahead, "turns": turns, "single": single,
+        "columns": GH, "whole": WH, "halves": QH, "fused": fused, "ahead": ahead, "turns": turns, "single": single,
         "lasting": lasting, "states_count": S, "vectors_count": V, "chunk": CHUNK, "none": id(None),
     }  # fmt: skip
     for name, number in numbers.items():
@@ -221,18 +223,21 @@ def plan(
 
 
 def reordered(cell: Cell, weights: Sequence[np.ndarray | None], back: bool = False) -> list[np.ndarray | None]:
-    """Weights and biases (G*H, ...) with their gates in the kernels' order, or back in the cell's."""
-    order = cell.order
-    if back:
-        order = [order.index(g) for g in range(len(order))]
-    return [w if w is None else np.concatenate([np.split(w, len(order))[g] for g in order]) for w in weights]
+    """Weights and biases, in turns (G*H, ...) and (R*H, ...), with their gates in the kernels' order, or back in the
+    cell's."""
+    orders = [np.argsort(order).tolist() for order in cell.orders] if back else cell.orders
+
+    def moved(w: np.ndarray, order: list[int]) -> np.ndarray:
+        return np.concatenate([np.split(w, len(order))[g] for g in order]) if order else w
+
+    return [w if w is None else moved(w, orders[k % 2]) for k, w in enumerate(weights)]
 
 
 def forward(
     cell: Cell, x, steps: Steps, initial, weights, vectors, reverse: bool, noise: Noise = PLAIN, keep: bool = True
 ):
     """Run the cell over the sequences.  Returns (out, [the last states], what `backward` needs if `keep`)."""
-    dtype, (GH, P), w_hr = x.dtype, weights[1].shape, weights[4]
+    dtype, GH, P, w_hr = x.dtype, weights[0].shape[0], weights[1].shape[1], weights[4]
     H, S, B = GH // len(cell.gates), len(cell.states), steps.B
     parts, places, words, kept_size, spare_size, function, launch = plan(
         cell, dtype, steps, (x.shape[1], P, H), w_hr is not None, reverse, noise, True, keep
@@ -270,8 +275,8 @@ def backward(
     """
     x, steps, kept, noise = saved
     w_ih, w_hh, w_hr = weights
-    dtype, (GH, P) = x.dtype, w_hh.shape
-    H, S, B, I = GH // len(cell.gates), len(cell.states), steps.B, x.shape[1]
+    dtype, (GH, I), (RH, P) = x.dtype, w_ih.shape, w_hh.shape
+    H, S, B = GH // len(cell.gates), len(cell.states), steps.B
     parts, places, words, _, spare_size, function, launch = plan(
         cell, dtype, steps, (I, P, H), w_hr is not None, reverse, noise, False
     )
@@ -286,7 +291,7 @@ def backward(
         w_ih, w_hh = reordered(cell, (w_ih, w_hh))
     d_carried, d_states = np.empty((B, P), dtype), np.empty((S - 1, B, H), dtype) if S > 1 else None
     d_x = np.empty_like(x) if needs_x else None
-    shapes = (GH, I), (GH, P), (GH,), (GH,)
+    shapes = (GH, I), (RH, P), (GH,), (RH,)
     d_weights: list = [None if apart else np.empty(shape, dtype) for shape in shapes]
     d_w_hr = None if w_hr is None or apart else np.empty(w_hr.shape, dtype)
     d_vectors, spare = np.empty(vectors.shape, dtype), room(spare_size)
@@ -312,14 +317,15 @@ def factors(
 ) -> list[tuple | None]:
     """What the gradients of the weights of a single step are products of; sizes: B, H, P."""
     B, H, P = sizes
-    columns, halves = len(cell.gates) * H, len(cell.split) * H
+    columns, rows, halves = (len(gates) * H for gates in (cell.gates, cell.inner, cell.split))
 
     def found(memory: np.ndarray, name: str, width: int) -> np.ndarray:
         return within(memory, words[getattr(AT, name) // 8], (B, width), x.dtype)
 
-    above = below = found(spare, "d_gates", columns)
+    above = found(spare, "d_gates", columns)
+    below = above[:, : rows - halves]
     if halves:
-        below = np.concatenate([above[:, : columns - halves], found(spare, "d_hidden", halves)], 1)
+        below = np.concatenate([below, found(spare, "d_hidden", halves)], 1)
     if not cell.in_order:
         above, below = (d.T for d in reordered(cell, (above.T, below.T), back=True))
     h = found(kept, "entering", P)

@@ -5,11 +5,12 @@
     project, project_back        what is done with a projected hidden state, in steps that are launched one by one
     place                        initial states into the rows of the first steps
 
-B batch, T time, H hidden, G gates, W of them whole and Q split, S states, V learned vectors, P numbers of hidden state
-that go from step to step; N rows, those of a step one after the other (cpu/cell_job.py).  Arrays are contiguous but for
-the gradient of the output; gates are in the order of the kernels, whole ones first.
+B batch, T time, H hidden, G gates, R of them with a product with the hidden state, of which W are whole and Q split, S
+states, V learned vectors, P numbers of hidden state that go from step to step; N rows, those of a step one after the
+other (cpu/cell_job.py).  Arrays are contiguous but for the gradient of the output; gates are in the order of the
+kernels: whole ones, split ones, those of the input alone.
 
-    w_hh (G*H, P)   b_hh (G*H,)   vectors (V, H)   sizes (T,), offsets (T + 1,), firsts (B,) int64
+    w_hh (R*H, P)   b_hh (R*H,)   vectors (V, H)   sizes (T,), offsets (T + 1,), firsts (B,) int64
     gates (N, G*H)      before the step what x gives; after it the pre-activation, or of a split gate still that
     hidden (N, Q*H)     the other halves of the split gates
     carried (N, P)      the hidden state before the step; entering (N, P), as it enters the product with w_hh: the same
@@ -17,18 +18,19 @@ the gradient of the output; gates are in the order of the kernels, whole ones fi
     states (S-1, N, H)  the other states before the step; last (S-1, B, H), after the last one of each sequence
     out (N, P), last_carried (B, P), full (N, H): h after the step, where a projection makes `out` of it
     zone_carried (N, P), zone_states (S-1, N, H), how much zoneout keeps; one row for all with zone_row = 0
-    d_rows (N, R)       the gradients of what was multiplied by w_ih, G*H numbers of a row; if Q, then those of what was
-                        multiplied by w_hh, as many; else they are the same
+    d_rows (N, .)       the gradients of what was multiplied by w_ih, G*H numbers of a row; if Q, then those of what was
+                        multiplied by w_hh, R*H; else the first of a row are these
     d_carried (B, P), d_states (S-1, B, H), d_vectors (B, V, H): from step to step, and what is left in the end
 
 One launch for all steps: a block owns `units` hidden units, with all their gates, whose rows of w_hh lie in its shared
 memory throughout (columns of it, in the backward), and some tiles of `broad` rows of the batch.  Of each step and tile
 it waits until all blocks have written the hidden state before (the gradients of the gates after), copies it to shared
-memory, multiplies, computes one unit of one row in each thread, and tells the others by a counter of the tile.  What a
-thread alone needs goes from step to step through its own places of the arrays, read ahead while others are waited for.
+memory, multiplies, computes one unit of one row in each thread, and tells the others by a counter of the tile.  (A cell
+with no product, R = 0, has nothing to wait for.)  What a thread alone needs goes from step to step through its own
+places of the arrays, read ahead while others are waited for.
 
     shared memory: w (tall, depth), tall >= rows of w_hh here; the tile of states (broad, length), of which `length`
-    numbers are there at a time; sums, (broad, tall), `splits` times for each length.  depth is H, G*H in the backward;
+    numbers are there at a time; sums, (broad, tall), `splits` times for each length.  depth is H, R*H in the backward;
     tall and broad are rounded up to what the tiles of a product want
 """
 
@@ -99,12 +101,13 @@ def kernels(
     real: type, step: Step, projected: bool, held: bool, dropped: bool, high: int, wide: int
 ) -> SimpleNamespace:
     """The kernels of a step; `held`: with zoneout of a projected hidden state; high x wide, the tiles of products."""
-    G, Q, S, V = step.gates, step.halves, step.states, step.vectors
-    W = G - Q
+    G, R, Q, S, V = step.gates, step.inner, step.halves, step.states, step.vectors
+    W = R - Q
     OLD, LEARNED, ZONED, SEEDS = G + Q, G + Q + S, G + Q + S + V, G + Q + S + V + S
-    COUNT = SEEDS + S
+    COUNT, BIASES = SEEDS + S, max(R, 1)
     ZONES = sum(1 << k for k in step.zones)
-    TWICE = 2 if Q else 1
+    BELOW = G if Q else 0  # where in a row of d_rows, in times H, the gradients begin that are multiplied by w_hh
+    ROW = BELOW + R if Q else G
     math, back = step.forward, step.backward
     copy_row, copy_rows = copies(real).copy_row, copies(real).copy_rows
     product = tile_product(real, high, wide)
@@ -158,11 +161,11 @@ def kernels(
     @inlined
     def write_rows(results, r, unit, H, d_rows):
         """The gradients of the gates."""
-        row = r * TWICE * G * H + unit
+        row = r * ROW * H + unit
         for k in range(G):
             d_rows[row + k * H] = results[k]
         if Q:
-            row += G * H
+            row += BELOW * H
             for k in range(W):
                 d_rows[row + k * H] = results[k]
             for k in range(Q):
@@ -194,23 +197,23 @@ def kernels(
         states: pointer(real), out: pointer(real), last_carried: pointer(real), last: pointer(real),
     ):  # fmt: skip
         memory = cuda.shared.array(0, real, 16)
-        values, results, bias = cuda.local.array(COUNT, real), cuda.local.array(S, real), cuda.local.array(G, real)
+        values, results, bias = cuda.local.array(COUNT, real), cuda.local.array(S, real), cuda.local.array(BIASES, real)
         thread, threads = cuda.threadIdx.x, cuda.blockDim.x
         groups = int64(cuda.gridDim.x)
-        speaker = thread == 0 and groups > 1  # waits for other blocks, and tells them
+        speaker = R > 0 and thread == 0 and groups > 1  # waits for other blocks, and tells them
         first, lead, teams = cuda.blockIdx.x * units, cuda.blockIdx.y, cuda.gridDim.y
         at_h, at_z = tall * H, tall * H + broad * length
         r = thread >> 5
         while r < tall:
             gate = int64(uint32(r) // uint32(units))
             unit = first + r - gate * units
-            some = gate < G and unit < H
+            some = gate < R and unit < H
             copy_row(memory, r * H, w_hh, (gate * H + unit if some else 0) * H, H, some, thread & 31, 32, fast)
             r += threads >> 5
         b = int64(uint32(thread) // uint32(units))  # 32 bits are divided much faster than 64
         unit = first + thread - b * units
         if unit < H:
-            for k in range(G):
+            for k in range(R):
                 bias[k] = b_hh[k * H + unit] if biased else real(0)
             for k in range(V):
                 values[LEARNED + k] = vectors[k * H + unit]
@@ -232,7 +235,7 @@ def kernels(
                     if speaker:
                         while acquire(counters, tile * APART) < step * groups:
                             pass
-                    k, end = 0, at_z
+                    k, end = 0 if R else H, at_z
                     while k < H:
                         n = min(length, H - k)
                         cuda.syncthreads()
@@ -243,7 +246,7 @@ def kernels(
                         k, end = k + n, end + splits * broad * tall
                     cuda.syncthreads()
                     if active:
-                        for k in range(G):
+                        for k in range(R):
                             total = bias[k]
                             at = at_z + b * tall + k * units + unit - first
                             while at < end:
@@ -280,9 +283,9 @@ def kernels(
         values, results = cuda.local.array(COUNT, real), cuda.local.array(SEEDS, real)
         thread, threads = cuda.threadIdx.x, cuda.blockDim.x
         groups = int64(cuda.gridDim.x)
-        speaker = thread == 0 and groups > 1  # waits for other blocks, and tells them
+        speaker = R > 0 and thread == 0 and groups > 1  # waits for other blocks, and tells them
         first, lead, teams = cuda.blockIdx.x * units, cuda.blockIdx.y, cuda.gridDim.y
-        depth = G * H
+        depth = R * H
         at_d, at_z = tall * depth, tall * depth + broad * length
         k = int64(thread)
         while k < depth:
@@ -321,16 +324,16 @@ def kernels(
                         d = d_carried[s * H + unit]
                         if dropped:
                             factor = drop[s * H + unit]
-                    if others > 0:
+                    if R > 0 and others > 0:
                         if speaker:
                             while acquire(counters, tile * APART) < turn * groups:
                                 pass
                         k, end = 0, at_z
-                        at = ((following + top) * TWICE + TWICE - 1) * depth
+                        at = ((following + top) * ROW + BELOW) * H
                         while k < depth:
                             n = min(length, depth - k)
                             cuda.syncthreads()
-                            copy_rows(memory, at_d, length, d_rows, at + k, TWICE * depth, others, n, fast)
+                            copy_rows(memory, at_d, length, d_rows, at + k, ROW * H, others, n, fast)
                             arrived()
                             cuda.syncthreads()
                             product(memory, k, depth, at_d, length, n, end, tall, broad, others, splits, fast)
@@ -369,7 +372,7 @@ def kernels(
         states: pointer(real), out: pointer(real), last_carried: pointer(real), last: pointer(real),
         full: pointer(real),
     ):  # fmt: skip
-        """`sums` (rows, G*H): the product of the hidden state with w_hh."""
+        """`sums` (rows, R*H): the product of the hidden state with w_hh."""
         values, results = cuda.local.array(COUNT, real), cuda.local.array(S, real)
         for i in range(cuda.grid(1), rows * H, cuda.gridsize(1)):
             b, unit = i // H, i % H
@@ -377,8 +380,8 @@ def kernels(
             read_row(values, r, unit, N, H, P, gates, hidden, carried, states, zone_carried, zone_states, zone_row)
             for k in range(V):
                 values[LEARNED + k] = vectors[k * H + unit]
-            for k in range(G):
-                total = sums[(b * G + k) * H + unit]
+            for k in range(R):
+                total = sums[(b * R + k) * H + unit]
                 if biased:
                     total += b_hh[k * H + unit]
                 if k < W:

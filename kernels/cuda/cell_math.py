@@ -7,7 +7,7 @@
 
 `in_values` and `out` are local arrays, which become registers.  `in_values` has, one after the other,
 
-    G    the pre-activations of the gates, whole ones first; of a split gate, the half that comes from x
+    G    the pre-activations of the gates: whole ones; of split ones, the half that comes from x; those of x alone
     Q    the other halves of the split gates
     S    the states before the step
     V    the learned vectors
@@ -53,7 +53,8 @@ class Step(NamedTuple):
     forward: Any
     backward: Any
     gates: int
-    halves: int  # the split gates, the last of them
+    inner: int  # those that are not of the input alone, which come first
+    halves: int  # the split gates, the last of these
     states: int
     vectors: int
     zones: tuple[int, ...]  # the states that have zoneout in the cell's math
@@ -68,9 +69,8 @@ def step(cell: Cell, real: type, zoned: tuple[bool, ...] = (), projected: bool =
     text, names = print_step(cell, real.__name__)
     module = load_source(f"cuda_{cell.name}_{real.__name__}", text)
     functions = (getattr(module, name) for name in names)
-    return Step(
-        *functions, len(cell.gates), len(cell.split), len(cell.states), len(cell.vectors), tuple(cell.zones), cell.name
-    )
+    counts = map(len, (cell.gates, cell.inner, cell.split, cell.states, cell.vectors))
+    return Step(*functions, *counts, tuple(cell.zones), cell.name)
 
 
 def places(cell: Cell) -> dict[Var, int]:

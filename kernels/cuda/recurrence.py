@@ -20,6 +20,7 @@ import numpy as np
 
 from ..cells import GRU, LSTM, PLAIN, Cell, Noise
 from ..cpu.recurrence import Steps, steps_of
+from ..scalar import sigmoid
 from . import gemm, reduce
 from .array import Array, empty, upload, zeros
 from .cell_kernels import APART, THREADS, copies, kernels
@@ -52,12 +53,12 @@ TILES |= {(8, 1): ((4, 1),), (8, 4): ((4, 4),), (8, 8): ((4, 4),)}
 
 
 def arranged(
-    H: int, B: int, G: int, size: int, back: bool, units: int, broad: int, tile: tuple[int, int], threads: int,
+    H: int, B: int, R: int, size: int, back: bool, units: int, broad: int, tile: tuple[int, int], threads: int,
     most: int, limit: int,
 ) -> Geometry | None:  # fmt: skip
     """The geometry for blocks of so many units and rows of the batch; there can be `most`, of `limit` bytes."""
     high, wide = tile
-    count, depth = (units, G * H) if back else (G * units, H)
+    count, depth = (units, R * H) if back else (R * units, H)
     tall, broad = -(-count // high) * high, -(-broad // wide) * wide
     groups, tiles = -(-H // units), -(-B // broad)
     if groups > most or units * broad > threads:
@@ -84,12 +85,12 @@ def cycles(g: Geometry, H: int, B: int, size: int) -> float:
 
 @functools.lru_cache(1024)
 def geometry(
-    H: int, B: int, G: int, size: int, back: bool, multiprocessors: int, threads: int, limit: int
+    H: int, B: int, R: int, size: int, back: bool, multiprocessors: int, threads: int, limit: int
 ) -> Geometry | None:
     """The best geometry on a device whose blocks have `threads` threads and `limit` bytes; None if there is none."""
     wide = 1 if B == 1 else 4 if B <= 4 else 8
     choices = [
-        arranged(H, B, G, size, back, units, broad, tile, threads, multiprocessors, limit)
+        arranged(H, B, R, size, back, units, broad, tile, threads, multiprocessors, limit)
         for units in {-(-H // multiprocessors), *(1 << k for k in range(9) if 1 << k < 2 * H)}
         for broad in (wide << k for k in range(8) if wide << k < B + wide)
         for tile in TILES[size, wide]
@@ -97,15 +98,26 @@ def geometry(
     return min((g for g in choices if g), key=lambda g: (cycles(g, H, B, size), *g), default=None)
 
 
+def unconnected(H: int, B: int, size: int, threads: int) -> Geometry:
+    """The geometry for a cell with no product, of which no unit needs another."""
+    units = min(H, 32)
+    broad = threads // units
+    blocks = -(-H // units), min(-(-B // broad), 1 << 15)
+    high, wide = TILES[size, 1][0]
+    return Geometry(units, broad, 0, 0, 1, 1, high, wide, threads, blocks, 0)
+
+
 def plan(cell: Cell, steps: Steps, H: int, size: int, projected: bool, back: bool) -> Geometry | None:
     """The geometry of one launch for all steps; None where each step has launches of its own."""
     if projected or steps.T == 1 or steps.N == 0:
         return None
     device = driver()
+    threads, R = min(device.threads, THREADS), len(cell.inner)
+    if R == 0:
+        return unconnected(H, steps.B, size, threads)
     if not device.cooperative:
         return None
-    threads = min(device.threads, THREADS)
-    return geometry(H, steps.B, len(cell.gates), size, back, device.multiprocessors, threads, device.shared_limit)
+    return geometry(H, steps.B, R, size, back, device.multiprocessors, threads, device.shared_limit)
 
 
 class Kept(NamedTuple):
@@ -144,18 +156,17 @@ def aligned(depth: int, size: int, *arrays: Array) -> bool:
 
 
 def reordered(cell: Cell, weights: Sequence[Array | None], back: bool = False) -> list[Array | None]:
-    """Weights and biases (G*H, ...) with their gates in the kernels' order, or back in the cell's."""
+    """Weights and biases, in turns (G*H, ...) and (R*H, ...), with their gates in the kernels' order, or back in the
+    cell's."""
     if cell.in_order:
         return list(weights)
-    order = cell.order
-    if back:
-        order = [order.index(g) for g in range(len(order))]
+    orders = [np.argsort(order).tolist() for order in cell.orders] if back else cell.orders
 
-    def moved(w: Array) -> Array:
-        H = len(w) // len(order)
-        return np.concatenate([w[g * H : (g + 1) * H] for g in order])
+    def moved(w: Array, order: list[int]) -> Array:
+        H = len(w) // max(len(order), 1)
+        return np.concatenate([w[g * H : (g + 1) * H] for g in order]) if order else w
 
-    return [w if w is None else moved(w) for w in weights]
+    return [w if w is None else moved(w, orders[k % 2]) for k, w in enumerate(weights)]
 
 
 def place(given: Array | None, firsts: Array, to: Array, drop: Array | None = None, entering: Array | None = None):
@@ -188,9 +199,9 @@ def forward(
     """
     w_ih, w_hh, b_ih, b_hh = reordered(cell, weights[:4])
     w_hr = weights[4]
-    (GH, P), dtype = w_hh.shape, x.dtype
+    P, dtype = w_hh.shape[1], x.dtype
     G, Q, S = len(cell.gates), len(cell.split), len(cell.states)
-    H, B, N = GH // G, steps.B, steps.N
+    H, B, N = len(w_ih) // G, steps.B, steps.N
     projected, dropped = w_hr is not None, noise.drop is not None
     w_hh, b_hh = dense(w_hh), b_hh if b_hh is None else dense(b_hh)
     gates = gemm.linear(x, w_ih, b_ih)
@@ -215,7 +226,7 @@ def forward(
         family(cell, dtype.type, noise.zoned, noise.drop is not None, projected, (g.high, g.wide)).forward.launch(
             g.blocks, g.threads, steps.T, B, N, H, reverse, on_device(steps, "sizes"), on_device(steps, "offsets"),
             g.units, g.broad, g.tall, g.length, g.splits, aligned(H, dtype.itemsize, w_hh, entering), counters,
-            w_hh, bias, biased, vectors, *masks(), *kept, shared=g.shared, cooperative=True,
+            w_hh, bias, biased, vectors, *masks(), *kept, shared=g.shared, cooperative=bool(cell.inner),
         )  # fmt: skip
     else:
         compute, device = family(cell, dtype.type, noise.zoned, noise.drop is not None, projected), driver()
@@ -256,12 +267,13 @@ def backward(
     x, steps, noise, gates, hidden, carried, entering, states, full = saved
     w_ih, w_hh = reordered(cell, weights[:2])
     w_hr, w_hh = weights[2], dense(w_hh)
-    (GH, P), dtype, size = w_hh.shape, x.dtype, x.itemsize
+    GH, (RH, P), dtype, size = len(w_ih), w_hh.shape, x.dtype, x.itemsize
     G, S, V = len(cell.gates), len(cell.states), len(cell.vectors)
     H, B, N = GH // G, steps.B, steps.N
     projected, twice = w_hr is not None, bool(cell.split)
+    below = slice(GH, GH + RH) if twice else slice(0, RH)  # of d_rows, what is multiplied by w_hh
     d_carried, d_states = empty((B, P), dtype), empty((S - 1, B, H), dtype)
-    d_vectors, d_rows = zeros((B, V, H), dtype), empty((N, (1 + twice) * GH), dtype)
+    d_vectors, d_rows = zeros((B, V, H), dtype), empty((N, GH + twice * RH), dtype)
     everyone = on_device(steps, "_first_rows")
     place(d_last[0], everyone, d_carried)
     for given, d in zip(d_last[1:], d_states, strict=True):
@@ -277,11 +289,12 @@ def backward(
     d_projected = empty((N, P), dtype) if projected else d_carried
     if g is not None:
         counters = zeros(APART * -(-B // g.broad), np.int32)
+        fast = aligned(GH, size, d_rows) and aligned(RH, size)
         family(cell, dtype.type, noise.zoned, noise.drop is not None, projected, (g.high, g.wide)).backward.launch(
             g.blocks, g.threads, steps.T, B, N, H, reverse, on_device(steps, "sizes"), on_device(steps, "offsets"),
-            g.units, g.broad, g.tall, g.length, g.splits, aligned(GH, size, d_rows), counters, w_hh, vectors,
+            g.units, g.broad, g.tall, g.length, g.splits, fast, counters, w_hh, vectors,
             carried_too, others_too, noise.by_row, drop, *kept, given, from_above, d_row, d_time, d_column, *to,
-            shared=g.shared, cooperative=True,
+            shared=g.shared, cooperative=bool(cell.inner),
         )  # fmt: skip
     else:
         compute, device = family(cell, dtype.type, noise.zoned, noise.drop is not None, projected), driver()
@@ -301,18 +314,18 @@ def backward(
                 device.blocks(max(rows, others) * H, threads), threads, rows, others, row, B, N, H, P, sums, vectors,
                 carried_too, others_too, noise.by_row, drop, *kept, *above, *to,
             )  # fmt: skip
-            sums, others = gemm.matmul(d_rows[row : row + rows, -GH:], w_hh), rows
-    d_x_rows, d_h_rows = d_rows[:, :GH], d_rows[:, -GH:]
+            sums, others = gemm.matmul(d_rows[row : row + rows, below], w_hh), rows
+    d_x_rows, d_h_rows = d_rows[:, :GH], d_rows[:, below]
     d_weights: list = [None] * 5
     if apart:
-        above, below = (d.T for d in reordered(cell, (d_x_rows.T, d_h_rows.T), back=True))
-        d_weights[:4] = (above, x), (below, entering), (above, None), (below, None)
+        d_above, d_below = (d.T for d in reordered(cell, (d_x_rows.T, d_h_rows.T), back=True))
+        d_weights[:4] = (d_above, x), (d_below, entering), (d_above, None), (d_below, None)
         if projected:
             d_weights[4] = d_projected, full
     else:
         d_w_ih, d_w_hh = gemm.matmul(d_x_rows.T, x), gemm.matmul(d_h_rows.T, entering)
         d_b_ih = reduce.sum(d_x_rows, (0,))
-        d_b_hh = reduce.sum(d_h_rows, (0,)) if twice else d_b_ih.copy()
+        d_b_hh = reduce.sum(d_h_rows, (0,)) if twice else d_b_ih[:RH].copy()
         d_weights[:4] = reordered(cell, (d_w_ih, d_w_hh, d_b_ih, d_b_hh), back=True)
         if projected:
             d_weights[4] = gemm.matmul(d_projected.T, full)
@@ -326,8 +339,14 @@ def backward(
 
 def examples() -> list[Kernel]:
     """Kernels of each kind, to be compiled where there is no GPU: those that need the most registers, and others."""
-    found = [copies(np.float32).place]
-    for cell, real, tile in ((LSTM, np.float32, (4, 8)), (LSTM, np.float64, (4, 4)), (GRU, np.float32, (4, 1))):
+
+    def alone(x_z, x_n, h):
+        """A cell with no product."""
+        return sigmoid(x_z) * h + x_n
+
+    found, single = [copies(np.float32).place], np.float32
+    kinds = (LSTM, single, (4, 8)), (LSTM, np.float64, (4, 4)), (GRU, single, (4, 1)), (Cell(alone), single, (4, 1))
+    for cell, real, tile in kinds:
         made = family(cell, real, (), False, False, tile)
         found += [made.forward, made.backward]
     one_by_one = family(LSTM, np.float32, (True, True), True, True)

@@ -40,19 +40,30 @@ class _Weighted(Module):
     cell: Cell
     hidden_size: int
     bias: bool
+    _inner: bool = True  # whether the cell has a gate that is not of the input alone, and so weight_hh
     _instead: dict[str, Any] = {}  # what a recurrence takes in the place of parameters
 
     def _make(
-        self, suffix: str, gates: int, width: int, options: dict[str, Any], proj: int = 0, vectors: Sequence[str] = ()
+        self,
+        suffix: str,
+        gates: int,
+        inner: int,
+        width: int,
+        options: dict[str, Any],
+        proj: int = 0,
+        vectors: Sequence[str] = (),
     ) -> dict[str, tuple[int, ...]]:
-        """Make the parameters of one layer and direction, for `width` inputs; returns their names and shapes."""
-        rows, hidden = gates * self.hidden_size, self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            f"weight_ih{suffix}": (rows, width),
-            f"weight_hh{suffix}": (rows, proj or hidden),
-        }
+        """Make the parameters of one layer and direction, for `width` inputs; returns their names and shapes.
+
+        `inner` of the gates are not of the input alone.
+        """
+        hidden = self.hidden_size
+        parts = {"ih": (gates * hidden, width)}
+        if inner:
+            parts["hh"] = (inner * hidden, proj or hidden)
+        shapes: dict[str, tuple[int, ...]] = {f"weight_{name}{suffix}": shape for name, shape in parts.items()}
         if self.bias:
-            shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
+            shapes |= {f"bias_{name}{suffix}": shape[:1] for name, shape in parts.items()}
         if proj:
             shapes[f"weight_hr{suffix}"] = (proj, hidden)
         shapes |= {f"{vector}{suffix}": (hidden,) for vector in vectors}
@@ -86,6 +97,10 @@ class _Weighted(Module):
                         f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
                         f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
                     )
+        if not self._inner:
+            found.insert(1, None)
+            if self.bias:
+                found.insert(3, None)
         if not self.bias:
             found[2:2] = [None, None]
         if not proj:
@@ -135,10 +150,11 @@ class Recurrent(_Weighted):
     returns  (output, states): the last layer's hidden state of each step (T, B, D * P), laid out as the input, and
              the states after the last step, in the form of hx
 
-    Parameters, for layer k, with suffix _reverse for the second direction and G gates:
-    weight_ih_lk (G * H, input_size or D * P), weight_hh_lk (G * H, P), bias_ih_lk, bias_hh_lk (G * H,), weight_hr_lk
-    (P, H) if proj_size > 0, and <vector>_lk (H,) for each learned vector of the cell; all uniform in +-1 / sqrt(H) at
-    the start.
+    Parameters, for layer k, with suffix _reverse for the second direction and G gates, of which R have a product with
+    the hidden state (all but what `cell` says is of the input alone): weight_ih_lk (G * H, input_size or D * P),
+    weight_hh_lk (R * H, P), bias_ih_lk (G * H,), bias_hh_lk (R * H,), weight_hr_lk (P, H) if proj_size > 0, and
+    <vector>_lk (H,) for each learned vector of the cell; all uniform in +-1 / sqrt(H) at the start.  Those of no rows
+    there are none.
 
     With `proj_size` P > 0, what a step hands to the next one and to the layer above is not its hidden state, but
     weight_hr times that, P numbers (https://arxiv.org/abs/1402.1128): ValueError for a step that reads h.
@@ -214,11 +230,17 @@ class Recurrent(_Weighted):
             )
         self.zoneout = self._chances("zoneout", zoneout, len(self.cell.states))
         self.recurrent_dropout = self._chances("recurrent_dropout", recurrent_dropout)
+        if self.recurrent_dropout and not self._inner:
+            raise ValueError(
+                f"{type(self).__name__}: recurrent_dropout must be 0 for a cell whose gates are of the input alone: "
+                f"no product with the hidden state is there to drop from, got {recurrent_dropout}"
+            )
         directions = ("", "_reverse") if bidirectional else ("",)
         self._shapes = [
             self._make(
                 f"_l{layer}{direction}",
                 len(self.cell.gates),
+                len(self.cell.inner),
                 (proj_size or hidden_size) * len(directions) if layer else input_size,
                 {"device": device, "dtype": dtype},
                 proj_size,
@@ -613,6 +635,7 @@ def cell(step: Callable) -> type[Recurrent]:
 
     f            a gate: its value is W_ih x + b_ih + W_hh h + b_hh, with weights of its own; any name will do
     x_n, h_n     a gate in two halves, W_ih x + b_ih and W_hh h + b_hh, for a step that treats them differently
+    x_n alone    a gate of the input alone, W_ih x + b_ih: it has no rows in weight_hh and bias_hh
     h            the hidden state of the step before
     c, at last   a further state: the step returns (h, c), and takes the old c as its last positional parameter;
                  likewise for more states, in the same order
@@ -632,8 +655,10 @@ def cell(step: Callable) -> type[Recurrent]:
 
     Raises TypeError, naming the line, for a step that cannot be derived.
     """
+    made = Cell(step)
     members = {
-        "cell": Cell(step),
+        "cell": made,
+        "_inner": bool(made.inner),
         "step": staticmethod(step),
         "__doc__": step.__doc__ or f"The recurrent cell {step.__name__}: see Recurrent.",
         "__module__": step.__module__,
@@ -655,7 +680,7 @@ class RNNCellBase(_Weighted):
     ):
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._shapes = self._make("", num_chunks, input_size, {"device": device, "dtype": dtype})
+        self._shapes = self._make("", num_chunks, num_chunks, input_size, {"device": device, "dtype": dtype})
         if not bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)

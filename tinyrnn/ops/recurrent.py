@@ -34,6 +34,9 @@ class Recurrence(Op):
             steps = recurrence.steps_of(*x.shape[:2]) if x.ndim == 3 else recurrence.steps_of(1, x.shape[0])
         count = len(cell.states)
         initial, weights, vectors = arrays[:count], arrays[count : count + 5], arrays[count + 5 :]
+        if weights[1] is None:  # the kernels take no rows instead, as wide as the hidden state
+            width = weights[0].shape[0] // len(cell.gates) if weights[4] is None else weights[4].shape[0]
+            weights = weights[0], weights[0].T[:0, :width], *weights[2:]
         stacked = np.stack(vectors) if vectors else weights[0][:0]  # no rows, of whatever width
         rows, shape = contiguous(x), x.shape
         if len(shape) == 3:
@@ -110,11 +113,12 @@ def run_cell(
     length, longest first.
 
     Returns (hidden states, (T, B, P), (B, P) or (N, P); the last states of each sequence, (1, B, P) and (1, B, H)).
-    `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hr (P, H), which projects the
-    hidden state; without it P = H.  `initial` may hold None for zeros.  `sizes` (T,) int64 tells how many rows
-    each step has of packed ones; `batch_first`, whether x and the hidden states are (B, T, .) instead; without
-    `layered` the last states are (B, P) and (B, H).  `noise` has the masks of zoneout and recurrent dropout, their rows
-    in the order of packed ones.  Shapes and types are for the caller to check: the kernels do not.
+    `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, w_hh is for a cell whose gates are all of the
+    input alone, and so may be w_hr (P, H), which projects the hidden state; without it P = H.  `initial` may hold None
+    for zeros.  `sizes` (T,) int64 tells how many rows each step has of packed ones; `batch_first`, whether x and the
+    hidden states are (B, T, .) instead; without `layered` the last states are (B, P) and (B, H).  `noise` has the masks
+    of zoneout and recurrent dropout, their rows in the order of packed ones.  Shapes and types are for the caller to
+    check: the kernels do not.
     """
     inputs = (x, *initial, *weights, *vectors)
     called = Recurrence.forward(
@@ -128,7 +132,7 @@ def run_cell(
         keep=is_grad_enabled(),
     )
     op = Recurrence
-    if weights[0].array.size + weights[1].array.size >= LargeStep.LEAST and sizes is None:
+    if sum(w.array.size for w in weights[:2] if w is not None) >= LargeStep.LEAST and sizes is None:
         shape = x.array.shape
         if len(shape) == 2 or shape[1 if batch_first[0] else 0] == 1:
             op = LargeStep
