@@ -132,7 +132,8 @@ def run_cell(
         keep=is_grad_enabled(),
     )
     op = Recurrence
-    if sum(w.array.size for w in weights[:2] if w is not None) >= LargeStep.LEAST and sizes is None:
+    count = weights[0].array.size + (0 if weights[1] is None else weights[1].array.size)
+    if count >= LargeStep.LEAST and sizes is None:
         shape = x.array.shape
         if len(shape) == 2 or shape[1 if batch_first[0] else 0] == 1:
             op = LargeStep
