@@ -53,6 +53,7 @@ class Var:
     def __neg__(self): return emit("neg", self)
     def __pos__(self): return self
     def __abs__(self): return absolute(self)
+    def mean(self, *args, **kwargs): return mean(self, *args, **kwargs)
     def __lt__(self, other): return emit("lt", self, other)
     def __le__(self, other): return emit("le", self, other)
     def __gt__(self, other): return emit("gt", self, other)
@@ -122,7 +123,7 @@ RESERVED = (
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
     r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
-    r"range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
+    r"scratch|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
 )
 
 
@@ -202,6 +203,8 @@ PRIMITIVES = {
         g * -where(a * a + b * b == 0.0, 0.0, a / (a * a + b * b)))),
     "hypot": Primitive(math.hypot, "hypot({0}, {1})", lambda a, b, y, g: (g * (a / y), g * (b / y))),
     "fmod": Primitive(math.fmod, "fmod({0}, {1})", lambda a, b, y, g: (g, -(g * ((a - y) / b)))),
+    # Of all hidden units: what the others give, each of them gets back in equal parts.
+    "mean": Primitive(lambda a: a, "", lambda a, y, g: (emit("mean", g),)),
     "floor": Primitive(math.floor, "floor({0})", lambda a, y, g: (None,)),
     # Comparisons have no gradient; `where` passes its gradient to the side that was chosen.
     "lt": Primitive(lambda a, b: a < b, "{0} < {1}", lambda a, b, y, g: (None, None)),
@@ -217,10 +220,6 @@ PRIMITIVES = {
 
 
 CONDITIONS = {"lt", "le", "gt", "ge", "eq", "ne"}
-
-# What printed source imports of the math module.
-FUNCTIONS = ", ".join(sorted({name for p in PRIMITIVES.values() for name in re.findall(r"(\w+)\(", p.text)}))
-
 
 def emit(op: str, *args):
     """The result of primitive `op`: a number if all `args` are numbers, else a Var on their tape.
@@ -335,6 +334,16 @@ def minimum(a, b): return where(a < b, a, where(b < a, b, 0.5 * a + 0.5 * b))
 def relu(x):
     """Zero keeps its sign, as torch's does, and has no gradient."""
     return ruled(where(x < 0.0, 0.0, x), (x,), lambda x, y, g: (where(y <= 0.0, 0.0, g),))
+
+
+def mean(x, dim=None, keepdim=False):
+    """The mean over all hidden units, the last axis of what a step is about; every unit sees the same number."""
+    if dim != -1 or keepdim is not True:
+        raise NotRecordable(
+            f"it takes mean(dim={dim}, keepdim={keepdim}) of a value; there is mean(-1, keepdim=True), the mean over the "
+            f"hidden units"
+        )
+    return emit("mean", x)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -479,6 +488,19 @@ def needed(results: Sequence[Var], given: Sequence[Var] = ()) -> tuple[list[Var]
             instructions.add(v)
             stack.extend(v.args)
     return sorted(instructions, key=lambda v: int(v.name[1:])), read
+
+
+def stages(results: Sequence[Var]) -> list[list[Var]]:
+    """The means that `results` need, in the order in which they can be had: each stage needs those before it."""
+    found: list[list[Var]] = []
+    before: dict[Var, int] = {}  # how many stages must be done
+    for v in needed(results)[0]:
+        stage = max((before.get(a, 0) for a in v.args), default=0)
+        if v.op == "mean":
+            found += [[]] if stage == len(found) else []
+            found[stage].append(v)
+        before[v] = stage + (v.op == "mean")
+    return found
 
 
 def spell(v: Var) -> str:

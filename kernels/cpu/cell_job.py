@@ -50,6 +50,7 @@ SPARE, memory for one call; the weights are packed in strips for `product` (cell
     d_gates, d_hidden, d_projected             the gradients of a chunk's gates, hidden and out, a row for each row
     d_full (B, H), d_vectors (B, V, H)         the gradients of full, and of the vectors by sequence
     d_entering (B, P)                          with recurrent dropout, the gradient of entering
+    scratch (parts, ., H)                      what a cell with means keeps from one loop over the units to the next
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ ARRAYS = (
 KEPT = ("gates", "hidden", "carried", "entering", "states", "full")
 SPARE = (
     "w_x", "w_x_split", "w_h", "w_h_split", "w_r", "bias", "bias_split", "d_gates", "d_hidden", "d_projected", "d_full",
-    "d_vectors", "d_entering",
+    "d_vectors", "d_entering", "scratch",
 )  # fmt: skip
 NUMBERS = (
     "T", "B", "N", "I", "P", "H",

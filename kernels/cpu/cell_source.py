@@ -16,6 +16,10 @@ sequences go through all steps, and nothing waits for another part.  For each st
                 single step, after the loop).  What the cell will read in the next step is fetched from memory
                 meanwhile: the processor does not foresee a walk back through several arrays
 
+A mean over all hidden units, in a cell that takes one, is a loop of its own over the units of a row, before the one
+that computes the states or gradients: first the means that need no other, then those that need these, and so on.  What
+takes long to compute and is used in a later loop, too, is kept in `scratch`.
+
 Around the cell there may be
 
     a projection         out = w_hr h, P numbers, which the next step and the layer above get instead of h
@@ -30,7 +34,7 @@ import re
 from collections.abc import Sequence
 
 from ..cells import Cell
-from ..scalar import lines, needed, spell
+from ..scalar import CONDITIONS, Var, lines, needed, spell, stages
 from .cell_job import ARRAYS, AT, KEPT, NUMBERS, SPARE
 
 HEADER = '''"""The recurrent cell {name} over a whole sequence, forward and backward: see kernels/cpu/cell_source.py."""
@@ -48,9 +52,11 @@ from tinyrnn.kernels.cpu.simd import {functions}
 LANES, SIZE = lanes(real), real().itemsize
 product, multiply_ahead = shared(real).product, shared(real).multiply_ahead
 one, inf, nan = real(1), real("inf"), real("nan")
+KEPT = {kept}  # numbers of each unit that forward and backward keep from one loop over the units to the next
 '''
 
 DRIVER = {"product", "multiply_ahead"}  # what the kernels call of cell_driver.py
+QUICK = {"add", "sub", "mul", "neg", "where"} | CONDITIONS  # what is computed again sooner than loaded
 
 FORWARD = """
 
@@ -76,6 +82,7 @@ def forward(job, part):
                 place, width = (next_row + b, N) if b < staying else (b, B)
                 after = states if b < staying else last
 {pointers}
+{means}
                 for j in range(0, H, LANES):
                     n, here = H - j, SIZE * j
 {cell}
@@ -103,6 +110,7 @@ def backward(job, part):
                 r, chunk_row = row + b, row + b - first_row
                 gates_row = r
 {pointers}
+{means}
                 for j in range(0, H, LANES):
                     n, here = H - j, SIZE * j
 {cell}
@@ -173,13 +181,15 @@ def print_kernel(
     if any(zoned):
         cell = cell.zoned((zoned[0] and not projected, *zoned[1:]))
     printer = Printer(cell, projected, held, dropped)
-    code = "".join(t.replace("{fields}", _fields(t)) for t in (printer.forward(), printer.backward()))
+    texts = printer.forward(), printer.backward()
+    code = "".join(t.replace("{fields}", _fields(t)) for t in texts)
     called = set(re.findall(r"(\w+)\(", code)) - {*DRIVER, "real", "range", "min", "forward", "backward"}
     header = HEADER.format(
         name=re.sub(r"\W", "_", cell.name),
         source="\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines()),
         dtype=dtype,
         functions=", ".join(sorted(called | {"lanes"})),
+        kept=printer.kept,
     )
     return header + code
 
@@ -207,6 +217,7 @@ class Printer:
             for k in range(1, self.states)
         }
         self.inputs |= {"zone_0": "zone_carried + SIZE * zone_row * r * H"}
+        self.kept: list[int] = []
 
     def pointer(self, name: str) -> str:
         """Where a parameter is read: a pre-activation, a state before the step, or a learned vector."""
@@ -223,6 +234,52 @@ class Printer:
         return {v: self.pointer(name) for name, v in self.parameters.items()} | {
             v: f"zone_{k}" for k, v in self.cell.zones.items()
         }
+
+    def math(
+        self, results: Sequence[Var], loads: dict[Var, str], fetched: Sequence[str] = ()
+    ) -> tuple[list[str], list[str], dict[str, str]]:
+        """Statements before the loop over the units that computes `results`, those in it, and pointers that they use.
+
+        `loads` has an expression for each value that may be read; `fetched` are statements to be put into the loop.
+        """
+        found = stages(results)
+        means = {m for stage in found for m in stage}
+        goals = [*([m.args[0] for m in stage] for stage in found), results]
+        wanted = [set(needed(goal, means)[0]) for goal in goals]
+        alike = set(means)  # what is the same for all units: computed once for a loop, whatever stands in it
+        for v in needed(results, means)[0]:
+            if all(a in alike or a.op == "constant" for a in v.args):
+                alike.add(v)
+        before: list[str] = []
+        kept: dict[Var, str] = {}
+        for k, stage in enumerate(found):
+            body = self._computed(goals[k], means, loads, kept)
+            later = set().union(*wanted[k + 1 :]) - alike - set(kept)
+            for v in needed(goals[k], means | set(kept))[0]:
+                if v in later and v.op not in QUICK:
+                    kept[v] = f"kept_{len(kept)}"
+                    body.append(_store(kept[v], v.name))
+            body += [f"sum_{i} = sum_{i} + choose_first({spell(a)}, n, splat(real, 0.0))" for i, a in enumerate(goals[k])]
+            before += [f"sum_{i} = splat(real, 0.0)" for i in range(len(stage))]
+            before += ["for j in range(0, H, LANES):", *_indented(["n, here = H - j, SIZE * j", *body])]
+            before += [f"{m.name} = splat(real, total(sum_{i}) / real(H))" for i, m in enumerate(stage)]
+        self.kept.append(len(kept))
+        pointers = {name: f"scratch + SIZE * (part * {len(kept)} + {k}) * H" for k, name in enumerate(kept.values())}
+        return before, self._computed(results, means, loads, kept, fetched), pointers
+
+    def _computed(
+        self,
+        results: Sequence[Var],
+        means: set[Var],
+        loads: dict[Var, str],
+        kept: dict[Var, str],
+        fetched: Sequence[str] = (),
+    ) -> list[str]:
+        """Statements that compute `results` for some units, given the means and what was kept."""
+        given = means | set(kept)
+        _, read = needed(results, given)
+        known = loads | {v: _load(pointer) for v, pointer in kept.items()}
+        return [*(f"{v.name} = {text}" for v, text in known.items() if v in read), *fetched, *lines(results, given)]
 
     def forward(self) -> str:
         G, W, Q = self.gates, self.whole, self.halves
@@ -248,7 +305,7 @@ class Printer:
         products = (DROP.splitlines()[1:] if self.dropped else []) + products
         products = ["if not single:", *_indented(products)] if W + Q else []
         outputs = self.cell.recording.outputs
-        body = [f"{v.name} = {_load(pointer)}" for v, pointer in self.reads().items()] + lines(outputs)
+        means, body, kept = self.math(outputs, {v: _load(pointer) for v, pointer in self.reads().items()})
         after = {f"after_{k}": f"after + SIZE * ({k - 1} * width + place) * H" for k in range(1, self.states)}
         if self.projected:
             after["after_0"] = "full + SIZE * r * H"
@@ -261,7 +318,8 @@ class Printer:
         return FORWARD.format(
             fields="{fields}",
             products=_block(products, 3),
-            pointers=_block(_defined(self.inputs | after, body), 4),
+            pointers=_block(_defined(self.inputs | after | kept, means + body), 4),
+            means=_block(means, 4),
             cell=_block(body, 5),
             projection=_block(projection, 3),
         )
@@ -270,22 +328,23 @@ class Printer:
         G, W, Q, V = self.gates, self.whole, self.halves, self.vectors
         seeds, gradients = self.cell.derivative
         gradient = dict(zip(self.parameters, gradients, strict=True))
+        loads = {v: _load(pointer) for v, pointer in self.reads().items()}
         _, read = needed(gradients)
-        loaded = {v: pointer for v, pointer in self.reads().items() if v in read}
-        body = [f"{v.name} = {_load(pointer)}" for v, pointer in loaded.items()]
+        fetched = []
         widths = {"gate": f"{G} * H", "hidden": f"{Q} * H", "state": "H", "zone": "zone_row * H"}
-        for pointer in loaded.values():
-            if width := widths.get(pointer.partition("_")[0]):
-                body += [f"fetch({pointer} + SIZE * far * {width} + here)"]
+        for v, pointer in self.reads().items():
+            if v in read and (width := widths.get(pointer.partition("_")[0])):
+                fetched += [f"fetch({pointer} + SIZE * far * {width} + here)"]
         d_states = {f"d_state_{k}": f"d_states + SIZE * ({k - 1} * B + b) * H" for k in range(1, self.states)}
         if self.projected:
             d_states["d_state_0"] = "d_full + SIZE * b * H"
-            body += [f"{seeds[0].name} = {_load('d_state_0')}"]
+            loads[seeds[0]] = _load("d_state_0")
         else:
             d_states |= {"d_state_0": "d_carried + SIZE * b * H", "d_out_0": "d_out_t + b * d_out_row"}
-            body += [f"{seeds[0].name} = {_load('d_state_0')} + {_load('d_out_0')}", "fetch(d_out_0 + far_out + here)"]
-        body += [f"{v.name} = {_load(f'd_state_{k}')}" for k, v in enumerate(seeds) if k]
-        body += lines(gradients)
+            loads[seeds[0]] = f"{_load('d_state_0')} + {_load('d_out_0')}"
+            fetched += ["fetch(d_out_0 + far_out + here)"]
+        loads |= {v: _load(f"d_state_{k}") for k, v in enumerate(seeds) if k}
+        means, body, kept = self.math(gradients, loads, fetched)
         d_gates = {f"d_gate_{k}": f"d_gates + SIZE * (chunk_row * {G} * H + {k} * H)" for k in range(G)}
         d_gates |= {f"d_hidden_{k}": f"d_hidden + SIZE * (chunk_row * {Q} * H + {k} * H)" for k in range(Q)}
         d_gates |= {f"d_vector_{k}": f"d_vectors + SIZE * (b * {V} + {k}) * H" for k in range(V)}
@@ -310,7 +369,8 @@ class Printer:
         return BACKWARD.format(
             fields="{fields}",
             projection=_block(projection if self.projected else [], 3),
-            pointers=_block(_defined(self.inputs | d_states | d_gates, body), 4),
+            pointers=_block(_defined(self.inputs | d_states | d_gates | kept, means + body), 4),
+            means=_block(means, 4),
             cell=_block(body, 5),
             products=_block(products, 3),
         )

@@ -164,7 +164,7 @@ def plan(
     I, P, H = widths
     GH, RH, QH = (len(gates) * H for gates in (cell.gates, cell.inner, cell.split))
     WH, S, V, size, N, B = RH - QH, len(cell.states), len(cell.vectors), dtype.itemsize, steps.N, steps.B
-    common = shared(dtype.type)
+    common, compiled = shared(dtype.type), module(cell, dtype, projected, zoned, dropped)
     single = steps.T == 1 and not dropped
     small = (I * GH + P * RH) * size <= CACHED or MANY * get_threads() * steps.T <= N
     fused = forward and RH > 0 and not single and small
@@ -189,13 +189,14 @@ def plan(
         spare = {
             "w_x": strips(I, GH) if ahead else fused * strips(I, WH), "w_x_split": fused * strips(I, GH - WH),
             "w_h": several * strips(P, WH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
-            "bias": GH, "bias_split": QH,
+            "bias": GH, "bias_split": QH, "scratch": parts * compiled.KEPT[0] * H,
         }  # fmt: skip
     else:
         spare = {
             "w_h": several * strips(WH, P), "w_h_split": several * strips(QH, P), "w_r": projected * strips(P, H),
             "d_gates": chunk_rows * GH, "d_hidden": chunk_rows * QH, "d_projected": projected * chunk_rows * P,
             "d_full": projected * B * H, "d_vectors": B * V * H, "d_entering": dropped * B * P,
+            "scratch": parts * compiled.KEPT[1] * H,
         }  # fmt: skip
     words = np.zeros(len(Words._fields) - 1 + S, np.int64)
     ends = []
@@ -214,7 +215,6 @@ def plan(
     }  # fmt: skip
     for name, number in numbers.items():
         words[getattr(AT, name) // 8] = number
-    compiled = module(cell, dtype, projected, zoned, dropped)
     function = (compiled.forward if forward else compiled.backward).kernel.compile()
     places_of = steps.sizes, steps.offsets, steps.firsts(reverse) if forward else None, steps.cuts(parts)
     launch = common.forward if forward else common.backward

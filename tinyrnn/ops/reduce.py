@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..kernels import twin
+from ..kernels.scalar import Var
+from ..kernels.scalar import mean as mean_over_units
 from ..strides import at
 from ..tape import entitled
 from .arithmetic import add, div, plain, sub
@@ -120,6 +122,8 @@ def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None, out: Any = None
 ) -> Any:
     """The mean over `dim` (an int, several, or all) of floating-point numbers."""
+    if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
+        return mean_over_units(input, dim, keepdim)
     input, _ = prepared(input, dtype, "mean")
     if input.array.dtype.kind != "f":
         raise RuntimeError(
