@@ -11,6 +11,8 @@ A step function computes one hidden unit at one time step.  Its parameters tell 
 * The first result is the hidden state after the step.  Further results are further states; as they were before the
   step, they are the last positional parameters, in the same order.
 * A keyword-only parameter is a learned vector with one element for each hidden unit (a peephole weight, say).
+
+All units meet in a mean, `value.mean(-1, keepdim=True)`, which a layer-normalised cell takes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .scalar import Recording, Tape, Var, differentiate, record, relu, replay, sigmoid, spot, tanh
+from .scalar import Recording, Tape, Var, differentiate, record, relu, replay, sigmoid, spot, stages, tanh
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
@@ -131,6 +133,11 @@ class Cell:
         """(seeds, gradients): of each state after the step; of every parameter, in the order of the signature."""
         r = self.recording
         return differentiate(r, (*r.inputs.values(), *r.keywords.values()))
+
+    @cached_property
+    def means(self) -> bool:
+        """Whether the step takes means over the hidden units."""
+        return bool(stages(self.recording.outputs))
 
     def zoned(self, which: tuple[bool, ...]) -> Cell:
         """The cell with zoneout of the states that `which` tells: Krueger et al. 2017, https://arxiv.org/abs/1606.01305.

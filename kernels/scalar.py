@@ -123,7 +123,7 @@ RESERVED = (
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
     r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
-    r"scratch|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
+    r"scratch|means|stage|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
 )
 
 

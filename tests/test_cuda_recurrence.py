@@ -17,7 +17,7 @@ from tinyrnn.kernels.cells import GRU, LSTM, PLAIN, RNN_RELU, RNN_TANH, Cell, No
 from tinyrnn.kernels.cpu import recurrence as host  # noqa: E402
 from tinyrnn.kernels.cuda import cell_kernels, mapped, ptx, recurrence  # noqa: E402
 from tinyrnn.kernels.cuda.array import Array, download, upload  # noqa: E402
-from tinyrnn.kernels.scalar import sigmoid, tanh  # noqa: E402
+from tinyrnn.kernels.scalar import sigmoid, sqrt, tanh, where  # noqa: E402
 
 
 def blend(f, x_n, h_n, h, c, *, p):
@@ -57,8 +57,25 @@ def whole_and_outer(f, x_a, c):
     return tanh(c), c
 
 
+def normal(v, scale):
+    v = v - v.mean(-1, keepdim=True)
+    return v / sqrt((v * v).mean(-1, keepdim=True) + 1e-3) * scale
+
+
+def normalized(f, x_a, h_a, c, *, s_f, s_a, s_c):
+    """Means in several stages: of gates, and of a state that they make."""
+    f = sigmoid(normal(f, s_f))
+    c = f * c + (1 - f) * tanh(x_a + normal(h_a, s_a))
+    return tanh(normal(c, s_c)), c
+
+
+def above_the_mean(x_a, h):
+    """A mean that has no gradient."""
+    return where(x_a > x_a.mean(-1, keepdim=True), x_a, 0.5 * h)
+
+
 CELLS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
-OWN = (blend, three, split_first, all_split, all_outer, every_kind, whole_and_outer)
+OWN = (blend, three, split_first, all_split, all_outer, every_kind, whole_and_outer, normalized, above_the_mean)
 CELLS |= {step.__name__: Cell(step) for step in OWN}
 
 
@@ -154,7 +171,7 @@ def test_every_cell_is_its_host_s(gpu, cell, way):
 @pytest.mark.parametrize(
     "noise", [{}, {"zones": "all", "drop": True}, {"zones": "one"}], ids=["plain", "noisy", "mean"]
 )
-@pytest.mark.parametrize("cell", [LSTM, CELLS["three"], CELLS["whole_and_outer"]], ids=["lstm", "three", "outer"])
+@pytest.mark.parametrize("cell", [LSTM, *(CELLS[name] for name in ("three", "whole_and_outer", "normalized"))], ids=str)
 def test_projections(gpu, cell, noise):
     check(cell, projection=2, T=4, sizes=[3, 3, 2, 1], **noise)
     check(cell, projection=2, reverse=True, dense=True, **noise)
@@ -217,7 +234,7 @@ def test_the_order_of_the_threads_changes_no_bit(gpu):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("cell", [LSTM, CELLS["blend"], CELLS["every_kind"]], ids=["lstm", "blend", "every kind"])
+@pytest.mark.parametrize("cell", [LSTM, *(CELLS[name] for name in ("blend", "every_kind", "normalized"))], ids=str)
 def test_nothing_races(cell):
     with simulated(strict=True):
         check(cell, T=4, sizes=[3, 3, 2, 1], drop=True)
@@ -236,6 +253,13 @@ def test_a_cell_without_a_product_needs_no_room_and_waits_for_nobody(gpu, launch
     check(CELLS["all_outer"], T=3, H=5, B=40, sizes=[40, 40, 7], reverse=True)
     assert launches.count("forward") == launches.count("backward") == 2
     assert not {"step_forward", "step_back"} & set(launches)
+
+
+def test_means_over_more_units_than_a_block_has_threads(gpu, launches):
+    gpu.threads, gpu.multiprocessors = 64, 1  # and more rows than there are blocks
+    check(CELLS["normalized"], T=2, B=20, H=150)
+    check(CELLS["normalized"], T=2, B=20, H=150, sizes=[20, 11], reverse=True, dtype=np.float32)
+    assert launches.count("step_forward") == 4 and "forward" not in launches
 
 
 def test_a_step_at_a_time_where_the_weights_have_no_room(gpu, launches):

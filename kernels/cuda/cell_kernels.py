@@ -1,7 +1,8 @@
 """The kernels of a cell over a whole sequence; recurrence.py plans and launches them.
 
     forward, backward            all steps in one launch: blocks that run at the same time and wait for one another
-    step_forward, step_back      one step, after a product by gemm: for one step, or weights for which there is no room
+    step_forward, step_back      one step, after a product by gemm: for one step, or weights for which there is no room;
+                                 of a cell that takes means over its units, those of cell_rows.py
     project, project_back        what is done with a projected hidden state, in steps that are launched one by one
     place                        initial states into the rows of the first steps
 
@@ -39,6 +40,7 @@ from types import SimpleNamespace
 
 from numba import cuda
 
+from . import cell_rows
 from .cell_math import Step
 from .cell_product import product as tile_product
 from .jit import boolean, inlined, int32, int64, kernel, pointer, uint32
@@ -363,6 +365,62 @@ def kernels(
                 tile, top = tile + teams, top + teams * broad
 
     # ------------------------------------------------------------------------------ one step in a launch
+    @inlined
+    def read_step(
+        values, b, r, unit, N, H, P, sums, b_hh, biased, vectors, gates, hidden, carried, states, zone_carried,
+        zone_states, zone_row,
+    ):  # fmt: skip
+        """What the step reads: row r, which is row b of the step's, and that of its product."""
+        read_row(values, r, unit, N, H, P, gates, hidden, carried, states, zone_carried, zone_states, zone_row)
+        for k in range(V):
+            values[LEARNED + k] = vectors[k * H + unit]
+        for k in range(R):
+            total = sums[(b * R + k) * H + unit]
+            if biased:
+                total += b_hh[k * H + unit]
+            if k < W:
+                values[k] += total
+            else:
+                values[G - W + k] = total
+
+    @inlined
+    def write_step(
+        values, results, b, r, unit, N, B, H, P, staying, following, drop, gates, hidden, carried, entering, states,
+        out, last_carried, last, full,
+    ):  # fmt: skip
+        if projected:
+            full[r * H + unit] = results[0]
+        else:
+            pass_on(results[0], b, unit, B, P, staying, following, carried, entering, last_carried, drop)
+            out[r * H + unit] = results[0]
+        keep_states(results, b, unit, N, B, H, staying, following, states, last)
+        keep_gates(values, r, unit, H, gates, hidden)
+
+    @inlined
+    def gradient_of_h(i, b, others, sums, drop, d_carried):
+        """Number i of what the step after gives to h; it is of row b."""
+        if projected:
+            return sums[i]
+        d = d_carried[i]
+        if b < others:
+            d += sums[i] * (drop[i] if dropped else real(1))
+        return d
+
+    @inlined
+    def read_gradients(
+        values, d, b, r, unit, B, N, H, P, vectors, zone_carried, zone_states, zone_row, gates, hidden, carried,
+        states, given, d_out, d_start, d_row, d_column, d_states,
+    ):  # fmt: skip
+        """What the step's derivative reads; d is what the step after gives to h."""
+        read_row(values, r, unit, N, H, P, gates, hidden, carried, states, zone_carried, zone_states, zone_row)
+        for k in range(V):
+            values[LEARNED + k] = vectors[k * H + unit]
+        for k in range(1, S):
+            values[SEEDS + k] = d_states[((k - 1) * B + b) * H + unit]
+        values[SEEDS] = d
+        if given and not projected:
+            values[SEEDS] += d_out[d_start + b * d_row + unit * d_column]
+
     @kernel
     def step_forward(
         rows: int64, row: int64, staying: int64, following: int64, B: int64, N: int64, H: int64, P: int64,
@@ -377,25 +435,15 @@ def kernels(
         for i in range(cuda.grid(1), rows * H, cuda.gridsize(1)):
             b, unit = i // H, i % H
             r = row + b
-            read_row(values, r, unit, N, H, P, gates, hidden, carried, states, zone_carried, zone_states, zone_row)
-            for k in range(V):
-                values[LEARNED + k] = vectors[k * H + unit]
-            for k in range(R):
-                total = sums[(b * R + k) * H + unit]
-                if biased:
-                    total += b_hh[k * H + unit]
-                if k < W:
-                    values[k] += total
-                else:
-                    values[G - W + k] = total
+            read_step(
+                values, b, r, unit, N, H, P, sums, b_hh, biased, vectors, gates, hidden, carried, states, zone_carried,
+                zone_states, zone_row,
+            )  # fmt: skip
             math(values, results)
-            if projected:
-                full[r * H + unit] = results[0]
-            else:
-                pass_on(results[0], b, unit, B, P, staying, following, carried, entering, last_carried, drop)
-                out[r * H + unit] = results[0]
-            keep_states(results, b, unit, N, B, H, staying, following, states, last)
-            keep_gates(values, r, unit, H, gates, hidden)
+            write_step(
+                values, results, b, r, unit, N, B, H, P, staying, following, drop, gates, hidden, carried, entering,
+                states, out, last_carried, last, full,
+            )  # fmt: skip
 
     @kernel
     def project(
@@ -426,22 +474,12 @@ def kernels(
         values, results = cuda.local.array(COUNT, real), cuda.local.array(SEEDS, real)
         for i in range(cuda.grid(1), max(rows, others) * H, cuda.gridsize(1)):
             b, unit = i // H, i % H
-            if projected:
-                d = sums[i]
-            else:
-                d = d_carried[i]
-                if b < others:
-                    d += sums[i] * (drop[i] if dropped else real(1))
+            r, d = row + b, gradient_of_h(i, b, others, sums, drop, d_carried)
             if b < rows:
-                r = row + b
-                read_row(values, r, unit, N, H, P, gates, hidden, carried, states, zone_carried, zone_states, zone_row)
-                for k in range(V):
-                    values[LEARNED + k] = vectors[k * H + unit]
-                for k in range(1, S):
-                    values[SEEDS + k] = d_states[((k - 1) * B + b) * H + unit]
-                values[SEEDS] = d
-                if given and not projected:
-                    values[SEEDS] += d_out[d_start + b * d_row + unit * d_column]
+                read_gradients(
+                    values, d, b, r, unit, B, N, H, P, vectors, zone_carried, zone_states, zone_row, gates, hidden,
+                    carried, states, given, d_out, d_start, d_row, d_column, d_states,
+                )  # fmt: skip
                 back(values, results)
                 write_rows(results, r, unit, H, d_rows)
                 write_gradients(results, b, unit, B, H, d_states, d_vectors)
@@ -470,6 +508,15 @@ def kernels(
                 d *= zone
             d_carried[i] = d
 
+    if step.forward_means:
+        by_row = cell_rows.kernels(
+            real, step, SimpleNamespace(
+                count=COUNT, states=S, seeds=SEEDS, old=OLD, projected=projected, read_step=read_step,
+                write_step=write_step, gradient_of_h=gradient_of_h, read_gradients=read_gradients,
+                write_gradients=write_gradients, write_rows=write_rows,
+            ),
+        )  # fmt: skip
+        step_forward, step_back = by_row.step_forward, by_row.step_back
     return SimpleNamespace(
         forward=forward, backward=backward, step_forward=step_forward, step_back=step_back, project=project,
         project_back=project_back,

@@ -5,6 +5,12 @@
     forward(in_values, out)     the states after the step
     backward(in_values, out)    the gradients of all that the step reads, by those of the states after it
 
+or, for a step that takes means over the hidden units,
+
+    forward_means(stage, in_values, means, out)     of what the means of a stage are to be taken
+    backward_means(stage, in_values, means, out)    the same of those that the derivative needs
+    forward(in_values, means, out), backward(in_values, means, out)
+
 `in_values` and `out` are local arrays, which become registers.  `in_values` has, one after the other,
 
     G    the pre-activations of the gates: whole ones; of split ones, the half that comes from x; those of x alone
@@ -14,18 +20,20 @@
     S    how much zoneout keeps of each state
     S    the gradients of the states after the step, for `backward`
 
-and the `out` of `backward` the gradients of the first G + Q + S + V of these.
+and the `out` of `backward` the gradients of the first G + Q + S + V of these.  Every stage has as many places in `means`
+and `out` as the largest.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ..cache import digest, load_source
 from ..cells import Cell
-from ..scalar import Var, lines, needed, spell
+from ..scalar import Var, lines, needed, spell, stages
 
 HEADER = '''"""One step of the recurrent cell {name}, forward and backward: see kernels/cuda/cell_math.py."""
 
@@ -42,7 +50,7 @@ inf, nan = real("inf"), real("nan")
 FUNCTION = """
 
 @inlined
-def {name}(in_values, out):
+def {name}({arguments}):
 {body}
 """
 
@@ -52,6 +60,10 @@ class Step(NamedTuple):
 
     forward: Any
     backward: Any
+    forward_means: Any  # None for a step without means
+    backward_means: Any
+    forward_stages: tuple[int, int]  # how many, and how many means each may have
+    backward_stages: tuple[int, int]
     gates: int
     inner: int  # those that are not of the input alone, which come first
     halves: int  # the split gates, the last of these
@@ -66,11 +78,11 @@ def step(cell: Cell, real: type, zoned: tuple[bool, ...] = (), projected: bool =
     """The step of a cell with zoneout of some of its states; that of a projected hidden state is not its business."""
     if any(zoned):
         cell = cell.zoned((zoned[0] and not projected, *zoned[1:]))
-    text, names = print_step(cell, real.__name__)
+    text, names, stages = print_step(cell, real.__name__)
     module = load_source(f"cuda_{cell.name}_{real.__name__}", text)
-    functions = (getattr(module, name) for name in names)
+    functions = (name and getattr(module, name) for name in names)
     counts = map(len, (cell.gates, cell.inner, cell.split, cell.states, cell.vectors))
-    return Step(*functions, *counts, tuple(cell.zones), cell.name)
+    return Step(*functions, *stages, *counts, tuple(cell.zones), cell.name)
 
 
 def places(cell: Cell) -> dict[Var, int]:
@@ -88,21 +100,38 @@ def places(cell: Cell) -> dict[Var, int]:
     return found | {v: G + Q + S + V + k for k, v in cell.zones.items()}
 
 
-def print_step(cell: Cell, dtype: str) -> tuple[str, list[str]]:
-    """The source of the two functions, and their names, which no other cell's have."""
+def print_step(cell: Cell, dtype: str) -> tuple[str, list[str | None], list[tuple[int, int]]]:
+    """The source of the functions; their names, which no other cell's have; and the stages of means of both directions,
+    and their size."""
     count = len(cell.gates) + len(cell.split) + len(cell.states) + len(cell.vectors)
     where = places(cell)
     seeds, gradients = cell.derivative
     parameters = [*cell.recording.inputs.values(), *cell.recording.keywords.values()]
     by_place = {where[v]: g for v, g in zip(parameters, gradients, strict=True)}
     first = count + len(cell.states)
-    forward = _body(where, list(cell.recording.outputs))
-    backward = _body(where | {v: first + k for k, v in enumerate(seeds)}, [by_place.get(k) for k in range(count)])
     code = ""
-    names = []
-    for kind, body in (("forward", forward), ("backward", backward)):
-        names.append(f"{kind}_{digest(cell.name + dtype + body)}")  # the name is what the cache on disk tells them by
-        code += FUNCTION.format(name=names[-1], body=body)
+    found: dict[str, str | None] = {}
+    sizes: list[tuple[int, int]] = []
+    for kind, where, results in (
+        ("forward", where, list(cell.recording.outputs)),
+        ("backward", where | {v: first + k for k, v in enumerate(seeds)}, [by_place.get(k) for k in range(count)]),
+    ):
+        staged = stages([v for v in results if v is not None])
+        wide = max(map(len, staged), default=1)
+        means = {m: f"means[{k * wide + i}]" for k, stage in enumerate(staged) for i, m in enumerate(stage)}
+        reads = {v: f"in_values[{k}]" for v, k in where.items()} | means
+        bodies = {kind: ("in_values, means, out" if cell.means else "in_values, out", _body(reads, means, results))}
+        found[f"{kind}_means"] = None
+        if cell.means:
+            wanted = [[m.args[0] for m in stage] + [None] * (wide - len(stage)) for stage in staged]
+            branches = [f"    if stage == {k}:\n{_body(reads, means, w, 2)}" for k, w in enumerate(wanted)]
+            bodies[f"{kind}_means"] = "stage, in_values, means, out", "\n".join(branches) or "    pass"
+        for name, (arguments, body) in bodies.items():
+            # The name is what the cache on disk tells functions by.
+            found[name] = f"{name}_{digest(cell.name + dtype + body)}"
+            code += FUNCTION.format(name=found[name], arguments=arguments, body=body)
+        sizes.append((len(staged), wide))
+    names = [found[name] for name in ("forward", "backward", "forward_means", "backward_means")]
     called = sorted(set(re.findall(r"(\w+)\(", code)) - {"real", *names})
     header = HEADER.format(
         name=re.sub(r"\W", "_", cell.name),
@@ -110,13 +139,14 @@ def print_step(cell: Cell, dtype: str) -> tuple[str, list[str]]:
         dtype=dtype,
         functions=f"from tinyrnn.kernels.cuda.functions import {', '.join(called)}\n" if called else "",
     )
-    return header + code, names
+    return header + code, names, sizes
 
 
-def _body(where: dict[Var, int], results: list[Var | None]) -> str:
+def _body(reads: dict[Var, str], means: Collection[Var], results: Sequence[Var | None], depth: int = 1) -> str:
+    """Statements that write `results`, zeros for None, to `out`; `reads` says where each value is that is given."""
     wanted = [v for v in results if v is not None]
-    _, read = needed(wanted)
-    statements = [f"{v.name} = in_values[{k}]" for v, k in where.items() if v in read]
-    statements += lines(wanted)
+    _, read = needed(wanted, means)
+    statements = [f"{v.name} = {place}" for v, place in reads.items() if v in read]
+    statements += lines(wanted, means)
     statements += [f"out[{k}] = {'real(0.0)' if v is None else spell(v)}" for k, v in enumerate(results)]
-    return "\n".join("    " + s for s in statements)
+    return "\n".join("    " * depth + s for s in statements)

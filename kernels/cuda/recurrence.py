@@ -5,8 +5,8 @@
 
 Arguments and results are those of cpu/recurrence.py.  What comes from x is one product of all rows before the steps,
 and the gradients of x and the weights are products of all rows after them.  Between, all T steps are one launch
-(cell_kernels.py), if the device has room for the weights in its shared memory; if not, for a single step, or with a
-projection, each step is a product and a launch.
+(cell_kernels.py), if the device has room for the weights in its shared memory; if not, for a single step, with a
+projection, or if the cell takes means over its units, each step is a product and a launch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import numpy as np
 
 from ..cells import GRU, LSTM, PLAIN, Cell, Noise
 from ..cpu.recurrence import Steps, steps_of
-from ..scalar import sigmoid
+from ..scalar import sigmoid, sqrt
 from . import gemm, reduce
 from .array import Array, empty, upload, zeros
 from .cell_kernels import APART, THREADS, copies, kernels
 from .cell_math import step
 from .driver import driver
 from .jit import Kernel
+from .team import WARP, up_to
 
 __all__ = ["Geometry", "Kept", "Steps", "backward", "examples", "forward", "geometry", "reordered", "steps_of"]
 
@@ -109,7 +110,7 @@ def unconnected(H: int, B: int, size: int, threads: int) -> Geometry:
 
 def plan(cell: Cell, steps: Steps, H: int, size: int, projected: bool, back: bool) -> Geometry | None:
     """The geometry of one launch for all steps; None where each step has launches of its own."""
-    if projected or steps.T == 1 or steps.N == 0:
+    if projected or cell.means or steps.T == 1 or steps.N == 0:
         return None
     device = driver()
     threads, R = min(device.threads, THREADS), len(cell.inner)
@@ -181,6 +182,15 @@ def place(given: Array | None, firsts: Array, to: Array, drop: Array | None = No
     )  # fmt: skip
 
 
+def shape(cell: Cell, rows: int, H: int) -> tuple[int, int]:
+    """(blocks, threads) of the launch for one step: a thread for each unit of each row, or a block for each row."""
+    device = driver()
+    if not cell.means:
+        return device.blocks(rows * H, device.threads), device.threads
+    threads = max(WARP, up_to(H, device.threads))
+    return device.blocks(rows * threads, threads), threads
+
+
 def family(
     cell: Cell, real: type, zoned: tuple[bool, ...], dropped: bool, projected: bool, tile: tuple[int, int] = (4, 8)
 ) -> Any:
@@ -233,7 +243,7 @@ def forward(
         for row, rows, following, staying in walk(steps, reverse):
             sums = gemm.matmul(entering[row : row + rows], w_hh.T)
             compute.step_forward.launch(
-                device.blocks(rows * H, device.threads), device.threads, rows, row, staying, following, B, N, H, P,
+                *shape(cell, rows, H), rows, row, staying, following, B, N, H, P,
                 sums, bias, biased, vectors, *masks(), *kept, full,
             )  # fmt: skip
             if projected:
@@ -303,15 +313,14 @@ def backward(
         for row, rows, index in [*turns, (0, 0, 0)]:
             t = steps.T - 1 - index if reverse else index
             above = (given, from_above, row * d_row + t * d_time, d_row, d_column)
-            threads = device.threads
             if projected:
                 compute.project_back.launch(
-                    device.blocks(max(rows, others) * P, threads), threads, rows, others, row, P, sums, carried_too,
+                    device.blocks(max(rows, others) * P, device.threads), device.threads, rows, others, row, P, sums, carried_too,
                     noise.by_row, drop, *above, d_carried, d_projected,
                 )  # fmt: skip
                 sums, others = gemm.matmul(d_projected[row : row + rows], w_hr), 0
             compute.step_back.launch(
-                device.blocks(max(rows, others) * H, threads), threads, rows, others, row, B, N, H, P, sums, vectors,
+                *shape(cell, max(rows, others), H), rows, others, row, B, N, H, P, sums, vectors,
                 carried_too, others_too, noise.by_row, drop, *kept, *above, *to,
             )  # fmt: skip
             sums, others = gemm.matmul(d_rows[row : row + rows, below], w_hh), rows
@@ -344,10 +353,19 @@ def examples() -> list[Kernel]:
         """A cell with no product."""
         return sigmoid(x_z) * h + x_n
 
+    def normalized(f, g, c, *, scale):
+        """A cell that takes means."""
+        deviation = g - g.mean(-1, keepdim=True)
+        g = deviation / sqrt((deviation * deviation).mean(-1, keepdim=True)) * scale
+        c = sigmoid(f) * c + g
+        return c - c.mean(-1, keepdim=True), c
+
     found, single = [copies(np.float32).place], np.float32
     kinds = (LSTM, single, (4, 8)), (LSTM, np.float64, (4, 4)), (GRU, single, (4, 1)), (Cell(alone), single, (4, 1))
     for cell, real, tile in kinds:
         made = family(cell, real, (), False, False, tile)
         found += [made.forward, made.backward]
-    one_by_one = family(LSTM, np.float32, (True, True), True, True)
-    return [*found, one_by_one.step_forward, one_by_one.step_back, one_by_one.project, one_by_one.project_back]
+    one_by_one = family(LSTM, single, (True, True), True, True)
+    found += [one_by_one.step_forward, one_by_one.step_back, one_by_one.project, one_by_one.project_back]
+    by_row = family(Cell(normalized), single, (), False, False)
+    return [*found, by_row.step_forward, by_row.step_back]
