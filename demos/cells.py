@@ -4,7 +4,7 @@ Each cell learns the adding problem (Hochreiter and Schmidhuber 1997): of a sequ
 and their sum is asked for at the end.  The same step is then run as a loop of tensor operations, to see that it
 computes the same, and how much slower it is.
 
-    python demos/cells.py                             # all four, and a picture
+    python demos/cells.py                             # all five, and a picture
     python demos/cells.py --quick                     # fewer steps on shorter sequences, some seconds
     python demos/cells.py --print coupled_lstm        # the fused kernels derived from a cell, to be read
     python demos/cells.py --zoneout 0.1               # with zoneout (Krueger et al. 2017)
@@ -55,8 +55,23 @@ def minimal_gru(x_z, x_n, h):
     return (1 - z) * h + z * x_n
 
 
+def normal(v, weight):
+    """A layer norm over the hidden units."""
+    v = v - v.mean(-1, keepdim=True)
+    return v * torch.rsqrt((v * v).mean(-1, keepdim=True) + 1e-5) * (1 + weight)
+
+
+@nn.cell
+def normalized_lstm(i, f, g, o, c, *, w_i, w_f, w_g, w_o, w_c):
+    """Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, with a norm for each gate, and no bias after it."""
+    new = torch.sigmoid(normal(f, w_f)) * c + torch.sigmoid(normal(i, w_i)) * torch.tanh(normal(g, w_g))
+    return torch.sigmoid(normal(o, w_o)) * torch.tanh(normal(new, w_c)), new
+
+
 GUESS = 1 / 6  # the variance of the sum of two uniform numbers
-CELLS = {cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm, minimal_gru)}
+CELLS = {
+    cell.__name__: cell for cell in (minimal_gated_unit, peephole_lstm, coupled_lstm, minimal_gru, normalized_lstm)
+}
 
 
 def adding(count: int, length: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -106,7 +106,7 @@ class Var:
 
         written = f"functions are written tinyrnn.{name}(value)" if name in UNARY else (
             "it is one number of each kind, that of one hidden unit at one step, and is used by + - * / **, "
-            "comparisons, where() and functions such as tinyrnn.tanh(value)"
+            "comparisons, where(), mean(-1, keepdim=True) and functions such as tinyrnn.tanh(value)"
         )  # fmt: skip
         raise AttributeError(f"a value has no .{name}; {written}")
 
@@ -118,12 +118,12 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 # Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
     r"v\d+|(d_)?(out|gate|hidden|state|vector|zone|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
-    r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|far|far_out|fused|single|pre|place|width|"
+    r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|KEPT|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|far|far_out|fused|single|pre|place|width|"
     r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|gates_row|gates_top|ahead|turns|lasting|table|loop|whole|rest|"
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
     r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
     r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
-    r"scratch|means|stage|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
+    r"scratch|means?|stage|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
 )
 
 
@@ -203,8 +203,9 @@ PRIMITIVES = {
         g * -where(a * a + b * b == 0.0, 0.0, a / (a * a + b * b)))),
     "hypot": Primitive(math.hypot, "hypot({0}, {1})", lambda a, b, y, g: (g * (a / y), g * (b / y))),
     "fmod": Primitive(math.fmod, "fmod({0}, {1})", lambda a, b, y, g: (g, -(g * ((a - y) / b)))),
-    # Of all hidden units: what the others give, each of them gets back in equal parts.
-    "mean": Primitive(lambda a: a, "", lambda a, y, g: (emit("mean", g),)),
+    # Over all hidden units: what their copies of the mean give, they get back in equal parts.  What is alike for all is
+    # its own mean.  Kernels have loops for it instead of a function: see `stages`.
+    "mean": Primitive(lambda a: a, "mean({0})", lambda a, y, g: (emit("mean", g),)),
     "floor": Primitive(math.floor, "floor({0})", lambda a, y, g: (None,)),
     # Comparisons have no gradient; `where` passes its gradient to the side that was chosen.
     "lt": Primitive(lambda a, b: a < b, "{0} < {1}", lambda a, b, y, g: (None, None)),
@@ -220,6 +221,7 @@ PRIMITIVES = {
 
 
 CONDITIONS = {"lt", "le", "gt", "ge", "eq", "ne"}
+
 
 def emit(op: str, *args):
     """The result of primitive `op`: a number if all `args` are numbers, else a Var on their tape.
@@ -340,8 +342,8 @@ def mean(x, dim=None, keepdim=False):
     """The mean over all hidden units, the last axis of what a step is about; every unit sees the same number."""
     if dim != -1 or keepdim is not True:
         raise NotRecordable(
-            f"it takes mean(dim={dim}, keepdim={keepdim}) of a value; there is mean(-1, keepdim=True), the mean over the "
-            f"hidden units"
+            f"it takes mean(dim={dim}, keepdim={keepdim}) of a value; there is mean(-1, keepdim=True), the mean over "
+            f"the hidden units"
         )
     return emit("mean", x)
 

@@ -117,6 +117,36 @@ def split_and_outer(x_a, x_n, h_n):
     return torch.tanh(x_n) * torch.sigmoid(h_n) + x_a
 
 
+def normal(v, scale, shift):
+    v = v - torch.mean(v, -1, keepdim=True)
+    return v * torch.rsqrt((v * v).mean(dim=-1, keepdim=True) + 0.1) * scale + shift
+
+
+def normalised_lstm(x_i, h_i, f, g, o, c, *, s_i, b_i, s_f, b_f, s_g, b_g, s_o, b_o, s_c, b_c):
+    """Ba et al. 2016, https://arxiv.org/abs/1607.06450; one of the norms is of the product with h alone."""
+    i, f = torch.sigmoid(x_i + normal(h_i, s_i, b_i)), torch.sigmoid(normal(f, s_f, b_f))
+    g, o = torch.tanh(normal(g, s_g, b_g)), torch.sigmoid(normal(o, s_o, b_o))
+    c = f * c + i * g
+    return o * torch.tanh(normal(c, s_c, b_c)), c
+
+
+def a_mean_of_several_gates(i, f, g, c, *, s):
+    """The norm is of all gates' numbers at once; and a mean of a mean, of a learned vector, and of a choice."""
+    middle = (i.mean(-1, keepdim=True) + f.mean(-1, keepdim=True) + g.mean(-1, keepdim=True)) / 3
+    i, f, g = i - middle, f - middle, g - middle
+    size = torch.rsqrt((i * i + f * f + g * g).mean(-1, keepdim=True) / 3 + 0.1)
+    size = size.mean(-1, keepdim=True) * (1 + s.mean(-1, keepdim=True))
+    c = torch.sigmoid(f * size) * c + torch.sigmoid(i * size) * torch.tanh(g * size) * s
+    return torch.tanh(c) * torch.where(c > 0, c, 0 * c).mean(-1, keepdim=True), c
+
+
+def competing(x_a, x_b, h, *, u):
+    """What the units share out among them, and a mean that has no gradient."""
+    e = torch.exp(torch.tanh(x_a + u * h))
+    h = 0.5 * h + torch.tanh(x_b) * e / e.mean(-1, keepdim=True)
+    return torch.where(x_a < x_a.mean(-1, keepdim=True), 0.9 * h, h)
+
+
 CELLS = {  # step: gates, states
     minimal: ("f n", "h"),
     peephole: ("i f g o", "h c"),
@@ -133,6 +163,9 @@ CELLS = {  # step: gates, states
     every_kind: ("a f n b", "h c"),
     whole_and_outer: ("f a", "h c"),
     split_and_outer: ("a n", "h"),
+    normalised_lstm: ("i f g o", "h c"),
+    a_mean_of_several_gates: ("i f g", "h c"),
+    competing: ("a b", "h"),
 }
 NAMES = [step.__name__ for step in CELLS]
 LAYERS = {step.__name__: nn.cell(step) for step in CELLS}
@@ -243,7 +276,7 @@ def test_gradcheck(name):
     assert gradcheck(lambda x, *rest: flat(run(layer, x, rest[: len(hx)])), (x, *hx, *layer.parameters()))
 
 
-@pytest.mark.parametrize("name", ["minimal", "peephole", "functions", "simple_unit", "every_kind"])
+@pytest.mark.parametrize("name", ["minimal", "peephole", "functions", "every_kind", "normalised_lstm", "competing"])
 def test_in_single_precision(name):
     layer = filled(LAYERS[name](3, 17))
     x, hx = inputs_for(layer, dtype="float32")
@@ -251,12 +284,12 @@ def test_in_single_precision(name):
     assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer), 1e-5)
 
 
-OUTER = ["of_the_input_alone", "simple_unit", "every_kind"]
+OTHERS = ["of_the_input_alone", "simple_unit", "every_kind", "normalised_lstm", "competing"]
 OPTIONS = [{"num_layers": 2}, {"bidirectional": True, "num_layers": 2}, {"bias": False}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", ["peephole", "three", "no_input_from_the_past_state", *OUTER])
+@pytest.mark.parametrize("name", ["peephole", "three", "no_input_from_the_past_state", *OTHERS])
 def test_layers_and_directions(name, options):
     layer = filled(LAYERS[name](3, 2, dtype=torch.float64, **options))
     x, hx = inputs_for(layer)
@@ -264,7 +297,7 @@ def test_layers_and_directions(name, options):
     assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer))
 
 
-@pytest.mark.parametrize("name", ["peephole", "three", "minimal", *OUTER])
+@pytest.mark.parametrize("name", ["peephole", "three", "minimal", *OTHERS])
 def test_batch_first_unbatched_packed_and_without_a_state(name):
     layer = filled(LAYERS[name](3, 2, 2, bidirectional=True, dtype=torch.float64))
     x, hx = inputs_for(layer, 4, 3)
@@ -321,15 +354,15 @@ def test_gates_of_the_input_alone_have_no_weights_for_the_hidden_state():
         LAYERS["of_the_input_alone"](3, 5, recurrent_dropout=0.5)
 
 
-@pytest.mark.parametrize("name", ["simple_unit", "whole_and_outer"])
+@pytest.mark.parametrize("name", ["simple_unit", "whole_and_outer", "normalised_lstm", "competing"])
 @pytest.mark.parametrize("sizes", [(1, 6, 300, 200), (5, 40, 3, 16), (40, 1, 20, 33)], ids=str)
-def test_gates_of_the_input_alone_at_sizes_with_ways_of_their_own(name, sizes):
+def test_sizes_that_have_ways_of_their_own(name, sizes):
     """One step with large weights, many rows, and a single one; projected, too."""
     T, B, width, hidden = sizes
-    for proj_size in (0, 2):
+    for proj_size in (0, 2) if LAYERS[name].cell.states[0] is None else (0,):
         layer = filled(LAYERS[name](width, hidden, proj_size=proj_size, dtype=torch.float64))
         x = tensor(2, T, B, width)
-        hx = tuple(tensor(9 + k, 1, B, (not k and proj_size) or hidden) for k in range(2))
+        hx = tuple(tensor(9 + k, 1, B, (not k and proj_size) or hidden) for k in range(len(layer.cell.states)))
         got = story(run(layer, x, hx), (x, *hx), layer)
         assert_close(got, story(step_by_step(layer, x, hx), (x, *hx), layer), 1e-11)
 
@@ -608,10 +641,18 @@ def a_bound(a, h):
 
 
 def layer_normalised(i, f, g, o, c):
-    """A step sees one hidden unit: a mean over all of them is not to be had."""
+    """How many hidden units there will be, a step does not know."""
     i = F.layer_norm(i, (4,))  # here
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def a_mean_of_everything(a):
+    return a - torch.mean(a)  # here
+
+
+def a_sum(a):
+    return a / a.sum(-1, keepdim=True)  # here
 
 
 def a_matrix_product(a, h):
@@ -766,6 +807,8 @@ REFUSED = {
     a_text_of_a_value: "it prints a value or makes a text of it",
     a_bound: "it turns a value into a Python number",
     layer_normalised: "it calls layer_norm(), but it is about one number of each kind",
+    a_mean_of_everything: "it takes mean(dim=None, keepdim=False) of a value; there is mean(-1, keepdim=True), the mean",
+    a_sum: "a value has no .sum; it is one number of each kind",
     a_function_of_two: "it calls copysign(), but it is about one number of each kind",
     a_matrix_product: "unsupported operand type(s) for @: 'Var' and 'Var'; a Var stands for one number",
     into_a_tensor: "it fails with AttributeError: a value has no .requires_grad",

@@ -27,7 +27,7 @@ def cells(device, patch, folder):
     adding = demo.adding
     patch.setattr(demo, "adding", lambda count, length, device: adding(2, length, device))
     found = []
-    for zoneout, cell in zip((0.0, 0.2, 0.0, 0.0), demo.CELLS.values(), strict=True):
+    for zoneout, cell in zip((0.0, 0.2, 0.0, 0.0, 0.0), demo.CELLS.values(), strict=True):
         layer, head = cell(2, 4, zoneout=zoneout).to(device), nn.Linear(4, 1).to(device)
         found += demo.train(layer, head, 2, 3, device)
         layer.eval()

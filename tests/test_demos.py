@@ -43,7 +43,8 @@ def test_cells_learn_and_are_their_loops(tmp_path):
     done = run("cells.py", "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if "test loss" in line]
-    assert [row.split()[0] for row in rows] == ["minimal_gated_unit", "peephole_lstm", "coupled_lstm", "minimal_gru"]
+    names = ["minimal_gated_unit", "peephole_lstm", "coupled_lstm", "minimal_gru", "normalized_lstm"]
+    assert [row.split()[0] for row in rows] == names
     for row in rows:
         words = row.replace(";", "").split()
         assert float(words[3]) < 0.1, row  # 0.167 for a guess

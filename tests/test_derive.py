@@ -28,7 +28,11 @@ def program(results, inputs):
     body = [*lines(results), f"return ({', '.join(map(spell, results))},)"]
     text = f"def run({', '.join(v.name for v in inputs)}):\n" + "".join(f"    {line}\n" for line in body)
     names = {name: getattr(math, name) for name in dir(math)} | {"real": float, "one": 1.0}
-    names |= {"where": lambda condition, a, b: a if condition else b, "sigmoid": lambda x: 1.0 / (1.0 + math.exp(-x))}
+    names |= {
+        "where": lambda condition, a, b: a if condition else b,
+        "sigmoid": lambda x: 1.0 / (1.0 + math.exp(-x)),
+        "mean": lambda x: x,
+    }
     exec(compile(text, "<printed>", "exec"), names)
     return names["run"]
 

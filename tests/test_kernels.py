@@ -359,7 +359,15 @@ def peephole(i, f, g, o, c, *, p_i, p_o):
     return sigmoid(o + p_o * c) * tanh(c), c
 
 
-PEEPHOLE = Cell(peephole)
+def centred(f, x_a, x_g, c):
+    """With a gate of the input alone, and means in two stages."""
+    from tinyrnn.kernels.scalar import sigmoid, tanh
+
+    c = sigmoid(f - f.mean(-1, keepdim=True)) * c + x_a
+    return tanh(c - c.mean(-1, keepdim=True)) * sigmoid(x_g), c
+
+
+PEEPHOLE, CENTRED = Cell(peephole), Cell(centred)
 
 
 def sigmoid(x):
@@ -400,9 +408,9 @@ def naive(cell, x, steps, initial, weights, vectors, reverse):
 
 def layer(cell, sizes, features, H, dtype, projection=0):
     """(x, steps, initial, weights, vectors) with random numbers."""
-    steps, G, P = recurrence.Steps(np.array(sizes)), len(cell.gates), projection or H
+    steps, G, R, P = recurrence.Steps(np.array(sizes)), len(cell.gates), len(cell.inner), projection or H
     make = functools.partial(normal, dtype=dtype)
-    weights = [make(G * H, features) / 3, make(G * H, P, seed=1) / H**0.5, make(G * H), make(G * H, seed=2), None]
+    weights = [make(G * H, features) / 3, make(R * H, P, seed=1) / H**0.5, make(G * H), make(R * H, seed=2), None]
     if projection:
         weights[4] = make(P, H) / H**0.5
     initial = [make(steps.B, P), *(make(steps.B, H, seed=3) for _ in cell.states[1:])]
@@ -489,6 +497,7 @@ def test_recurrent_layers_have_the_same_bits(threads, dtype):
         "tanh": (RNN_TANH, [32] * 20, 30, 50, 0), "relu": (RNN_RELU, packed, 30, 50, 0),
         "gru": (GRU, packed, 20, 40, 0), "lstm": (LSTM, [37] * 15, 30, 40, 0), "packed": (LSTM, packed, 30, 40, 0),
         "projection": (LSTM, packed, 30, 40, 20), "peephole": (PEEPHOLE, packed, 30, 40, 0),
+        "means": (CENTRED, packed, 30, 41, 0), "means, many rows": (CENTRED, [70] * 6, 30, 160, 20),
         "few rows": (LSTM, [2] * 4, 30, 150, 0), "one row": (GRU, [1] * 4, 200, 200, 0),
         "large": (LSTM, [40] * 3, 150, 200, 0),  # one thread multiplies x and h together, and two do not
         "some steps ahead": (GRU, [20] * 9 + [11, 9, 2], 150, 300, 0),

@@ -32,6 +32,12 @@ def three(a, b, fast, slow):
     return torch.tanh(fast - slow), fast, slow
 
 
+def means(a, b, h, c):
+    """Means over the units, of gates and of states."""
+    c = 0.5 * c + torch.tanh(a - a.mean(-1, keepdim=True))
+    return torch.sigmoid(b) * (h - h.mean(-1, keepdim=True) + c), c
+
+
 BLEND, THREE = nn.cell(blend), nn.cell(three)
 KINDS = {  # layer class, options, step, gates, states
     "RNN": (nn.RNN, {}, rnn_tanh, "a", "h"),
@@ -43,6 +49,7 @@ KINDS = {  # layer class, options, step, gates, states
     "three": (THREE, {}, three, "a b", "h fast slow"),
     "three_PROJ": (THREE, {"proj_size": 3}, three, "a b", "h fast slow"),
     "every_kind": (nn.cell(every_kind), {}, every_kind, "a f n b", "h c"),
+    "means": (nn.cell(means), {}, means, "a b", "h c"),
     "outer_PROJ": (nn.cell(whole_and_outer), {"proj_size": 2}, whole_and_outer, "f a", "h c"),
 }
 

@@ -259,7 +259,9 @@ class Printer:
                 if v in later and v.op not in QUICK:
                     kept[v] = f"kept_{len(kept)}"
                     body.append(_store(kept[v], v.name))
-            body += [f"sum_{i} = sum_{i} + choose_first({spell(a)}, n, splat(real, 0.0))" for i, a in enumerate(goals[k])]
+            body += [
+                f"sum_{i} = sum_{i} + choose_first({spell(a)}, n, splat(real, 0.0))" for i, a in enumerate(goals[k])
+            ]
             before += [f"sum_{i} = splat(real, 0.0)" for i in range(len(stage))]
             before += ["for j in range(0, H, LANES):", *_indented(["n, here = H - j, SIZE * j", *body])]
             before += [f"{m.name} = splat(real, total(sum_{i}) / real(H))" for i, m in enumerate(stage)]

@@ -20,8 +20,8 @@ or, for a step that takes means over the hidden units,
     S    how much zoneout keeps of each state
     S    the gradients of the states after the step, for `backward`
 
-and the `out` of `backward` the gradients of the first G + Q + S + V of these.  Every stage has as many places in `means`
-and `out` as the largest.
+and the `out` of `backward` the gradients of the first G + Q + S + V of these.  Every stage has as many places in
+`means` and `out` as the largest.
 """
 
 from __future__ import annotations
@@ -112,14 +112,14 @@ def print_step(cell: Cell, dtype: str) -> tuple[str, list[str | None], list[tupl
     code = ""
     found: dict[str, str | None] = {}
     sizes: list[tuple[int, int]] = []
-    for kind, where, results in (
+    for kind, given, results in (
         ("forward", where, list(cell.recording.outputs)),
         ("backward", where | {v: first + k for k, v in enumerate(seeds)}, [by_place.get(k) for k in range(count)]),
     ):
         staged = stages([v for v in results if v is not None])
         wide = max(map(len, staged), default=1)
         means = {m: f"means[{k * wide + i}]" for k, stage in enumerate(staged) for i, m in enumerate(stage)}
-        reads = {v: f"in_values[{k}]" for v, k in where.items()} | means
+        reads = {v: f"in_values[{k}]" for v, k in given.items()} | means
         bodies = {kind: ("in_values, means, out" if cell.means else "in_values, out", _body(reads, means, results))}
         found[f"{kind}_means"] = None
         if cell.means:

@@ -95,7 +95,6 @@ def kernels(real: type, step: Step, parts: Any) -> SimpleNamespace:
                     values, results, b, r, unit, N, B, H, P, staying, following, drop, gates, hidden, carried, entering,
                     states, out, last_carried, last, full,
                 )  # fmt: skip
-            cuda.syncthreads()  # all have read this row's means
 
     @kernel
     def step_back(
@@ -136,6 +135,5 @@ def kernels(real: type, step: Step, parts: Any) -> SimpleNamespace:
                     d = results[OLD]
                 if not PROJECTED:
                     d_carried[b * H + unit] = d
-            cuda.syncthreads()  # all have read this row's means
 
     return SimpleNamespace(step_forward=step_forward, step_back=step_back)

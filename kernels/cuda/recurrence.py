@@ -315,8 +315,8 @@ def backward(
             above = (given, from_above, row * d_row + t * d_time, d_row, d_column)
             if projected:
                 compute.project_back.launch(
-                    device.blocks(max(rows, others) * P, device.threads), device.threads, rows, others, row, P, sums, carried_too,
-                    noise.by_row, drop, *above, d_carried, d_projected,
+                    device.blocks(max(rows, others) * P, device.threads), device.threads, rows, others, row, P, sums,
+                    carried_too, noise.by_row, drop, *above, d_carried, d_projected,
                 )  # fmt: skip
                 sums, others = gemm.matmul(d_projected[row : row + rows], w_hr), 0
             compute.step_back.launch(

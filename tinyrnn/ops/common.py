@@ -73,7 +73,8 @@ def unrecordable(call: str) -> NotRecordable:
         return NotRecordable(f"it calls {call}() in place; a value cannot be overwritten: use what {call}() returns")
     return NotRecordable(
         f"it calls {call}(), but it is about one number of each kind, that of one hidden unit at one step, and made of "
-        f"+ - * / **, comparisons, where() and these functions: {', '.join(sorted((UNARY.keys() | OF_TWO) - INTERNAL))}"
+        f"+ - * / **, comparisons, where(), the mean over all units mean(-1, keepdim=True), and these functions: "
+        f"{', '.join(sorted((UNARY.keys() | OF_TWO) - INTERNAL))}"
     )
 
 
