@@ -86,7 +86,7 @@ def converter(dtype: dtypes.dtype) -> Callable:
     """The method that converts to a type."""
 
     def convert(self, memory_format: Any = None):
-        return self.to(dtype, memory_format=memory_format)
+        return cast(self, dtype.numpy) if memory_format is None else self.to(dtype, memory_format=memory_format)
 
     convert.__name__, convert.__doc__ = dtype.name, f"The elements as {dtype.name}; the tensor itself if they are."
     return convert
@@ -493,6 +493,8 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         nothing changes.
         """
         first = args[0] if args else None
+        if type(first) is dtypes.dtype and len(args) == 1 and not kwargs:  # as most calls are
+            return cast(self, first.numpy)
         one = isinstance(first, (dtypes.dtype, builtins.type, TensorBase))  # what stands for both
         names = (("other",) if one else ("device", "dtype")) + ("non_blocking", "copy")
         given = dict(zip(names, args, strict=False))

@@ -194,7 +194,7 @@ def check_divisor(a: np.ndarray, b: np.ndarray, call: str) -> None:
     """torch's errors for dividing truth values, and integers by zero."""
     if a.dtype.kind == "b":
         raise unsupported(call, a.dtype)
-    if a.dtype.kind in "iu" and a.size and np.any(b == 0):
+    if a.dtype.kind in "iu" and a.size and (not b.all() if type(b) is np.ndarray else np.any(b == 0)):
         raise RuntimeError(f"ZeroDivisionError: {call}() of integers by 0")
 
 

@@ -129,6 +129,7 @@ def refuse_bool(call: str, a: Any, b: Any) -> None:
         )
 
 
+INT64, LARGE = np.dtype(np.int64), 1 << 63
 NO_BOOL = "iuf"  # the kinds of types that can be subtracted
 
 
@@ -148,6 +149,8 @@ def operands(a: Any, b: Any, call: str, kinds: str = "biuf") -> tuple[Any, Any, 
                 return a, b, x, y
         elif type(b) in (float, int) and x.dtype.kind == "f":
             return a, None, x, x.dtype.type(b)
+        elif type(b) is int and x.dtype is INT64 and "i" in kinds and -LARGE <= b < LARGE:
+            return a, None, x, np.int64(b)
         else:
             y = number(b, call, "other")
     elif type(a) in (float, int) and isinstance(b, TensorBase) and b.array.dtype.kind == "f":
