@@ -86,7 +86,7 @@ class Cell:
         self.inputs: list[tuple[str, int, str]] = []
         given = [n for n in names[:split] if n != "h"]
         for name in given:
-            gate, part = (name[2:], name[0]) if name.startswith(("x_", "h_")) else (name, "both")
+            gate, part = (name[2:], name[0]) if name[:2] in ("x_", "h_") and name[2:] else (name, "both")
             if part == "h" and f"x_{gate}" not in given:
                 raise self._error(
                     f"parameter {name} stands for the half of a gate that comes from h, but the other half, x_{gate}, "

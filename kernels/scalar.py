@@ -30,14 +30,16 @@ class NotRecordable(TypeError):
 class Var:
     """A value on a scalar tape: an input, a constant or the result of one instruction.
 
-    `rule`, where `ruled` gave it one, is (arguments, derivative).
+    `rule`, where `ruled` gave it one, is (arguments, derivative); `alike` tells whether the value is the same for all
+    hidden units, being made of means over them and constants.
     """
 
-    __slots__ = ("tape", "op", "args", "name", "value", "rule")
+    __slots__ = ("tape", "op", "args", "name", "value", "rule", "alike")
 
     def __init__(self, tape: Tape, op: str, args: tuple[Var, ...] = (), name: str = "", value: float = 0.0):
         self.tape, self.op, self.args, self.name, self.value = tape, op, args, name, value
         self.rule: tuple[tuple[Var, ...], Callable] | None = None
+        self.alike: bool = op in ("mean", "constant") or (bool(args) and all(a.alike for a in args))
 
     # fmt: off
     def __add__(self, other): return emit("add", self, other)
@@ -117,11 +119,11 @@ UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "
 
 # Names that the printed kernels use for something else; none ends in an underscore.
 RESERVED = (
-    r"v\d+|(d_)?(out|gate|hidden|state|vector|zone|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
-    r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|KEPT|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|far|far_out|fused|single|pre|place|width|"
+    r"v\d+|(out|gate|hidden|state|vector|zone|after)(_\d+|\d*)|in_\w*[^\W_]|\w+_next|"
+    r"[TBNIHP]|[bjknrt]|one|inf|nan|real|int64|LANES|SIZE|SCRATCH|job|part|low|high|step|row|rows|top|alive|staying|following|next_row|far|far_out|fused|single|pre|place|width|"
     r"first|last|columns|column|end|here|to|block|spread|reverse|first_step|first_row|chunk_row|gates_row|gates_top|ahead|turns|lasting|table|loop|whole|rest|"
     r"size|sizes|offsets|cuts|zeros|inputs|w_x|w_h|w_r|w_x_split|w_h_split|bias|bias_split|vectors|gates|carried|entering|zone_carried|zone_states|zone_row|drop|mask|new|"
-    r"states|full|last_carried|d_out_t|d_out_row|d_offsets|d_carried|d_entering|d_states|d_full|d_projected|d_gates|d_vectors|d|"
+    r"states|full|last_carried|d(_\w*[^\W_])?|kept|spare|firsts|apart|chunk|none|halves|initial|\w+_count|[wb]_(ih|hh|hr)|"
     r"product|multiply_ahead|kernel|njit|forward|backward|shared|data|lanes|get|put|load|store|load_first|store_first|fetch|splat|where|"
     r"scratch|means?|stage|choose_first|total|(sum|kept)_\d+|range|min|float|sigmoid|a?(cos|sin|tan)h?|atan2|erfc?|exp|expm1|floor|fmod|hypot|log|log1p|log2|log10|sqrt"
 )
@@ -203,8 +205,8 @@ PRIMITIVES = {
         g * -where(a * a + b * b == 0.0, 0.0, a / (a * a + b * b)))),
     "hypot": Primitive(math.hypot, "hypot({0}, {1})", lambda a, b, y, g: (g * (a / y), g * (b / y))),
     "fmod": Primitive(math.fmod, "fmod({0}, {1})", lambda a, b, y, g: (g, -(g * ((a - y) / b)))),
-    # Over all hidden units: what their copies of the mean give, they get back in equal parts.  What is alike for all is
-    # its own mean.  Kernels have loops for it instead of a function: see `stages`.
+    # Over all hidden units: what their copies of the mean give, they get back in equal parts.  Kernels have loops for
+    # it instead of a function: see `stages`.
     "mean": Primitive(lambda a: a, "mean({0})", lambda a, y, g: (emit("mean", g),)),
     "floor": Primitive(math.floor, "floor({0})", lambda a, y, g: (None,)),
     # Comparisons have no gradient; `where` passes its gradient to the side that was chosen.
@@ -226,7 +228,8 @@ CONDITIONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 def emit(op: str, *args):
     """The result of primitive `op`: a number if all `args` are numbers, else a Var on their tape.
 
-    The identities that differentiation produces in plenty are folded: 0 + x, 1 * x, 0 * x, -(-x).  Those that do not
+    The identities that differentiation produces in plenty are folded: 0 + x, 1 * x, 0 * x, -(-x); and the mean of what
+    is alike for all units.  Those that do not
     hold for all numbers (0 * inf is NaN, 0 - 0 is not -0) are left as they are in the formula itself.
     """
     tape = next((a.tape for a in args if isinstance(a, Var)), None)
@@ -260,6 +263,7 @@ def emit(op: str, *args):
         case "sub" if is_zero[1]: return values[0]  # noqa: E701
         case "mul" if is_one[0]: return values[1]  # noqa: E701
         case "mul" | "div" | "pow" if is_one[1]: return values[0]  # noqa: E701
+        case "mean" if values[0].alike: return values[0]  # noqa: E701
         case "neg" if values[0].op == "neg": return values[0].args[0]  # noqa: E701
         case "pow" if values[1].value == 2.0: return emit("mul", values[0], values[0])  # noqa: E701
         case "pow" if values[1].value == 3.0: return emit("mul", values[0] * values[0], values[0])  # noqa: E701
@@ -338,12 +342,14 @@ def relu(x):
     return ruled(where(x < 0.0, 0.0, x), (x,), lambda x, y, g: (where(y <= 0.0, 0.0, g),))
 
 
-def mean(x, dim=None, keepdim=False):
+def mean(x, dim=None, keepdim=False, *, axis=None, keepdims=False, dtype=None, out=None):
     """The mean over all hidden units, the last axis of what a step is about; every unit sees the same number."""
-    if dim != -1 or keepdim is not True:
+    dim, keepdim = (dim if axis is None else axis), keepdim or keepdims
+    if type(dim) is not int or dim != -1 or keepdim is not True or dtype is not None or out is not None:
+        more = ", ".join(f"{name}=..." for name, value in (("dtype", dtype), ("out", out)) if value is not None)
         raise NotRecordable(
-            f"it takes mean(dim={dim}, keepdim={keepdim}) of a value; there is mean(-1, keepdim=True), the mean over "
-            f"the hidden units"
+            f"it takes mean(dim={dim!r}, keepdim={keepdim!r}{more and f', {more}'}) of a value; there is "
+            f"mean(-1, keepdim=True), the mean over the hidden units"
         )
     return emit("mean", x)
 

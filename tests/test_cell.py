@@ -15,7 +15,7 @@ import tinyrnn as torch
 from tinyrnn import nn
 from tinyrnn.autograd import gradcheck
 from tinyrnn.kernels import cells
-from tinyrnn.kernels.scalar import record
+from tinyrnn.kernels.scalar import record, stages
 from tinyrnn.nn import functional as F
 from tinyrnn.nn.utils import rnn
 from tinyrnn.ops import common
@@ -651,6 +651,22 @@ def a_mean_of_everything(a):
     return a - torch.mean(a)  # here
 
 
+def a_mean_of_rows(a):
+    return a - a.mean(0, keepdim=True)  # here
+
+
+def a_mean_without_its_axis(a):
+    return a - a.mean(-1)  # here
+
+
+def a_mean_of_another_type(a):
+    return a - torch.mean(a, -1, keepdim=True, dtype=torch.float64)  # here
+
+
+def numpys_mean(a):
+    return a - np.mean(a)  # here
+
+
 def a_sum(a):
     return a / a.sum(-1, keepdim=True)  # here
 
@@ -808,6 +824,10 @@ REFUSED = {
     a_bound: "it turns a value into a Python number",
     layer_normalised: "it calls layer_norm(), but it is about one number of each kind",
     a_mean_of_everything: "it takes mean(dim=None, keepdim=False) of a value; there is mean(-1, keepdim=True), the mean",
+    a_mean_of_rows: "it takes mean(dim=0, keepdim=True) of a value; there is mean(-1, keepdim=True), the mean over",
+    a_mean_without_its_axis: "it takes mean(dim=-1, keepdim=False) of a value",
+    a_mean_of_another_type: "it takes mean(dim=-1, keepdim=True, dtype=...) of a value",
+    numpys_mean: "it takes mean(dim=None, keepdim=False) of a value",
     a_sum: "a value has no .sum; it is one number of each kind",
     a_function_of_two: "it calls copysign(), but it is about one number of each kind",
     a_matrix_product: "unsupported operand type(s) for @: 'Var' and 'Var'; a Var stands for one number",
@@ -933,15 +953,47 @@ def test_every_name_of_a_printed_kernel_is_reserved():
     import ast
 
     from tinyrnn.kernels.cpu import recurrence
+    from tinyrnn.kernels.cpu.cell_job import Words
     from tinyrnn.kernels.scalar import Tape
 
-    cell = LAYERS["peephole"].cell
-    tree = ast.parse(recurrence.print_kernel(cell, "float32"))
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    names |= {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
-    for name in names - {*cell.recording.inputs, *cell.recording.keywords}:
+    names = {*Words._fields}
+    for name in ("peephole", "every_kind", "whole_and_outer", "normalised_lstm"):
+        cell = LAYERS[name].cell
+        for projected in (False, True) if cell.states[0] is None else (False,):
+            tree = ast.parse(recurrence.print_kernel(cell, "float32", projected, (True, True), True))
+            found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            found |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+            found |= {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
+            zoned = cell.zoned((not projected, True))
+            inputs = *zoned.recording.inputs.values(), *zoned.recording.keywords.values(), *zoned.zones.values()
+            names |= found - {v.name for v in inputs}
+    for name in names:
         assert Tape().input(name).name == f"{name}_"
+
+
+def test_a_cell_may_have_names_of_the_kernels_buffers():
+    def step(kept, x_spare, states_count, *, chunk, d_x):
+        return torch.tanh(kept) * x_spare * chunk + d_x, 0.5 * states_count + kept
+
+    made = nn.cell(step)(2, 3)
+    assert made(torch.ones(2, 2, 2))[0].isfinite().all()
+    assert made.cell.gates == ["kept", "spare"]
+
+
+def test_an_underscore_alone_makes_no_half_of_a_gate():
+    assert nn.cell(lambda x_, h_: x_ * h_)(1, 2).cell.gates == ["x_", "h_"]
+
+
+def test_a_mean_as_it_is_written_for_tensors():
+    def forms(a, h):
+        one, other = a.mean(axis=-1, keepdims=True), torch.mean(h, dim=-1, keepdim=True)
+        return a - one + other - torch.mean(a, axis=-1, keepdim=True)
+
+    cell = nn.cell(forms)(1, 2).cell
+    assert [len(stage) for stage in stages(cell.recording.outputs)] == [2]
+    # The mean of what is alike for all units is that: no stage is made for it.
+    cell = nn.cell(lambda a: (torch.exp(a.mean(-1, keepdim=True)) + 1).mean(-1, keepdim=True) * a)(1, 2).cell
+    assert [len(stage) for stage in stages(cell.recording.outputs)] == [1]
 
 
 def test_functions_that_an_error_offers_are_there():

@@ -6,10 +6,9 @@ Both take a job (cell_job.py, which has the names and shapes of all buffers) and
 sequences go through all steps, and nothing waits for another part.  For each step, `block` rows at a time:
 
     forward     the products of x and the hidden state with the packed weights (x may be multiplied for some steps
-                ahead, or before the loop; neither is here for a single step or a cell whose gates are all of the input
-                alone), then the cell, vector by vector: it reads
-                pre-activations and states, and writes the states straight to the rows of the next step, or, for a
-                sequence that ends, to `last`
+                ahead, or before the loop, and always is for a cell with no product of the hidden state; neither product
+                is here for a single step), then the cell, vector by vector: it reads pre-activations and states, and
+                writes the states straight to the rows of the next step, or, for a sequence that ends, to `last`
     backward    from the last step to the first, the derivative of the cell: it computes the activations anew from the
                 pre-activations and turns the gradients of the states into those of the gates; then the product of
                 these with the weights, which is the gradient of the hidden state that the step before gave (for a
@@ -52,7 +51,7 @@ from tinyrnn.kernels.cpu.simd import {functions}
 LANES, SIZE = lanes(real), real().itemsize
 product, multiply_ahead = shared(real).product, shared(real).multiply_ahead
 one, inf, nan = real(1), real("inf"), real("nan")
-KEPT = {kept}  # numbers of each unit that forward and backward keep from one loop over the units to the next
+SCRATCH = {scratch}  # numbers of each unit that forward and backward keep from one loop over the units to the next
 '''
 
 DRIVER = {"product", "multiply_ahead"}  # what the kernels call of cell_driver.py
@@ -181,7 +180,7 @@ def print_kernel(
     if any(zoned):
         cell = cell.zoned((zoned[0] and not projected, *zoned[1:]))
     printer = Printer(cell, projected, held, dropped)
-    texts = printer.forward(), printer.backward()
+    texts, scratch = zip(printer.forward(), printer.backward(), strict=True)
     code = "".join(t.replace("{fields}", _fields(t)) for t in texts)
     called = set(re.findall(r"(\w+)\(", code)) - {*DRIVER, "real", "range", "min", "forward", "backward"}
     header = HEADER.format(
@@ -189,7 +188,7 @@ def print_kernel(
         source="\n".join(f"#     {line}".rstrip() for line in cell.source.splitlines()),
         dtype=dtype,
         functions=", ".join(sorted(called | {"lanes"})),
-        kept=printer.kept,
+        scratch=scratch,
     )
     return header + code
 
@@ -217,7 +216,6 @@ class Printer:
             for k in range(1, self.states)
         }
         self.inputs |= {"zone_0": "zone_carried + SIZE * zone_row * r * H"}
-        self.kept: list[int] = []
 
     def pointer(self, name: str) -> str:
         """Where a parameter is read: a pre-activation, a state before the step, or a learned vector."""
@@ -246,17 +244,14 @@ class Printer:
         means = {m for stage in found for m in stage}
         goals = [*([m.args[0] for m in stage] for stage in found), results]
         wanted = [set(needed(goal, means)[0]) for goal in goals]
-        alike = set(means)  # what is the same for all units: computed once for a loop, whatever stands in it
-        for v in needed(results, means)[0]:
-            if all(a in alike or a.op == "constant" for a in v.args):
-                alike.add(v)
         before: list[str] = []
         kept: dict[Var, str] = {}
         for k, stage in enumerate(found):
             body = self._computed(goals[k], means, loads, kept)
-            later = set().union(*wanted[k + 1 :]) - alike - set(kept)
+            later = set().union(*wanted[k + 1 :]) - set(kept)
             for v in needed(goals[k], means | set(kept))[0]:
-                if v in later and v.op not in QUICK:
+                # What is alike for all units is computed once for a loop, whatever stands in it.
+                if v in later and v.op not in QUICK and not v.alike:
                     kept[v] = f"kept_{len(kept)}"
                     body.append(_store(kept[v], v.name))
             body += [
@@ -265,7 +260,6 @@ class Printer:
             before += [f"sum_{i} = splat(real, 0.0)" for i in range(len(stage))]
             before += ["for j in range(0, H, LANES):", *_indented(["n, here = H - j, SIZE * j", *body])]
             before += [f"{m.name} = splat(real, total(sum_{i}) / real(H))" for i, m in enumerate(stage)]
-        self.kept.append(len(kept))
         pointers = {name: f"scratch + SIZE * (part * {len(kept)} + {k}) * H" for k, name in enumerate(kept.values())}
         return before, self._computed(results, means, loads, kept, fetched), pointers
 
@@ -283,7 +277,8 @@ class Printer:
         known = loads | {v: _load(pointer) for v, pointer in kept.items()}
         return [*(f"{v.name} = {text}" for v, text in known.items() if v in read), *fetched, *lines(results, given)]
 
-    def forward(self) -> str:
+    def forward(self) -> tuple[str, int]:
+        """The text, and how many numbers of each unit are kept in `scratch`."""
         G, W, Q = self.gates, self.whole, self.halves
         products = []
         if W:
@@ -317,7 +312,7 @@ class Printer:
             body += [_store("out_0", spell(outputs[0]))]
         body += [_store(f"after_{k}", spell(v)) for k, v in enumerate(outputs)]
         projection = PROJECT.replace("{zoned}", ZONED if self.held else "").splitlines()[1:] if self.projected else []
-        return FORWARD.format(
+        text = FORWARD.format(
             fields="{fields}",
             products=_block(products, 3),
             pointers=_block(_defined(self.inputs | after | kept, means + body), 4),
@@ -325,8 +320,10 @@ class Printer:
             cell=_block(body, 5),
             projection=_block(projection, 3),
         )
+        return text, len(kept)
 
-    def backward(self) -> str:
+    def backward(self) -> tuple[str, int]:
+        """The same of the backward."""
         G, W, Q, V = self.gates, self.whole, self.halves, self.vectors
         seeds, gradients = self.cell.derivative
         gradient = dict(zip(self.parameters, gradients, strict=True))
@@ -368,7 +365,7 @@ class Printer:
         products += D_DROP.splitlines()[1:] if self.dropped else []
         products = ["if not single:", *_indented(products)] if W + Q else []
         projection = D_PROJECT.replace("{zoned}", D_ZONED if self.held else D_PLAIN).splitlines()[1:]
-        return BACKWARD.format(
+        text = BACKWARD.format(
             fields="{fields}",
             projection=_block(projection if self.projected else [], 3),
             pointers=_block(_defined(self.inputs | d_states | d_gates | kept, means + body), 4),
@@ -376,6 +373,7 @@ class Printer:
             cell=_block(body, 5),
             products=_block(products, 3),
         )
+        return text, len(kept)
 
 
 def _load(pointer: str) -> str:

@@ -189,14 +189,14 @@ def plan(
         spare = {
             "w_x": strips(I, GH) if ahead else fused * strips(I, WH), "w_x_split": fused * strips(I, GH - WH),
             "w_h": several * strips(P, WH), "w_h_split": several * strips(P, QH), "w_r": projected * strips(H, P),
-            "bias": GH, "bias_split": QH, "scratch": parts * compiled.KEPT[0] * H,
+            "bias": GH, "bias_split": QH, "scratch": parts * compiled.SCRATCH[0] * H,
         }  # fmt: skip
     else:
         spare = {
             "w_h": several * strips(WH, P), "w_h_split": several * strips(QH, P), "w_r": projected * strips(P, H),
             "d_gates": chunk_rows * GH, "d_hidden": chunk_rows * QH, "d_projected": projected * chunk_rows * P,
             "d_full": projected * B * H, "d_vectors": B * V * H, "d_entering": dropped * B * P,
-            "scratch": parts * compiled.KEPT[1] * H,
+            "scratch": parts * compiled.SCRATCH[1] * H,
         }  # fmt: skip
     words = np.zeros(len(Words._fields) - 1 + S, np.int64)
     ends = []

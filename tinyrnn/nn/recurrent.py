@@ -40,7 +40,6 @@ class _Weighted(Module):
     cell: Cell
     hidden_size: int
     bias: bool
-    _inner: bool = True  # whether the cell has a gate that is not of the input alone, and so weight_hh
     _instead: dict[str, Any] = {}  # what a recurrence takes in the place of parameters
 
     def _make(
@@ -97,7 +96,7 @@ class _Weighted(Module):
                         f"{type(self).__name__}: {name} has shape {list(weight.array.shape)} and dtype {weight.dtype}; "
                         f"expected shape {list(shape)} and the dtype of the input, torch.{dtype}"
                     )
-        if not self._inner:
+        if not self.cell.inner:
             found.insert(1, None)
             if self.bias:
                 found.insert(3, None)
@@ -151,10 +150,10 @@ class Recurrent(_Weighted):
              the states after the last step, in the form of hx
 
     Parameters, for layer k, with suffix _reverse for the second direction and G gates, of which R have a product with
-    the hidden state (all but what `cell` says is of the input alone): weight_ih_lk (G * H, input_size or D * P),
-    weight_hh_lk (R * H, P), bias_ih_lk (G * H,), bias_hh_lk (R * H,), weight_hr_lk (P, H) if proj_size > 0, and
-    <vector>_lk (H,) for each learned vector of the cell; all uniform in +-1 / sqrt(H) at the start.  Those of no rows
-    there are none.
+    the hidden state (all of torch's; not those of a user's cell that are of the input alone):
+    weight_ih_lk (G * H, input_size or D * P), weight_hh_lk (R * H, P), bias_ih_lk (G * H,), bias_hh_lk (R * H,),
+    weight_hr_lk (P, H) if proj_size > 0, and <vector>_lk (H,) for each learned vector of the cell; all uniform in
+    +-1 / sqrt(H) at the start.  If R = 0, there is neither weight_hh_lk nor bias_hh_lk.
 
     With `proj_size` P > 0, what a step hands to the next one and to the layer above is not its hidden state, but
     weight_hr times that, P numbers (https://arxiv.org/abs/1402.1128): ValueError for a step that reads h.
@@ -168,7 +167,8 @@ class Recurrent(_Weighted):
                         (cell, hidden) for an LSTM.  (Krueger et al. 2017, https://arxiv.org/abs/1606.01305.)
     recurrent_dropout   the probability that a unit of the hidden state is zero where it enters the product with
                         weight_hh, at all steps of a sequence alike; the others are divided by 1 - recurrent_dropout.
-                        In training only.  (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287.)
+                        In training only; ValueError for a cell without weight_hh.  (Gal and Ghahramani 2016,
+                        https://arxiv.org/abs/1512.05287.)
 
     The masks of each layer and direction are drawn after the dropout before it: F.dropout(ones(B, P),
     recurrent_dropout), a row for each sequence, the longest first if packed; then rand(T, B, P) < zoneout of the hidden
@@ -230,7 +230,7 @@ class Recurrent(_Weighted):
             )
         self.zoneout = self._chances("zoneout", zoneout, len(self.cell.states))
         self.recurrent_dropout = self._chances("recurrent_dropout", recurrent_dropout)
-        if self.recurrent_dropout and not self._inner:
+        if self.recurrent_dropout and not self.cell.inner:
             raise ValueError(
                 f"{type(self).__name__}: recurrent_dropout must be 0 for a cell whose gates are of the input alone: "
                 f"no product with the hidden state is there to drop from, got {recurrent_dropout}"
@@ -654,17 +654,15 @@ def cell(step: Callable) -> type[Recurrent]:
             v = v - v.mean(-1, keepdim=True)
             return v * torch.rsqrt((v * v).mean(-1, keepdim=True) + 1e-5) * scale + shift
 
-    On a GPU, a cell that takes means is a product and a launch for each step, others are one launch for all.
+    On a GPU, a layer of a cell that takes means is a product and a launch for each step, not one launch for all.
 
-    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, zoneout,
-    recurrent_dropout and, if the step does not read h, proj_size: see Recurrent.
+    The layer takes input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, zoneout, if it has a
+    weight_hh recurrent_dropout, and, if the step does not read h, proj_size: see Recurrent.
 
     Raises TypeError, naming the line, for a step that cannot be derived.
     """
-    made = Cell(step)
     members = {
-        "cell": made,
-        "_inner": bool(made.inner),
+        "cell": Cell(step),
         "step": staticmethod(step),
         "__doc__": step.__doc__ or f"The recurrent cell {step.__name__}: see Recurrent.",
         "__module__": step.__module__,

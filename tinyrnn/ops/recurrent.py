@@ -113,8 +113,8 @@ def run_cell(
     length, longest first.
 
     Returns (hidden states, (T, B, P), (B, P) or (N, P); the last states of each sequence, (1, B, P) and (1, B, H)).
-    `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, w_hh is for a cell whose gates are all of the
-    input alone, and so may be w_hr (P, H), which projects the hidden state; without it P = H.  `initial` may hold None
+    `weights` are (w_ih, w_hh, b_ih, b_hh, w_hr): the biases may be None, and so may w_hh, for a cell whose gates are
+    all of the input alone, and w_hr (P, H), which projects the hidden state; without it P = H.  `initial` may hold None
     for zeros.  `sizes` (T,) int64 tells how many rows each step has of packed ones; `batch_first`, whether x and the
     hidden states are (B, T, .) instead; without `layered` the last states are (B, P) and (B, H).  `noise` has the masks
     of zoneout and recurrent dropout, their rows in the order of packed ones.  Shapes and types are for the caller to

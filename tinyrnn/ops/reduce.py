@@ -123,7 +123,7 @@ def mean(
 ) -> Any:
     """The mean over `dim` (an int, several, or all) of floating-point numbers."""
     if isinstance(input, Var):  # inside a recurrent cell's step, where values are recorded
-        return mean_over_units(input, dim, keepdim)
+        return mean_over_units(input, dim, keepdim, dtype=dtype, out=out)
     input, _ = prepared(input, dtype, "mean")
     if input.array.dtype.kind != "f":
         raise RuntimeError(
