@@ -106,4 +106,25 @@ def own_cell(device):
     return trained(layer.parameters(), lambda: Square.apply(layer(x)[0]).mean(), optim.SGD(layer.parameters(), lr=0.5))
 
 
-PROGRAMS = {f.__name__: f for f in (classifier, forecaster, encoder, translator, own_cell)}
+def normalised_cell(device):
+    """Two derived cells, one of which takes means over its units, and the other has no product with its state."""
+
+    @nn.cell
+    def normalised(f, g, c, *, scale):
+        g = g - g.mean(-1, keepdim=True)
+        g = g * torch.rsqrt((g * g).mean(-1, keepdim=True) + 0.1) * scale
+        c = torch.sigmoid(f) * c + torch.tanh(g)
+        return torch.tanh(c - c.mean(-1, keepdim=True)), c
+
+    @nn.cell
+    def of_the_input(x_z, x_n, h):
+        z = torch.sigmoid(x_z)
+        return (1 - z) * h + z * x_n
+
+    first, second = normalised(2, 40, bidirectional=True).to(device), of_the_input(80, 3, zoneout=0.2).to(device)
+    x = torch.randn(4, 3, 2).to(device)
+    parameters = [*first.parameters(), *second.parameters()]
+    return trained(parameters, lambda: second(first(x)[0])[0].square().mean(), optim.SGD(parameters, lr=0.5))
+
+
+PROGRAMS = {f.__name__: f for f in (classifier, forecaster, encoder, translator, own_cell, normalised_cell)}
