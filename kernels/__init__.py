@@ -7,6 +7,7 @@ CUDA (`wake`), and from then on those of kernels.cuda.map for arrays that lie on
 """
 
 import importlib
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,7 @@ class Twin(Lazy):
 
     known: list["Twin"] = []
     awake = False
+    switching = threading.Lock()
 
     def __init__(self, family: str):
         super().__init__(f"{__name__}.cpu.{family}")
@@ -49,12 +51,16 @@ class Twin(Lazy):
         Twin.known.append(self)
 
     def __getattr__(self, name: str) -> Any:
-        if not Twin.awake:
-            return super().__getattr__(name)
-        from .cuda import choose
+        awake = Twin.awake
+        if awake:
+            from .cuda import choose
 
-        value = choose(self._family, name)
-        setattr(self, name, value)
+            value = choose(self._family, name)
+        else:
+            value = getattr(importlib.import_module(self._name), name)
+        with Twin.switching:
+            if awake is Twin.awake:  # else another thread asked for CUDA meanwhile: this one is for this call alone
+                setattr(self, name, value)
         return value
 
 
@@ -65,8 +71,9 @@ def twin(family: str) -> Any:
 
 def wake() -> None:
     """From now on arrays may lie on a GPU: what was found before is looked up again."""
-    if not Twin.awake:
-        Twin.awake = True
-        for family in Twin.known:
-            for name in [name for name in vars(family) if not name.startswith("_")]:
-                delattr(family, name)
+    with Twin.switching:
+        if not Twin.awake:
+            Twin.awake = True
+            for family in Twin.known:
+                for name in [name for name in vars(family) if not name.startswith("_")]:
+                    delattr(family, name)

@@ -87,7 +87,7 @@ ORDER = [
           "_(x)", "_(x, correction=0)", "_(x, aweights=z)", "_(x, fweights=y + 1)", "_(x, fweights=y + 1, aweights=z)"),
     Row("cov", "2,1; 0,2; 2,0; -", "_(x)", "_(x, correction=0)", rough=True),
     Row("corrcoef", "3,4; 2,3:i; 2,2,2; -", "_(x)"),
-    Row("renorm", "3,4; 2,2,2; 3; 0,3; 2,2:i; 3,2:t",
+    Row("renorm", "3,4; 2,2,2; 3; 0,3; 2,2:i; 3,2:t; 3,4:s",
         "_(x, 2, 0, 1.0)", "_(x, p=1, dim=-1, maxnorm=0.5)", "_(x, inf, 0, 1)", "_(x, 0, 0, 1.0)", "_(x, 2, 0, -1)",
         "_(x, 2, 5, 1)"),
     Row("cartesian_prod", "2 3; 2:i 2; 0 2; 2,2 2; 2:i 3:i", "_(x, y)", "_(x)", "_(x, y, x)"),

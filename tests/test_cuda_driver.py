@@ -289,7 +289,10 @@ def test_a_machine_without_a_gpu_says_which_part_is_missing(monkeypatch):
     monkeypatch.setattr(np, "__version__", "2.5.1")
     assert "NumPy before 2.5" in drivers.missing()
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
-    assert "the extra for CUDA is not installed" in drivers.missing()
+    for found in (True, False):
+        monkeypatch.setattr(drivers, "LIBRARY", None if found else "no-such-library.so")  # None: this process
+        assert "the extra for CUDA is not installed: pip install" in drivers.missing()
+        assert ("nor was the driver of a GPU found" in drivers.missing()) is not found
 
 
 def test_a_driver_older_than_the_extra(gpu, monkeypatch):
@@ -299,6 +302,41 @@ def test_a_driver_older_than_the_extra(gpu, monkeypatch):
     gpu.version = 12_080
     with drivers.use(None):
         assert re.search(r"of CUDA 12.8, and the extra .* needs one of CUDA 13: .*tinyrnn\[cuda12\]", drivers.missing())
+
+
+def test_a_driver_older_than_the_compiler(gpu, monkeypatch):
+    """What is left of CUDA 13 beside the extra for CUDA 12."""
+    monkeypatch.setattr(drivers, "version_of_compiler", lambda: (13, 5))
+    monkeypatch.setattr("cuda.bindings.__version__", "12.9.2", raising=False)
+    gpu.version = 12_080
+    with drivers.use(None):
+        assert re.search(r"of CUDA 12.8, and the compiler .* of CUDA 13: .*\[cuda12\]' in a new env", drivers.missing())
+        gpu.version = 13_000
+        assert drivers.missing() is None
+        assert drivers.versions() == {"bindings": "12.9.2", "compiler": "13.5", "driver": "13.0"}
+
+
+@pytest.mark.parametrize("library", ["nvvm", "nvrtc"])
+def test_numba_cuda_without_its_compiler(gpu, monkeypatch, library):
+    from cuda import pathfinder
+
+    def load(name):
+        if name == library:
+            raise pathfinder.DynamicLibNotFoundError(f"Failure finding {name}\nand a page more")
+
+    monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", load)
+    with drivers.use(None):
+        words = drivers.missing()
+    assert f"its compiler is missing (Failure finding {library}): pip install 'tinyrnn[cuda]'" in words
+
+
+def test_a_gpu_that_is_hidden(gpu, monkeypatch):
+    gpu.do_cuInit, gpu.do_cuGetErrorName = lambda flags: 100, lambda error: (b"CUDA_ERROR_NO_DEVICE",)
+    with drivers.use(None):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert "unless CUDA_VISIBLE_DEVICES='' hides it" in drivers.missing()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        assert "VISIBLE" not in drivers.missing()
 
 
 def test_a_driver_older_than_the_bindings(gpu, monkeypatch):
@@ -318,7 +356,7 @@ def test_a_driver_older_than_the_bindings(gpu, monkeypatch):
         monkeypatch.setattr(drivers.ctypes, "CDLL", lambda name: opened.append(name) or library)
         words = drivers.missing()
     assert "of CUDA 11.8, and the extra" in words and "update the driver" in words and "cuda12" not in words
-    assert opened[0] == ("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    assert opened[0] == drivers.LIBRARY == ("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
 
 
 FAILURES = {
@@ -400,6 +438,20 @@ def test_memory_that_lies_as_no_array_of_ours_is_not_shared(gpu, other, words):
         other = {**other, "data": (x.address + other["data"], False)}
     with pytest.raises(ValueError, match=words):
         array.shared(Face(x, **other))
+
+
+def test_memory_that_may_only_be_read_is_not_shared(gpu):
+    x = array.upload(np.arange(4.0))
+    with pytest.raises(TypeError, match="read only flag"):
+        array.shared(Face(x, data=(x.address, True)))
+
+
+@pytest.mark.parametrize("other, waits", [({}, 0), ({"stream": 7}, 1), ({"version": 2, "stream": None}, 1)])
+def test_what_another_library_does_on_a_stream_of_its_own_is_waited_for(gpu, other, waits):
+    """Version 2 of the interface, which torch speaks, does not tell of it."""
+    x = array.upload(np.arange(4.0))
+    array.shared(Face(x, **other))
+    assert [name for name, *_ in gpu.calls].count("cuCtxSynchronize") == waits
 
 
 @pytest.mark.parametrize("call", ["cuModuleLoadData", "cuLaunchKernel"])

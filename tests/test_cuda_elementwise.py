@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("greenlet")
 
-from simulator import Simulator  # noqa: E402
+from simulator import simulated  # noqa: E402
 
 import tinyrnn  # noqa: E402, F401
 from tinyrnn.kernels.cpu import clip as host_clip  # noqa: E402
@@ -18,7 +18,6 @@ from tinyrnn.kernels.cpu import map as host_map  # noqa: E402
 from tinyrnn.kernels.cpu import ufuncs as host_ufuncs  # noqa: E402
 from tinyrnn.kernels.cuda import clip, elementwise, loops, map, tables, ufuncs  # noqa: E402
 from tinyrnn.kernels.cuda.array import Array, download, upload  # noqa: E402
-from tinyrnn.kernels.cuda.driver import use  # noqa: E402
 from tinyrnn.kernels.formulas import BINARY, LOSSES, TERNARY, UNARY, UPDATES  # noqa: E402
 from tinyrnn.kernels.gamma import DIGAMMA, LGAMMA, TRIGAMMA  # noqa: E402
 from tinyrnn.kernels.scalar import needed  # noqa: E402
@@ -29,7 +28,7 @@ TYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64
 
 @pytest.fixture(autouse=True)
 def simulator():
-    with use(Simulator()) as device, np.errstate(all="ignore"):
+    with simulated() as device, np.errstate(all="ignore"):
         yield device
 
 
@@ -424,7 +423,7 @@ def test_the_norm_and_the_scaling_of_many_arrays(dtype):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_norm_for_any_order_of_threads(seed):
     a = normal(4, 600)
-    with use(Simulator(seed, strict=True)):
+    with simulated(seed, strict=True):
         given = upload(a)
         assert clip.norm([given[1:]]).item() == pytest.approx(np.linalg.norm(a[1:]), rel=1e-14)
         assert clip.norm([given, given]).item() == pytest.approx(np.linalg.norm([a, a]), rel=1e-14)

@@ -26,6 +26,7 @@ def test_the_command():
         "threads ",
         "cache ",
         "GPU ",
+        "CUDA ",
         "extras ",
         "Self-check on cpu",
         "All is well",
@@ -65,7 +66,7 @@ def test_it_notices(family):
     function, reference, arrays = doctor.checks()[family]
     assert not doctor.wrong((function, reference, arrays), "cpu")
     assert doctor.wrong((broken_values(function), reference, arrays), "cpu") == "wrong values"
-    if family != "update":
+    if family not in ("clip", "update", "search", "random"):  # whose results have no gradients
         assert doctor.wrong((broken_gradient(function), reference, arrays), "cpu") == "a wrong gradient"
 
 

@@ -3,6 +3,8 @@
 Where there is no GPU all of this is skipped.
 """
 
+import re
+
 import numpy as np
 import pytest
 import table
@@ -41,12 +43,26 @@ def test_every_op_computes_what_the_cpu_does(part):
         table.compare(there, here, "g", f"{row.name}: {call.__name__} for {' '.join(row.cases[case])!r}")
 
 
+def by_chance(row, call, case):
+    """Whether the answer to a call is not the same on all devices."""
+    ties = row.name in PLACES and re.search(r":[tikhybs]\b", " ".join(row.cases[case]))
+    return bool(re.search(r"\b(seeded|drawn)\(", call.__name__) or ties)
+
+
+PLACES = {
+    "sort", "argsort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "argmax", "argmin", "cummax",
+    "cummin",
+}  # fmt: skip
+
+
 @on_torch
 @pytest.mark.parametrize("part", range(test_cuda_tensor.PARTS))
 def test_every_op_computes_what_torch_does_on_the_gpu(part):
-    """But for errors, of which torch tells a few by stopping the device, and random numbers, of which it draws others."""
+    """But for errors, of which torch tells a few by stopping the device; random numbers, of which it draws others; and
+    which one of equal numbers is found, which it leaves open.
+    """
     for row, call, case in SAMPLES[part :: test_cuda_tensor.PARTS]:
-        if isinstance(answer(row, call, case, table.Functions, "cpu", torch), str) or "seeded" in call.__name__:
+        if isinstance(answer(row, call, case, table.Functions, "cpu", torch), str) or by_chance(row, call, case):
             continue
         mine, theirs = (answer(row, call, case, table.Functions, "cuda", lib) for lib in (tinyrnn, torch))
         if not isinstance(theirs, str):

@@ -523,7 +523,7 @@ ELSEWHERE = """
     __index__ __int__ __iter__ __len__ __reduce_ex__ __repr__ __reversed__ __setitem__ backward cuda data_ptr
     detach_ device dim dtype element_size get_default_dtype get_device get_printoptions get_rng_state grad_fn
     initial_seed is_complex is_contiguous is_cuda is_floating_point is_leaf is_quantized is_sparse is_tensor
-    item itemsize layout load log_softmax manual_seed nbytes ndim nelement numel numpy pin_memory promote_types
+    item itemsize layout load log_softmax manual_seed nbytes ndim nelement numel numpy pin_memory promote_types record_stream
     register_hook requires_grad requires_grad_ result_type retain_grad retains_grad save seed set_default_dtype
     set_ set_printoptions set_rng_state shape size softmax stride tolist
     H __dlpack__ __dlpack_device__ apply_ are_deterministic_algorithms_enabled bfloat16 can_cast cdouble cfloat conj

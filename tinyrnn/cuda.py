@@ -297,6 +297,12 @@ class Stream:
         event.record(self)
         return event
 
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        pass
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream)
 

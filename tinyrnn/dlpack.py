@@ -2,25 +2,28 @@
 
 https://dmlc.github.io/dlpack/latest/python_spec.html; on the CPU, NumPy speaks it for us.  A producer hands out a
 capsule named "dltensor" around a C struct; a consumer renames it to "used_dltensor", and calls the struct's deleter
-when it needs the memory no more.
+when it needs the memory no more.  Capsules of DLPack 1, "dltensor_versioned", are taken too.
 """
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p, py_object
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p, py_object
 from typing import Any
 
 import numpy as np
 
 from . import devices
+from .kernels import lazy
 from .strides import span
+
+release = lazy("cpu.release")
 
 ON_CPU, ON_CUDA = 1, 2
 NUMPYS = ON_CPU, 3  # the second: of the CPU, pinned by CUDA
 CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-NEW, USED = b"dltensor", b"used_dltensor"
+NEW, VERSIONED = b"dltensor", b"dltensor_versioned"
 
 
 class _Device(ctypes.Structure):
@@ -45,13 +48,24 @@ class _Managed(ctypes.Structure):
     _fields_ = [("tensor", _Tensor), ("context", c_void_p), ("deleter", c_void_p)]
 
 
+class _Versioned(ctypes.Structure):
+    _fields_ = [
+        ("version", c_uint32 * 2), ("context", c_void_p), ("deleter", c_void_p), ("flags", c_uint64),
+        ("tensor", _Tensor),
+    ]  # fmt: skip
+
+
+STRUCTS: dict[bytes, Any] = {NEW: _Managed, VERSIONED: _Versioned}
+USED = {NEW: b"used_dltensor", VERSIONED: b"used_dltensor_versioned"}
+READ_ONLY = 1  # a bit of `flags`
+
+
 def _api(name: str, result: Any, *arguments: Any) -> Any:
     """A function of Python's own."""
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
-_Destructor = ctypes.PYFUNCTYPE(None, c_void_p)
-_new = _api("PyCapsule_New", py_object, c_void_p, c_char_p, _Destructor)
+_new = _api("PyCapsule_New", py_object, c_void_p, c_char_p, c_void_p)
 _pointer = _api("PyCapsule_GetPointer", c_void_p, py_object, c_char_p)
 _rename = _api("PyCapsule_SetName", ctypes.c_int, py_object, c_char_p)
 _named = _api("PyCapsule_IsValid", ctypes.c_int, py_object, c_char_p)
@@ -63,16 +77,12 @@ _pointer_of = _api("PyCapsule_GetPointer", c_void_p, c_void_p, c_char_p)
 _lent: dict[int, tuple] = {}  # the address of a struct -> what it is made of, and who owns the memory
 
 
-@_Deleter
-def _given_back(address: int) -> None:
-    _lent.pop(address, None)
-
-
-@_Destructor
-def _dropped(capsule: int) -> None:
-    """A capsule that nobody used."""
-    if _is_new(capsule, NEW):
-        _given_back(_pointer_of(capsule, NEW))
+def _released(place: int) -> None:
+    """A struct is given back; or a capsule goes, and if nobody used it so does its struct."""
+    if place in _lent:
+        del _lent[place]
+    elif _is_new(place, NEW):
+        del _lent[_pointer_of(place, NEW)]
 
 
 def capsule(
@@ -83,18 +93,18 @@ def capsule(
     sizes, steps = (c_int64 * ndim)(*shape), (c_int64 * ndim)(*[s // dtype.itemsize for s in strides])
     kind = _Type(CODES[dtype.kind], 8 * dtype.itemsize, 1)
     tensor = _Tensor(address, _Device(device, 0), ndim, kind, sizes, steps, 0)
-    managed = _Managed(tensor, None, ctypes.cast(_given_back, c_void_p))
+    teller = release.teller(_released)
+    managed = _Managed(tensor, None, teller)
     place = ctypes.addressof(managed)
     _lent[place] = managed, sizes, steps, owner
-    return _new(place, NEW, _dropped)
+    return _new(place, NEW, teller)
 
 
 # ------------------------------------------------------------------------------------------ in
 class _Other:
     """Memory of another library, given back when this goes."""
 
-    def __init__(self, place: int):
-        deleter = _Managed.from_address(place).deleter
+    def __init__(self, place: int, deleter: int | None):
         if deleter:
             weakref.finalize(self, _Deleter(deleter), place).atexit = False
 
@@ -136,28 +146,32 @@ def imported(other: Any) -> Any:
         inside = other.__dlpack__(stream=1) if device == ON_CUDA else other.__dlpack__()
     else:
         inside = other
-    if not _named(inside, NEW):
+    name = next((name for name in STRUCTS if _named(inside, name)), None)
+    if name is None:
         raise RuntimeError(
             "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you "
             f"might have already constructed a tensor from it once. (It is of the type {type(inside).__name__}.)"
         )
-    place = _pointer(inside, NEW)
-    tensor = _Managed.from_address(place).tensor
+    place = _pointer(inside, name)
+    managed = STRUCTS[name].from_address(place)
+    tensor = managed.tensor
     if tensor.device.type in NUMPYS:
         return _writable(np.from_dlpack(_Capsule(inside)))
     if tensor.device.type != ON_CUDA:
         raise BufferError(f"from_dlpack: memory of the device type {tensor.device.type} cannot be shared")
     on_first(tensor.device.type, tensor.device.number)
     gpu = devices.gpu("from_dlpack: an array on a GPU cannot be shared")
+    if name == VERSIONED and managed.flags & READ_ONLY:
+        raise BufferError("from_dlpack: memory that may only be read cannot be a tensor: copy the array first")
     kind = next((k for k, code in CODES.items() if code == tensor.dtype.code), None)
     if kind is None or tensor.dtype.lanes != 1:
         raise BufferError(f"from_dlpack: numbers of the type {tensor.dtype.code} with {tensor.dtype.bits} bits")
     dtype = np.dtype(bool if kind == "b" else f"{kind}{tensor.dtype.bits // 8}")
     shape = tuple(tensor.shape[: tensor.ndim])
     strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
-    _rename(inside, USED)
+    _rename(inside, USED[name])
     try:
-        return gpu.borrowed(_Other(place), (tensor.data or 0) + tensor.offset, shape, dtype, strides)
+        return gpu.borrowed(_Other(place, managed.deleter), (tensor.data or 0) + tensor.offset, shape, dtype, strides)
     except ValueError as error:
         raise BufferError(f"from_dlpack: {error}") from None
 

@@ -8,6 +8,7 @@ blocks wait for one another and a library's product, is checked in float32.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import platform
 import sys
@@ -22,6 +23,7 @@ import tinyrnn as torch
 from tinyrnn import nn
 from tinyrnn.kernels import cache
 from tinyrnn.nn import functional as F
+from tinyrnn.ops.additive import additive_attention as attend
 
 Check = tuple[Callable, Callable, tuple[np.ndarray, ...]]  # a function, the same in NumPy, their arguments
 
@@ -66,6 +68,7 @@ def report() -> Iterator[tuple[str, str]]:
     else:
         yield "cache", f"{cache.base()} cannot be written: every process compiles anew. Set NUMBA_CACHE_DIR."
     yield "GPU", gpu()
+    yield "CUDA", cuda()
     yield "extras", ", ".join(f"{name} {installed(name)}" for name in ("matplotlib", "tqdm", "numba-cuda"))
 
 
@@ -79,7 +82,19 @@ def gpu() -> str:
         return f"there is one, but it cannot be used: {words}"
     device = driver.driver()
     free, total = device.memory()
-    return f"{device.name}, {device.multiprocessors} multiprocessors, {free >> 20} of {total >> 20} MiB free"
+    capability = ".".join(map(str, device.capability))
+    return (
+        f"{device.name}, compute capability {capability}, {device.multiprocessors} multiprocessors, "
+        f"{free >> 20} of {total >> 20} MiB free"
+    )
+
+
+def cuda() -> str:
+    """The versions of the driver and of what makes code for it."""
+    from tinyrnn.kernels.cuda import driver
+
+    found = [f"{what} {version}" for what, version in driver.versions().items()]
+    return ", ".join(found) if found else "not installed"
 
 
 def unusable() -> str:
@@ -133,12 +148,58 @@ def adam_step(p: Any, g: Any) -> Any:
     return parameter.detach()
 
 
+def batch_norm(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+
+
+def additive(query: np.ndarray, keys: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Bahdanau et al. 2015, with keys that are their own projection."""
+    return softmax(np.tanh(query[:, :, None] + keys[:, None]) @ v[0]) @ keys
+
+
+def additive_attention(query: Any, keys: Any, v: Any) -> Any:
+    return attend(query, keys, v, keys, None)[0]
+
+
+def clip(p: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return g / (np.sqrt((g * g).sum()) + 1e-6)
+
+
+def clip_gradient(p: Any, g: Any) -> Any:
+    parameter = nn.Parameter(p.detach().clone())
+    parameter.grad = g.detach().clone()
+    nn.utils.clip_grad_norm_([parameter], 1.0)
+    return parameter.grad
+
+
+def alignments(x: np.ndarray) -> np.ndarray:
+    """-log of the probability that 3 steps of 3 labels, of which 0 is the blank, spell 1 2 (Graves et al. 2006)."""
+    chances, total = softmax(x), 0.0
+    for path in itertools.product(range(3), repeat=3):
+        if [label for label, _ in itertools.groupby(path) if label] == [1, 2]:
+            total += np.prod(chances[range(3), path])
+    return np.array(-np.log(total))
+
+
+def ctc(x: Any) -> Any:
+    return F.ctc_loss(x.log_softmax(-1), torch.tensor([1, 2]), torch.tensor(3), torch.tensor(2), reduction="sum")
+
+
+def drawn(x: Any) -> Any:
+    return torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
+
+
+def words(x: np.ndarray) -> np.ndarray:
+    """torch.rand is the last 24 bits of each word of a Mersenne twister, as a fraction."""
+    return (np.random.RandomState(0).randint(0, 2**32, x.shape, np.uint64) % 2**24) / 2**24
+
+
 def checks() -> dict[str, Check]:
     """A check for each family of kernels."""
     draw = np.random.default_rng(0).standard_normal
     x, y, q = draw((5, 7)), draw((7, 6)), draw((2, 3, 9, 8))
     keys, values = draw((2, 3, 11, 8)), draw((2, 3, 11, 8))
-    rows = np.array([3, 0, 3, 1])
+    rows, a, b = np.array([3, 0, 3, 1]), draw((50, 60)), draw((50, 60))
 
     def scores(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(8)) @ v
@@ -151,6 +212,16 @@ def checks() -> dict[str, Check]:
         "index": (lambda x: F.embedding(torch.tensor(rows, device=x.device), x), lambda x: x[rows], (x,)),
         "recurrence": (gru_layer, gru, (draw((3, 6, 4)), draw((15, 4)), draw((15, 5)))),
         "attention": (F.scaled_dot_product_attention, scores, (q, keys, values)),
+        "additive": (additive_attention, additive, (draw((2, 3, 5)), draw((2, 4, 5)), draw((1, 5)))),
+        "channels": (lambda x: F.batch_norm(x, None, None, training=True), batch_norm, (x,)),
+        "scan": (lambda x: x.cumsum(1), lambda x: x.cumsum(1), (x,)),
+        "select": (lambda x, y: torch.where(x > 0, x, y), lambda x, y: np.where(x > 0, x, y), (a, b)),
+        "copies": (lambda x: x.t().contiguous(), lambda x: np.ascontiguousarray(x.T), (a,)),
+        "order": (lambda x: x.sort(0).values, lambda x: np.sort(x, 0), (x,)),
+        "search": (lambda x: torch.searchsorted(x.sort().values, x), lambda x: x.argsort().argsort(), (x,)),
+        "ctc": (ctc, alignments, (draw((3, 3)),)),
+        "random": (drawn, words, (x,)),
+        "clip": (clip_gradient, clip, (x, draw(x.shape))),
         "update": (adam_step, adam, (x, draw(x.shape))),
     }
 

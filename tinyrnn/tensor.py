@@ -394,9 +394,14 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
             return self.numpy().__dlpack__(**{k: v for k, v in options.items() if k != "stream"})
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        wanted, copy = options.get("dl_device"), options.get("copy")
+        if wanted is not None and tuple(wanted) != self.__dlpack_device__():
+            if wanted[0] != dlpack.ON_CPU or copy is False:
+                raise BufferError(f"a tensor on cuda:0 cannot be shared with DLPack's device {tuple(wanted)}")
+            return self.cpu().__dlpack__(**{k: v for k, v in options.items() if k not in ("copy", "dl_device")})
         if options.get("stream") not in (None, 1, -1):
             devices.synchronize()  # the other stream does not wait for ours
-        a = self.array
+        a = self.array.copy() if copy else self.array
         return dlpack.capsule(a, a.address, a.shape, a.strides, a.dtype, dlpack.ON_CUDA)
 
     def __dlpack_device__(self) -> tuple:
@@ -568,6 +573,11 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
         if not self.is_cpu:
             raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
         return self
+
+    def record_stream(self, stream: Any) -> None:
+        """Nothing to remember: all streams are one, in which memory is used again only after what came before."""
+        if self.is_cpu:
+            raise RuntimeError("record_stream is for tensors on a GPU, and this one is on the CPU")
 
     def apply_(self, callable: Callable) -> Tensor:
         """Every element becomes what a Python function makes of it, one by one; nothing is recorded."""

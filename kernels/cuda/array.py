@@ -233,7 +233,9 @@ def shared(other: Any) -> Array:
     face = other.__cuda_array_interface__
     if face.get("mask") is not None:
         raise TypeError("an array with a mask cannot be shared")
-    if face.get("stream") not in (None, 1):
+    if face["data"][1]:
+        raise TypeError("the read only flag is not supported, should always be False: copy the array first")
+    if face.get("stream") not in (None, 1) or face.get("version", 3) < 3:  # the earlier ones do not tell of streams
         driver().synchronize()  # what was asked for on a stream of its own
     address, shape = face["data"][0], tuple(face["shape"])
     if 0 not in shape and (number := driver().number_of(address)):

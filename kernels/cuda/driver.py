@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 EXTRA = "pip install 'tinyrnn[cuda]' (CUDA 13) or 'tinyrnn[cuda12]'"
+LIBRARY = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"  # the driver's
 OLDEST = 8  # the first number of the compute capability of the oldest GPUs that have the instructions of the kernels
 HELP = {  # what to do about errors of cuInit, by their names
     "CUDA_ERROR_SYSTEM_NOT_READY": "its GPUs are joined by NVSwitch, and nvidia-fabricmanager is not running",
@@ -248,8 +249,49 @@ def version_of_driver(bindings: Any) -> int:
         return bindings.cuDriverGetVersion()[1]
     except RuntimeError:  # the bindings do not get as far as that with one older than CUDA 12
         version = ctypes.c_int()
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+        ctypes.CDLL(LIBRARY).cuDriverGetVersion(ctypes.byref(version))
         return version.value
+
+
+def version_of_compiler() -> tuple[int, int]:
+    """The version of CUDA of what makes machine code; raises RuntimeError if a library of it is not there."""
+    from cuda.bindings import nvjitlink
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    for library in ("nvvm", "nvrtc"):
+        load_nvidia_dynamic_lib(library)
+    return nvjitlink.version()
+
+
+def versions() -> dict[str, str]:
+    """The versions of CUDA that the driver, the bindings to it, and the compiler are of, as far as they are there."""
+    found = {}
+    try:
+        import cuda.bindings
+        from cuda.bindings import driver as bindings
+
+        found["bindings"] = cuda.bindings.__version__
+        found["compiler"] = ".".join(map(str, version_of_compiler()))
+        found["driver"] = dotted(version_of_driver(bindings))
+    except (ImportError, RuntimeError, OSError):
+        pass  # `missing` tells
+    return found
+
+
+def dotted(version: int) -> str:
+    """12.8 for 12080."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def without_extra() -> str:
+    """What is missing where the extra is: perhaps the GPU, too."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        also = "; nor was the driver of a GPU found, which nvidia-smi would show"
+    else:
+        also = ""
+    return f"the extra for CUDA is not installed: {EXTRA}{also}"
 
 
 def missing() -> str | None:
@@ -262,7 +304,7 @@ def missing() -> str | None:
         import numba_cuda  # noqa: F401  (its version and no more: numba.cuda takes its time)
         from cuda.bindings import driver as bindings
     except ImportError:
-        return f"the extra for CUDA is not installed: {EXTRA}"
+        return without_extra()
     if np.lib.NumpyVersion(np.__version__) >= "2.5.0":  # which has no row_stack any more
         return f"numba-cuda needs a NumPy before 2.5, and this is {np.__version__}: {EXTRA} brings an earlier one"
     if os.environ.get(STREAMS, "0") != "0":
@@ -270,11 +312,7 @@ def missing() -> str | None:
     try:
         version, made_for = version_of_driver(bindings), int(cuda.bindings.__version__.partition(".")[0])
         if 0 < version // 1000 < made_for:
-            other = ", or pip install 'tinyrnn[cuda12]'" if version // 1000 == 12 else ""
-            return (
-                f"the driver of the GPU is of CUDA {version // 1000}.{version % 1000 // 10}, and the extra that is "
-                f"installed needs one of CUDA {made_for}: update the driver{other}"
-            )
+            return too_old(version, f"the extra that is installed needs one of CUDA {made_for}")
         error = bindings.cuInit(0)[0]
         name = "" if error == 0 else bindings.cuGetErrorName(error)[1].decode()
         if name == "CUDA_ERROR_NOT_INITIALIZED" or (name and _process not in (0, os.getpid())):
@@ -282,14 +320,30 @@ def missing() -> str | None:
         if name not in ("", "CUDA_ERROR_NO_DEVICE"):
             return f"the driver of the GPU cannot be used, {name}: {HELP.get(name, 'nvidia-smi may tell more')}"
         if name or not bindings.cuDeviceGetCount()[1]:
-            return "there is no GPU (nvidia-smi would show it)"
+            shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+            hidden = "" if shown is None else f", unless CUDA_VISIBLE_DEVICES={shown!r} hides it"
+            return f"there is no GPU (nvidia-smi would show it{hidden})"
     except Exception as problem:  # the driver's library is not there
         return f"there is no GPU, or its driver is not installed ({type(problem).__name__}: nvidia-smi would show both)"
     _process = os.getpid()
     major = bindings.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
     if bindings.cuDeviceGetAttribute(major, bindings.cuDeviceGet(0)[1])[1] < OLDEST:
         return f"the GPU is too old: kernels are made for compute capability {OLDEST}.0 (Ampere, 2020) and later"
+    try:
+        made_by = version_of_compiler()
+    except RuntimeError as problem:
+        said = str(problem).partition("\n")[0]
+        return f"the extra for CUDA is not complete, a library of its compiler is missing ({said}): {EXTRA}"
+    if 0 < version // 1000 < made_by[0]:
+        return too_old(version, f"the compiler that is installed makes code for one of CUDA {made_by[0]}")
     return None
+
+
+def too_old(version: int, why: str) -> str:
+    """What is wrong with a driver of a version, and what to do about it."""
+    # beside what is of CUDA 13, which pip leaves where it is, the libraries of CUDA 12 are not found
+    other = ", or pip install 'tinyrnn[cuda12]' in a new environment" if version // 1000 == 12 else ""
+    return f"the driver of the GPU is of CUDA {dotted(version)}, and {why}: update the driver{other}"
 
 
 def driver() -> Driver:

@@ -35,7 +35,7 @@ from numba.cuda.np.numpy_support import from_dtype
 from ..cache import digest, keep, recall
 from ..cpu.jit import DiskCache
 from .array import Array
-from .driver import driver
+from .driver import driver, version_of_compiler
 
 boolean, float32, float64, int32, int64 = types.boolean, types.float32, types.float64, types.int32, types.int64
 uint32 = types.uint32
@@ -132,7 +132,8 @@ def is_tuple(kind: types.Type) -> bool:
 @functools.cache
 def fingerprint() -> str:
     """A hash of what the machine code of every kernel depends on: this folder's source, and the compiler."""
-    hashed = hashlib.sha256(f"{version('numba-cuda')} {version('numba')} {cuda.runtime.get_version()}".encode())
+    compiler = f"{version('numba-cuda')} {version('numba')} {cuda.runtime.get_version()} {version_of_compiler()}"
+    hashed = hashlib.sha256(compiler.encode())
     root = Path(__file__).parent
     for source in sorted([*root.glob("*.py"), *root.parent.glob("*.py")]):
         hashed.update(source.read_bytes())

@@ -33,7 +33,7 @@ def ones(shape: Any, dtype: Any = None, order: str = "C", **_: Any) -> Array:
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: Any) -> Array:
     dtype = np.result_type(fill_value) if dtype is None else dtype
     out = ordered(empty, shape, dtype, order)
-    assign(out, fill_value)
+    assign(out, fill_value if isinstance(fill_value, Array) else np.asarray(fill_value).astype(dtype))  # NaN too
     return out
 
 

@@ -67,6 +67,9 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         dtypes.of(array.dtype)
         check_strides(array)
         return astype(array, numpy_type(dtype, array.dtype))
+    if on_gpu(data):
+        array = borrowed(data)
+        return array.astype(numpy_type(dtype, array.dtype))
     plain, kind = plain_data(data)
     wanted = numpy_type(dtype, kind)
     dtypes.of(wanted)
@@ -82,6 +85,18 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
         for extreme in (array.min(), array.max()):
             converted(extreme, wanted, "tensor")
     return array.astype(wanted, copy=False)
+
+
+def on_gpu(data: Any) -> bool:
+    """Whether it is another library's array on a GPU (a tensor is none, and may refuse to tell)."""
+    return not isinstance(data, TensorBase) and hasattr(data, "__cuda_array_interface__")
+
+
+def borrowed(data: Any) -> Any:
+    """The memory of such an array as one of ours."""
+    array = devices.gpu().shared(data)
+    dtypes.of(array.dtype)
+    return array
 
 
 def kind_of_numbers(types: Collection[type]) -> np.dtype:
@@ -185,8 +200,9 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
         return data if dtype is None or data.array.dtype == dtype.numpy else cast(data, dtype.numpy)
     if isinstance(data, np.ndarray) and data.flags.writeable and (dtype is None or data.dtype == dtype.numpy):
         return finish(from_numpy(data).array, False, device)
-    if hasattr(data, "__cuda_array_interface__"):
-        return finish(devices.gpu().shared(data), False, device)
+    if on_gpu(data):
+        array = borrowed(data)
+        return finish(array.astype(numpy_type(dtype, array.dtype), copy=False), False, device)
     return finish(from_data(data, dtype), False, device)
 
 
@@ -202,13 +218,16 @@ def asarray(
     if `copy` is True, never if it is False.
     """
     plain = (TensorBase, np.ndarray, np.generic, Sequence, int, float)
-    if not (isinstance(obj, plain) or hasattr(obj, "__cuda_array_interface__")) or isinstance(obj, (bytes, bytearray)):
+    if not (isinstance(obj, plain) or on_gpu(obj)) or isinstance(obj, (bytes, bytearray)):
         try:
             obj = np.frombuffer(obj, numpy_type(dtype, dtypes.get_default_dtype().numpy))
         except TypeError:
             raise RuntimeError(f"Could not infer dtype of {type(obj).__name__}") from None
     found = as_tensor(obj, dtype, device)
-    shared = found is obj or (isinstance(obj, np.ndarray) and np.shares_memory(found.array, obj))
+    if on_gpu(obj):
+        shared = not found.is_cpu and found.array.address == obj.__cuda_array_interface__["data"][0]
+    else:
+        shared = found is obj or (isinstance(obj, np.ndarray) and np.shares_memory(found.array, obj))
     if copy is False and not shared:
         raise ValueError(
             f"can't alias arbitrary sequence or other type into a tensor: {type(obj).__name__} (asarray(copy=False))"
@@ -528,6 +547,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple:
             raise RuntimeError(
                 f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: shape {list(v.array.shape)}"
             )
+        devices.check_same(v.array, vectors[0].array)
         if v.array.dtype != vectors[0].array.dtype:
             raise RuntimeError(
                 f"meshgrid expects all tensors to have the same dtype, got {vectors[0].dtype} and {v.dtype}"

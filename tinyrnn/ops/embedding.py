@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import host, put
+from ..devices import check_same, host, put
 from ..kernels import twin
 from ..strides import contiguous
 from ..tape import check_writable, entitled, no_grad
@@ -210,6 +210,7 @@ def embedding_bag(
     elif input.ndim == 1:
         if offsets is None or expect_tensor(offsets, call, "offsets").ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor" + (" but got None" if offsets is None else ""))
+        check_same(input.array, offsets.array)
         starts = host(offsets.array)
         if starts.dtype not in (np.int64, np.int32):
             raise RuntimeError(f"expected offsets to be Long or Int, but got {kind(offsets)} ({call}())")

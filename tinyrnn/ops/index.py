@@ -612,6 +612,7 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     a, truth = expect_tensor(input, "masked_select").array, expect_tensor(mask, "masked_select", "mask").array
     if truth.dtype != bool:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
+    check_same(a, truth)
     shape = check_broadcast(a, truth)
     whole, where = (t if t.array.shape == shape else t.expand(shape) for t in (input, mask))
     found = entitled(getitem(whole, where), "MaskedSelectBackward0")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..devices import TWO_DEVICES
+from ..devices import TWO_DEVICES, check_same
 from .common import Op, TensorBase, axis, expect_tensor, into, numpy_names, record, run
 from .create import empty
 from .index import Slice
@@ -290,6 +290,8 @@ def block_diag(*tensors: Any) -> Any:
             )
     if not chosen:
         return empty(1, 0)
+    for x in chosen:
+        check_same(x.array, chosen[0].array)
     dtype = dtypes.promote(*(x.array for x in chosen))
     matrices = [atleast_2d(x) for x in chosen]
     return run(BlockDiag, matrices, [x.array.astype(dtype, copy=False) for x in matrices])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import host, of, put
+from ..devices import check_same, host, of, put
 from ..kernels import twin
 from ..strides import contiguous as ordered
 from ..strides import copied, copyto, order
@@ -189,6 +189,8 @@ def repeat_interleave(
             raise RuntimeError(
                 f"repeat_interleave only accept 1D vector as repeat, got one of shape {list(repeats.array.shape)}"
             )
+    if isinstance(repeats, TensorBase):
+        check_same(input.array, repeats.array)
     counts = host(repeats.array).copy() if isinstance(repeats, TensorBase) else np.asarray(operator.index(repeats))
     if counts.dtype not in (np.int64, np.int32):
         raise unsupported("repeat_interleave", counts.dtype)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..devices import host
+from ..devices import check_same, host
 from ..kernels import twin
 from ..strides import contiguous
 from ..tape import entitled, is_grad_enabled
@@ -266,7 +266,8 @@ def class_numbers(
         raise IndexError(f"Target {wrong[0]} is out of bounds. ({call}(): there are {classes} classes)")
     if weight is None:
         return ids, none, int(kept.sum())
-    if constant(weight, call).array.shape != (classes,):
+    check_same(a, constant(weight, call).array)
+    if weight.array.shape != (classes,):
         raise RuntimeError(
             f"{call}(): weight tensor should be defined either for all {classes} classes or no classes but got weight "
             f"tensor of shape: {list(weight.array.shape)}"
@@ -358,7 +359,7 @@ def nll_loss(
 ) -> Any:
     """-input[target] for log-probabilities `input`; shapes, weights and reduction as in cross_entropy."""
     expect_tensor(input, "nll_loss")
-    expect_tensor(target, "nll_loss", "target")
+    check_same(input.array, expect_tensor(target, "nll_loss", "target").array)
     reduction = reduction_of(size_average, reduce, reduction)
     rows = class_rows(expect_floating(input, "nll_loss"), target.array, "nll_loss")
     ids, weights, total = class_numbers(target, rows.array.shape[1], ignore_index, weight, input, "nll_loss")

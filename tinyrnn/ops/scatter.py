@@ -135,6 +135,7 @@ def checked(input: Any, dim: int, index: Any, src: Any, call: str) -> tuple[int,
     if not isinstance(src, TensorBase):
         return over, ids, converted(src, input.array.dtype, call)
     values = src.array if src.array.ndim else src.array.reshape(1)
+    check_same(input.array, values)
     if values.dtype != input.array.dtype:
         raise RuntimeError(
             f"{call}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {values.dtype}"
@@ -274,7 +275,7 @@ def start(reduce: str, dtype: np.dtype) -> Any:
 def counts(shape: tuple[int, ...], places: tuple, own: bool, dtype: np.dtype) -> np.ndarray:
     """How many values a mean has at each place: one where none came."""
     number = np.full(shape, int(own), dtype, like=places[0])
-    np.add.at(number, places, 1)
+    np.add.at(number, places, number.dtype.type(1))
     return np.maximum(number, 1)
 
 
@@ -316,6 +317,8 @@ def slices(input: Any, dim: int, index: Any, source: Any, call: str) -> tuple[in
     over, ids = axis(dim, a.ndim), expect_tensor(index, call, "index").array
     if ids.ndim > 1:
         raise IndexError(f"{call}(): Index is supposed to be a vector, but got size {list(ids.shape)}")
+    check_same(a, b)
+    check_same(a, ids)
     ids = integers(index, call).reshape(-1)
     if a.dtype != b.dtype:
         raise RuntimeError(f"{call}(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type")
@@ -394,6 +397,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
         raise IndexError(f"index_fill_(): Expected dtype int64 for index, got {index.dtype}")
     if ids.ndim > 1:
         raise RuntimeError(f"Index has to be a vector/scalar, got shape {list(ids.shape)}")
+    check_same(input.array, ids)
     value = cast(value, input.array.dtype) if isinstance(value, TensorBase) else value
     n = input.array.shape[over] if input.array.ndim else 1
     if n == 0 and ids.size:
@@ -440,6 +444,7 @@ def long_index(index: Any, call: str) -> np.ndarray:
 
 def flat_places(a: np.ndarray, ids: np.ndarray, call: str) -> np.ndarray:
     """Places in all elements, counted in order, checked; negative ones count from the end."""
+    check_same(a, ids)
     if a.size == 0 and ids.size:
         raise IndexError(f"{call}(): tried to take from an empty tensor")
     wrong = ids[(ids < -a.size) | (ids >= a.size)]
@@ -464,6 +469,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
         raise IndexError(
             f"put_(): Expected source and index to have the same number of elements, but got {b.size} and {ids.size}"
         )
+    check_same(a, b)
     if a.dtype != b.dtype:
         raise RuntimeError(
             f"put_(): self and source expected to have the same dtype, but got {input.dtype} and {source.dtype}"
@@ -507,6 +513,8 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         expect_tensor(mask, "masked_scatter", "mask").array,
         expect_tensor(source, "masked_scatter", "source").array,
     )
+    check_same(input.array, truth)
+    check_same(input.array, found)
     if truth.dtype != np.bool_:
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     if found.dtype != input.array.dtype:

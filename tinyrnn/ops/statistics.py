@@ -216,9 +216,10 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float, *, out: Any = None) -
     over = axis(dim, a.ndim)
     if a.dtype.kind != "f":
         raise RuntimeError(f"renorm: expected a floating point tensor, got {input.dtype}")
-    length = norm(input, p, tuple(i for i in range(a.ndim) if i != over), True)
-    small = wrap(length.array <= most)
-    found = mul(input, where(small, 1.0, (length + 1e-7).reciprocal() * most)).contiguous()
+    others = tuple(i for i in range(a.ndim) if i != over)
+    large = wrap(norm(input.detach(), p, others, True).array > most)
+    length = norm(where(large, input, 0.0), p, others, True)  # a NaN that is left as it is spoils no gradient
+    found = mul(input, where(large, (length + 1e-7).reciprocal() * most, 1.0)).contiguous()
     return into(out, entitled(found, "RenormBackward0"), "renorm")
 
 
