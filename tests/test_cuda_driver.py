@@ -563,10 +563,11 @@ example.launch(7, (32, 2), 6, True, x, 0.5)
 example.launch(8, 64, -5, False, x, np.float32(1), shared=100_000, cooperative=True)
 del x
 memory.pool().empty()
-try:
-    array.empty(1 << 40, np.uint8)
-except driver.OutOfMemory as error:
-    print(error)
+for size in (1 << 40, 1 << 64):
+    try:
+        array.empty(size, np.uint8)
+    except driver.OutOfMemory as error:
+        print(error)
 """
 
 
@@ -581,10 +582,11 @@ def test_nvidias_bindings_take_what_they_are_given(tmp_path):
         [sys.executable, "-W", "ignore", "-c", PROGRAM], env=environment, capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
-    first, second, third = done.stdout.splitlines()
+    first, second, third, fourth = done.stdout.splitlines()
     assert first == "None Stand-in (9, 0)"
     assert second == "[[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]] [0.0, 0.0]"
     assert third.startswith("CUDA out of memory. Tried to allocate 1099511627776 bytes.")
+    assert fourth.startswith("CUDA out of memory. Tried to allocate 18446744073709551616 bytes.")
     launches = [line for line in done.stderr.splitlines() if line.startswith(("plain", "cooperative"))]
     assert launches == [
         "plain 7 1 1 x 32 2 1, 0 bytes, first 6", "cooperative 8 1 1 x 64 1 1, 100000 bytes, first -5"

@@ -9,6 +9,7 @@ import itertools
 import pickle
 import threading
 
+import layers_on_devices
 import numpy as np
 import pytest
 import table
@@ -605,6 +606,12 @@ def test_a_program_prints_the_same_on_both_devices(name):
     here, there = both(PROGRAMS[name])
     assert len(here) > 1 and np.isfinite(here).all()
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", layers_on_devices.CASES)
+def test_a_layer_computes_what_it_does_on_the_cpu(case):
+    here, there = both(lambda device: layers_on_devices.answers(torch, case, device, "float32"))
+    layers_on_devices.compare(there, here, "float32")
 
 
 @pytest.mark.parametrize("cell", [nn.GRUCell, nn.LSTMCell])

@@ -5,6 +5,7 @@ Where there is no GPU all of this is skipped.
 
 import re
 
+import layers_on_devices
 import numpy as np
 import pytest
 import table
@@ -67,6 +68,15 @@ def test_every_op_computes_what_torch_does_on_the_gpu(part):
         mine, theirs = (answer(row, call, case, table.Functions, "cuda", lib) for lib in (tinyrnn, torch))
         if not isinstance(theirs, str):
             table.compare(mine, theirs, "g", f"{row.name}: {call.__name__} for {' '.join(row.cases[case])!r}, on CUDA")
+
+
+@on_torch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", layers_on_devices.CASES)
+def test_every_layer_computes_what_torchs_does_on_the_gpu(case, dtype):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    mine, theirs = (layers_on_devices.answers(lib, case, "cuda", dtype) for lib in (tinyrnn, torch))
+    layers_on_devices.compare(mine, theirs, dtype)
 
 
 @on_torch

@@ -133,6 +133,8 @@ class Cuda:
         return results[0] if len(results) == 1 else results
 
     def allocate(self, size: int) -> int:
+        if size >> 63:  # which the bindings cannot even ask for
+            raise OutOfMemory(f"{size} bytes")
         return int(self.call("cuMemAlloc", size))
 
     def free(self, address: int) -> None:
@@ -331,7 +333,7 @@ def missing() -> str | None:
         return f"the GPU is too old: kernels are made for compute capability {OLDEST}.0 (Ampere, 2020) and later"
     try:
         made_by = version_of_compiler()
-    except RuntimeError as problem:
+    except Exception as problem:  # NVIDIA's own, or the system's
         said = str(problem).partition("\n")[0]
         return f"the extra for CUDA is not complete, a library of its compiler is missing ({said}): {EXTRA}"
     if 0 < version // 1000 < made_by[0]:
