@@ -77,12 +77,15 @@ _pointer_of = _api("PyCapsule_GetPointer", c_void_p, c_void_p, c_char_p)
 _lent: dict[int, tuple] = {}  # the address of a struct -> what it is made of, and who owns the memory
 
 
-def _released(place: int) -> None:
-    """A struct is given back; or a capsule goes, and if nobody used it so does its struct."""
-    if place in _lent:
-        del _lent[place]
-    elif _is_new(place, NEW):
-        del _lent[_pointer_of(place, NEW)]
+def _released(place: int, lent=_lent, new=NEW, is_new=_is_new, pointer_of=_pointer_of) -> None:
+    """A struct is given back; or a capsule goes, and if nobody used it so does its struct.
+
+    The names are bound here because this module's are gone when Python ends, and other libraries' arrays may not be.
+    """
+    if place in lent:
+        del lent[place]
+    elif is_new(place, new):
+        del lent[pointer_of(place, new)]
 
 
 def capsule(

@@ -8,6 +8,7 @@ nothing is told.
 """
 
 import ctypes
+import functools
 
 import llvmlite.binding
 from llvmlite import ir
@@ -41,12 +42,12 @@ def release(what):
         give_lock(lock)
 
 
-_told: list = []  # what machine code calls must not go
-
-
+@functools.cache
 def teller(function) -> int:
     """The address of the C function; it tells one function of Python's, the first."""
-    if not _told:
-        _told.append(ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(function))
-        llvmlite.binding.add_symbol(SYMBOL, ctypes.cast(_told[0], ctypes.c_void_p).value)
-    return release.kernel.compile()
+    told = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(function)
+    llvmlite.binding.add_symbol(SYMBOL, ctypes.cast(told, ctypes.c_void_p).value)
+    address = release.kernel.compile()
+    for each in (told, release.kernel.code):  # they outlive this module: the last memory is given back when Python ends
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
+    return address
