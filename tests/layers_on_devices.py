@@ -1,5 +1,5 @@
 """Layers, losses and optimizers, each a few lines that run on torch and on tinyrnn, on any device: test_cuda_tensor.py
-compares the two devices here, and test_gpu.py those with torch on its GPU.
+compares the CPU with the simulator, and test_gpu.py a GPU with the CPU, and with torch on the same GPU.
 """
 
 import numpy as np

@@ -327,14 +327,16 @@ def test_numba_cuda_without_its_compiler(gpu, monkeypatch, library):
     monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", load)
     with drivers.use(None):
         words = drivers.missing()
+        told = drivers.versions()
     assert f"its compiler is missing (Failure finding {library}): pip install 'tinyrnn[cuda]'" in words
+    assert told["driver"] == "13.0" and "compiler" not in told
 
 
 def test_a_gpu_that_is_hidden(gpu, monkeypatch):
     gpu.do_cuInit, gpu.do_cuGetErrorName = lambda flags: 100, lambda error: (b"CUDA_ERROR_NO_DEVICE",)
     with drivers.use(None):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert "unless CUDA_VISIBLE_DEVICES='' hides it" in drivers.missing()
+        assert "CUDA_VISIBLE_DEVICES='' may hide one" in drivers.missing()
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         assert "VISIBLE" not in drivers.missing()
 

@@ -203,6 +203,7 @@ def test_views_share_memory_and_the_tape_sees_writes():
         lambda x, a, i, m: torch.block_diag(x, a),
         lambda x, a, i, m: torch.meshgrid(x[0], a[0], indexing="ij"),
         lambda x, a, i, m: nn.functional.embedding_bag(i[0], x, torch.tensor([0])),
+        lambda x, a, i, m: nn.functional.embedding_bag(i.cpu(), x),
         lambda x, a, i, m: nn.functional.nll_loss(x, i[0], weight=a[0]),
         lambda x, a, i, m: nn.functional.nll_loss(x, i[0].cpu()),
         lambda x, a, i, m: nn.functional.cross_entropy(x, i[0], weight=a[0]),
@@ -354,6 +355,10 @@ def test_other_libraries_arrays_are_copied_and_cast_as_asked():
     for call in (torch.as_tensor, torch.tensor, torch.asarray):
         with pytest.raises(TypeError, match="uint16"):
             call(Foreign(x, typestr="<u2"))
+    nothing = Foreign(torch.empty(0, 2, device="cuda"), data=(0, False))  # others' need no address
+    assert torch.asarray(nothing, copy=False).shape == (0, 2)
+    with pytest.raises((RuntimeError, TypeError)):
+        torch.tensor(torch.Tensor)  # a class has the property, and is no array
 
 
 def test_dlpack_of_other_devices():
@@ -417,8 +422,13 @@ def test_a_capsule_that_is_refused_is_given_back():
     assert not dlpack._lent
 
 
-def test_dlpack_as_it_is_asked_for():
-    x = torch.arange(3.0, device="cuda")
+def test_dlpack_as_it_is_asked_for(gpu, monkeypatch):
+    x, told = torch.arange(3.0, device="cuda"), []
+    for name in ("launch", "copy", "synchronize"):
+        call = getattr(gpu, name)
+        monkeypatch.setattr(gpu, name, lambda *a, name=name, call=call: told.append(name) or call(*a))
+    x.__dlpack__(copy=True, stream=7)
+    assert len(told) == 2 and told[1] == "synchronize"  # what is waited for is the copy
     y = torch.from_dlpack(x.__dlpack__(copy=True))
     y[0] = 5
     assert y.is_cuda and x.tolist() == [0, 1, 2]
@@ -450,6 +460,10 @@ def test_capsules_of_dlpack_1():
         torch.from_dlpack(capsule)
     with pytest.raises(BufferError, match="only be read"):
         torch.from_dlpack(versioned(x, dlpack.READ_ONLY))
+    later = versioned(x)
+    kept[-1].version[0] = 2
+    with pytest.raises(BufferError, match="DLPack 2"):
+        torch.from_dlpack(later)
     host = np.arange(3.0)
     assert torch.from_dlpack(host.__dlpack__(max_version=(1, 0))).tolist() == [0, 1, 2]
 

@@ -678,6 +678,11 @@ def test_what_shares_memory_and_what_does_not(oracle):
         l = nn.Linear(2, 2); l.register_buffer("a", x); l.register_buffer("b", l.a[0]); c = copy.deepcopy(l); c.a.fill_(3); \
             r = c.b, l.b
         y = torch.from_dlpack(x); y[0, 1] = 50; r = x
+        y = torch.from_dlpack(np.matrix([[1.0, 2.0]])); r = y.take(i[:1]), y.device, y.numpy()
+        torch.from_dlpack(g)
+        torch.as_tensor(np.ones(2), dtype=int), torch.as_tensor(x, dtype=float), torch.as_tensor(x, dtype=torch.float) is x
+        torch.asarray(np.ones((0, 2)), copy=False), torch.asarray(np.ones(2), copy=False)
+        torch.asarray(np.ones((0, 2)), copy=False, dtype=torch.int)
         y = torch.from_dlpack(x.t()); y[0, 1] = 50; r = x, y.stride()
         y = torch.utils.dlpack.from_dlpack(torch.utils.dlpack.to_dlpack(x)); y[0, 1] = 50; r = x
         y = torch.from_dlpack(torch.utils.dlpack.to_dlpack(torch.zeros(0, 2))); r = y.shape

@@ -144,7 +144,7 @@ def imported(other: Any) -> Any:
     if hasattr(other, "__dlpack_device__"):
         device, number = map(int, other.__dlpack_device__())
         if device in NUMPYS:
-            return other if isinstance(other, np.ndarray) else np.from_dlpack(other)
+            return np.asarray(other) if isinstance(other, np.ndarray) else np.from_dlpack(other)
         on_first(device, number)
         inside = other.__dlpack__(stream=1) if device == ON_CUDA else other.__dlpack__()
     else:
@@ -157,6 +157,8 @@ def imported(other: Any) -> Any:
         )
     place = _pointer(inside, name)
     managed = STRUCTS[name].from_address(place)
+    if name == VERSIONED and managed.version[0] > 1:  # of which only the version lies where it does now
+        raise BufferError(f"from_dlpack: a capsule of DLPack {managed.version[0]}, and the latest known is 1")
     tensor = managed.tensor
     if tensor.device.type in NUMPYS:
         return _writable(np.from_dlpack(_Capsule(inside)))

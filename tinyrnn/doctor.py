@@ -1,8 +1,8 @@
 """`python -m tinyrnn doctor`: what this machine has, what is missing, and whether all its kernels compute right.
 
-A family is checked on each device by a small function: its values against NumPy's, and its gradient, along a random
-direction, against the difference quotient, all in float64.  What only large arrays come to, such as a recurrence whose
-blocks wait for one another and a library's product, is checked in float32.
+A family is checked on each device by a small function: its values against NumPy's, and its gradient, if it has one,
+along a random direction, against the difference quotient, all in float64.  What only large arrays come to, such as a
+recurrence whose blocks wait for one another and a library's product, is checked in float32.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ def ctc(x: Any) -> Any:
 
 
 def drawn(x: Any) -> Any:
-    return torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.rand(x.shape, device=x.device)
 
 
 def words(x: np.ndarray) -> np.ndarray:

@@ -390,18 +390,18 @@ class Tensor(TensorBase, metaclass=dtypes.Shown):
 
     def __dlpack__(self, **options: Any) -> Any:
         """A capsule that shares the memory with another library."""
-        if self.is_cpu:
-            return self.numpy().__dlpack__(**{k: v for k, v in options.items() if k != "stream"})
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        if self.is_cpu:
+            return self.array.__dlpack__(**{k: v for k, v in options.items() if k != "stream"})
         wanted, copy = options.get("dl_device"), options.get("copy")
         if wanted is not None and tuple(wanted) != self.__dlpack_device__():
             if wanted[0] != dlpack.ON_CPU or copy is False:
                 raise BufferError(f"a tensor on cuda:0 cannot be shared with DLPack's device {tuple(wanted)}")
             return self.cpu().__dlpack__(**{k: v for k, v in options.items() if k not in ("copy", "dl_device")})
+        a = self.array.copy() if copy else self.array
         if options.get("stream") not in (None, 1, -1):
             devices.synchronize()  # the other stream does not wait for ours
-        a = self.array.copy() if copy else self.array
         return dlpack.capsule(a, a.address, a.shape, a.strides, a.dtype, dlpack.ON_CUDA)
 
     def __dlpack_device__(self) -> tuple:

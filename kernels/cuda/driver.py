@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -273,10 +273,12 @@ def versions() -> dict[str, str]:
         from cuda.bindings import driver as bindings
 
         found["bindings"] = cuda.bindings.__version__
-        found["compiler"] = ".".join(map(str, version_of_compiler()))
-        found["driver"] = dotted(version_of_driver(bindings))
-    except (ImportError, RuntimeError, OSError):
-        pass  # `missing` tells
+    except ImportError:
+        return found
+    for what, ask in {"driver": lambda: version_of_driver(bindings), "compiler": version_of_compiler}.items():
+        with suppress(Exception):  # `missing` tells
+            version: Any = ask()
+            found[what] = dotted(version) if what == "driver" else ".".join(map(str, version))
     return found
 
 
@@ -323,7 +325,7 @@ def missing() -> str | None:
             return f"the driver of the GPU cannot be used, {name}: {HELP.get(name, 'nvidia-smi may tell more')}"
         if name or not bindings.cuDeviceGetCount()[1]:
             shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-            hidden = "" if shown is None else f", unless CUDA_VISIBLE_DEVICES={shown!r} hides it"
+            hidden = "" if shown is None else f"; CUDA_VISIBLE_DEVICES={shown!r} may hide one from programs"
             return f"there is no GPU (nvidia-smi would show it{hidden})"
     except Exception as problem:  # the driver's library is not there
         return f"there is no GPU, or its driver is not installed ({type(problem).__name__}: nvidia-smi would show both)"

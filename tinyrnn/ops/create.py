@@ -88,8 +88,11 @@ def from_data(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
 
 
 def on_gpu(data: Any) -> bool:
-    """Whether it is another library's array on a GPU (a tensor is none, and may refuse to tell)."""
-    return not isinstance(data, TensorBase) and hasattr(data, "__cuda_array_interface__")
+    """Whether it is another library's array on a GPU (a tensor is none, and may refuse to tell; nor is a class)."""
+    if isinstance(data, (TensorBase, type)):
+        return False
+    face = getattr(data, "__cuda_array_interface__", None)
+    return isinstance(face, dict) and face.get("data") is not None
 
 
 def borrowed(data: Any) -> Any:
@@ -197,13 +200,27 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     """`data` as a tensor: itself or sharing its memory where possible, else a copy."""
     if isinstance(data, TensorBase):
         data = data if device is None else data.to(device)  # type: ignore[attr-defined]
-        return data if dtype is None or data.array.dtype == dtype.numpy else cast(data, dtype.numpy)
-    if isinstance(data, np.ndarray) and data.flags.writeable and (dtype is None or data.dtype == dtype.numpy):
+        kind = numpy_type(dtype, data.array.dtype)
+        return data if data.array.dtype == kind else cast(data, kind)
+    if isinstance(data, np.ndarray) and data.flags.writeable and data.dtype == numpy_type(dtype, data.dtype):
         return finish(from_numpy(data).array, False, device)
     if on_gpu(data):
         array = borrowed(data)
         return finish(array.astype(numpy_type(dtype, array.dtype), copy=False), False, device)
     return finish(from_data(data, dtype), False, device)
+
+
+def shares_memory(found: Any, obj: Any) -> bool:
+    """Whether the tensor that was made of an array lies in its memory; without elements, whether it is alike."""
+    if isinstance(obj, np.ndarray):
+        face = obj.__array_interface__
+    elif on_gpu(obj):
+        face = obj.__cuda_array_interface__
+    else:
+        return False
+    if found.is_cpu is not isinstance(obj, np.ndarray) or found.array.dtype.str != face["typestr"]:
+        return False
+    return not found.array.size or found.data_ptr() == face["data"][0]
 
 
 def asarray(
@@ -224,10 +241,7 @@ def asarray(
         except TypeError:
             raise RuntimeError(f"Could not infer dtype of {type(obj).__name__}") from None
     found = as_tensor(obj, dtype, device)
-    if on_gpu(obj):
-        shared = not found.is_cpu and found.array.address == obj.__cuda_array_interface__["data"][0]
-    else:
-        shared = found is obj or (isinstance(obj, np.ndarray) and np.shares_memory(found.array, obj))
+    shared = found is obj or shares_memory(found, obj)
     if copy is False and not shared:
         raise ValueError(
             f"can't alias arbitrary sequence or other type into a tensor: {type(obj).__name__} (asarray(copy=False))"

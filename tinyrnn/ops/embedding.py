@@ -193,6 +193,7 @@ def embedding_bag(
             stacklevel=2,
         )
         weight, input = input, weight
+    check_same(input.array, weight.array)
     if per_sample_weights is not None and input.shape != per_sample_weights.shape:
         raise ValueError(
             f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then it must have the "
