@@ -3,6 +3,7 @@ compares the CPU with the simulator, and test_gpu.py a GPU with the CPU, and wit
 """
 
 import numpy as np
+from stories import flat
 
 IDS = [[1, 4, 0, 2, 2], [3, 3, 1, 5, 0], [2, 1, 1, 0, 4]]
 
@@ -35,34 +36,17 @@ class Scene:
         return layer
 
 
-def tensors(value):
-    """The tensors in a nested result, in order."""
-    if isinstance(value, (tuple, list)):
-        return [t for part in value for t in tensors(part)]
-    return [value] if hasattr(value, "detach") else []
-
-
 def answers(torch, case, device, dtype):
-    """Results of a case and the gradients of its leaves, as arrays."""
+    """Results of a case and the gradients of its leaves, by name, as arrays."""
     scene = Scene(torch, device, dtype)
-    results = tensors(CASES[case](scene, torch, torch.nn))
+    results = [r for r in flat(CASES[case](scene, torch, torch.nn)) if r is not None]
     sent = [r for r in results if r.requires_grad]
     if sent:
         sum((r * scene.made(scene.numbers.uniform(-1, 1, tuple(r.shape)))).sum() for r in sent).backward()
     assert all(t.device.type == torch.device(device).type for t in results)
-    grads = [leaf.grad for leaf in scene.leaves if leaf.grad is not None]
-    return [t.detach().cpu().numpy() for t in results], [g.detach().cpu().numpy() for g in grads]
-
-
-def compare(mine, theirs, dtype):
-    """Within 1e-5 of the largest element (float64: 1e-12), gradients 1e-4 (1e-10)."""
-    limits = (1e-5, 1e-4) if dtype == "float32" else (1e-12, 1e-10)
-    for limit, ours, others in zip(limits, mine, theirs, strict=True):
-        assert len(ours) == len(others)
-        scale = max((np.abs(b).max(initial=0.0) for b in others if b.dtype.kind == "f"), default=0.0)
-        for a, b in zip(ours, others, strict=True):
-            assert a.shape == b.shape and a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=0, atol=limit * scale)
+    told = {f"result {k}": r.detach().cpu().numpy() for k, r in enumerate(results)}
+    grads = {f"gradient {k}": leaf.grad for k, leaf in enumerate(scene.leaves) if leaf.grad is not None}
+    return told | {name: g.detach().cpu().numpy() for name, g in grads.items()}
 
 
 # ------------------------------------------------------------------------------------------ recurrent layers
